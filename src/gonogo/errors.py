@@ -1,0 +1,118 @@
+"""Every error answers one question first: did the effect happen?"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Happened = Literal["no", "yes", "maybe"]
+
+
+class GonogoError(Exception):
+    """Root of all errors raised by gonogo.
+
+    Attributes:
+        happened: ``"no"`` (the effect did not happen), ``"yes"`` or ``"maybe"``.
+        action, key, call_id: what it is about, where known.
+        retry_after: seconds after which trying again can make sense; ``None`` when unknown.
+    """
+
+    happened: Happened = "no"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        action: str | None = None,
+        key: str | None = None,
+        call_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.action = action
+        self.key = key
+        self.call_id = call_id
+        self.retry_after = retry_after
+
+
+class ConfigurationError(GonogoError):
+    """The code, a setting or an argument is wrong; nothing was done. Fix it and run again."""
+
+
+class Refused(GonogoError):
+    """A guard said no before the effect: it did not happen, and nothing was used up."""
+
+
+class DryRunBlocked(Refused, PermissionError):
+    """The sandbox is locked (dry-run) and this call is irreversible."""
+
+
+class NotReady(Refused):
+    """The readiness verdict is NO-GO or HOLD."""
+
+
+class Halted(Refused):
+    """Somebody pulled the kill switch for this action or for all."""
+
+
+class RateLimited(Refused):
+    """A rate, budget or concurrency limit has no room; ``retry_after`` says when it may."""
+
+
+class KeyConflict(Refused):
+    """The same idempotency key was used before with different arguments."""
+
+
+class InFlight(Refused):
+    """A call with the same key is queued or running; its outcome is not known yet."""
+
+
+class NotApproved(Refused):
+    """The action (or plan) needs a person's approval that it does not have."""
+
+
+class Drifted(Refused):
+    """The world changed since the plan was made; the message names what."""
+
+
+class PlanError(Refused):
+    """The plan cannot be approved or applied: incomplete, expired, or in the wrong state."""
+
+
+class EffectFailed(GonogoError):
+    """The effect is known not to have been applied (refused by the other side, or retries ended).
+
+    ``rejected`` is true when the other side said no for good (the key stays taken and the same
+    answer is replayed); false when it was never applied (the key is free again).
+    """
+
+    rejected = False
+
+
+class EffectRejected(EffectFailed):
+    """The other side refused the call for good; asking again would give the same answer."""
+
+    rejected = True
+
+
+class OutcomeUnknown(GonogoError):
+    """The effect may or may not have happened. Never retried blindly: it waits for evidence."""
+
+    happened: Happened = "maybe"
+
+
+class ResultUnavailable(GonogoError):
+    """The effect happened earlier, but its result was not kept (not storable, or pruned)."""
+
+    happened: Happened = "yes"
+
+
+class StoreError(GonogoError):
+    """The ledger could not be read or written; the call that needed it was not performed."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, is busy, full or read-only. Trying again may help."""
+
+
+class SchemaError(StoreError):
+    """The database's schema is missing, half migrated, or newer than this code knows."""

@@ -1,0 +1,150 @@
+"""One classifier: what does an exception raised by an effect say about the world?
+
+Retry, idempotency, budgets and alerts all follow from its answer, so there is only one. Only what
+is *proven* not to have happened is called so; whatever it does not know is `Outcome.UNKNOWN`.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+
+from gonogo.records import Outcome
+from gonogo.signals import Cancel, NotApplied, Rejected, Snooze
+
+# Raised before a byte of the request could leave. Named, so that no HTTP client is imported here.
+_NEVER_SENT = frozenset(
+    {
+        "requests.exceptions.ConnectTimeout",
+        "urllib3.exceptions.NewConnectionError",
+        "urllib3.exceptions.ConnectTimeoutError",
+        "urllib3.exceptions.NameResolutionError",
+        "httpx.ConnectError",
+        "httpx.ConnectTimeout",
+        "httpx.PoolTimeout",
+        "aiohttp.client_exceptions.ClientConnectorError",
+    }
+)
+# The request was read and refused. 409 is missing on purpose: it often means "seen before".
+_REFUSING = frozenset({400, 401, 402, 403, 404, 405, 406, 410, 411, 413, 414, 415, 422, 451})
+# The request was turned away before it was looked at.
+_TURNED_AWAY = frozenset({425, 429})
+
+
+def classify(error: BaseException) -> Outcome:
+    """What ``error``, raised by an effect, proves about it.
+
+    ============================================================  ===========
+    `NotApplied`, `Snooze`, `Cancel`; connection refused, name    not applied
+    resolution failed, connect time-out; HTTP 425 and 429
+    `Rejected`; HTTP 4xx that judge the request; SMTP 5xx         rejected
+    replies to a sender or to every recipient
+    everything else: read time-outs, resets, HTTP 5xx,            unknown
+    cancellation, exceptions nobody has classified
+    ============================================================  ===========
+    """
+    for cause in _chain(error):
+        outcome = _classify_one(cause)
+        if outcome is not None:
+            return outcome
+    return Outcome.UNKNOWN
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Seconds the other side asked us to wait: from the signal or from a ``Retry-After`` header.
+
+    The header's two forms are those of RFC 9110, section 10.2.3. A date is measured against the
+    response's own ``Date`` header, so that no clock of ours takes part; without one it is ignored.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, NotApplied) and cause.retry_after is not None:
+            return max(0.0, cause.retry_after)
+        if isinstance(cause, Snooze):
+            return max(0.0, cause.seconds)
+        headers = _headers(cause)
+        if headers is not None and (value := headers.get("Retry-After")):
+            return _seconds(value, headers.get("Date"))
+    return None
+
+
+def _classify_one(error: BaseException) -> Outcome | None:
+    if isinstance(error, (NotApplied, Snooze, Cancel)):
+        return Outcome.NOT_APPLIED
+    if isinstance(error, Rejected):
+        return Outcome.REJECTED
+    if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+        return Outcome.NOT_APPLIED
+    if isinstance(error, (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused)):
+        return _classify_smtp(error)
+    if f"{type(error).__module__}.{type(error).__qualname__}" in _NEVER_SENT:
+        return Outcome.NOT_APPLIED
+    status = _status(error)
+    if status in _TURNED_AWAY:
+        return Outcome.NOT_APPLIED
+    if status in _REFUSING:
+        return Outcome.REJECTED
+    return Outcome.UNKNOWN if status is not None else None
+
+
+def _classify_smtp(error: smtplib.SMTPSenderRefused | smtplib.SMTPRecipientsRefused) -> Outcome:
+    """Nothing was delivered in either case; a 4xx code only says not now (RFC 5321, 4.2.1)."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _ in error.recipients.values()]
+    else:
+        codes = [error.smtp_code]
+    temporary = bool(codes) and all(400 <= code < 500 for code in codes)
+    return Outcome.NOT_APPLIED if temporary else Outcome.REJECTED
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it explicitly wraps: ``from`` causes and ``reason`` (urllib, urllib3).
+
+    Implicit contexts are left out: an error raised while handling another one proves nothing
+    about the other. Bounded, because a chain may be a ring.
+    """
+    current: object = error
+    for _ in range(8):
+        if not isinstance(current, BaseException):
+            return
+        yield current
+        wrapped = getattr(current, "reason", None)
+        current = wrapped if isinstance(wrapped, BaseException) else current.__cause__
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status an exception carries, as requests, httpx, aiohttp and urllib spell it."""
+    response = getattr(error, "response", None)
+    for owner, name in (
+        (response, "status_code"),
+        (response, "status"),
+        (error, "status_code"),
+        (error, "status"),
+        (error, "code"),
+    ):
+        value = getattr(owner, name, None)
+        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600:
+            return value
+    return None
+
+
+def _headers(error: BaseException) -> Mapping[str, str] | None:
+    for owner in (getattr(error, "response", None), error):
+        headers = getattr(owner, "headers", None)
+        if headers is not None and hasattr(headers, "get"):
+            found: Mapping[str, str] = headers
+            return found
+    return None
+
+
+def _seconds(value: str, date: str | None) -> float | None:
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        wanted = parsedate_to_datetime(value)
+        return max(0.0, (wanted - parsedate_to_datetime(date)).total_seconds()) if date else None
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,327 @@
+"""The nouns of the ledger: frozen records and the state machine of a call.
+
+Records are ``msgspec`` structs: immutable, cheap to make, and JSON both ways. A record is changed
+by making another one (``msgspec.structs.replace``); a call changes state through `advance` alone.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from msgspec import Struct, structs
+
+
+class State(str, Enum):
+    """Where a call is; see `TRANSITIONS` for the moves there are."""
+
+    PLANNED = "planned"
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    DISPATCHED = "dispatched"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+    DISCARDED = "discarded"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.PLANNED: frozenset({State.PENDING, State.DISCARDED}),
+    State.PENDING: frozenset({State.CLAIMED, State.CANCELLED, State.FAILED}),
+    State.CLAIMED: frozenset({State.DISPATCHED, State.PENDING, State.CANCELLED, State.FAILED}),
+    State.DISPATCHED: frozenset(
+        {State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.PENDING, State.CANCELLED}
+    ),
+    State.UNKNOWN: frozenset({State.SUCCEEDED, State.FAILED, State.PENDING}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.DISCARDED: frozenset(),
+}
+
+TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.DISCARDED})
+
+
+class Outcome(str, Enum):
+    """What became of an attempt; one classification drives retry, key, budget and alerts."""
+
+    SUCCEEDED = "succeeded"
+    NOT_APPLIED = "not_applied"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+
+
+class Verdict(str, Enum):
+    """The answer of readiness: all well, something is wrong, or a person said stop."""
+
+    GO = "GO"
+    NO_GO = "NO-GO"
+    HOLD = "HOLD"
+
+
+class Severity(str, Enum):
+    """How urgent an alert is, in rising order."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class Fault(Struct, frozen=True):
+    """An exception as the ledger keeps it: its type and message, without locals or traceback."""
+
+    type: str
+    message: str
+
+
+class Charge(Struct, frozen=True):
+    """A wish to use ``cost`` units of one limit; made by the governor, granted by the store.
+
+    Attributes:
+        limit: name of the limit, as declared.
+        row: what is counted separately: the name, or the name with its key, ``api[customer-7]``.
+        max: units allowed in any window.
+        cost: units wanted, a whole number of at least 0.
+        window: length of the sliding window in seconds, or of the calendar period.
+        since: start of the calendar period (epoch seconds); ``None`` for a sliding window.
+    """
+
+    limit: str
+    row: str
+    max: int
+    cost: int
+    window: float
+    since: float | None = None
+
+
+class Reservation(Struct, frozen=True):
+    """Units of one limit held by a call; enough to give them back where they were taken.
+
+    ``bucket`` is the store's own mark of the time slice the units were counted in.
+    """
+
+    row: str
+    cost: int
+    bucket: float
+    window: float
+    since: float | None = None
+
+
+class Denial(Struct, frozen=True):
+    """Why a charge was not granted. ``retry_after`` (seconds) is ``None`` when it never will be."""
+
+    limit: str
+    row: str
+    used: int
+    max: int
+    cost: int
+    retry_after: float | None
+
+
+class Usage(Struct, frozen=True):
+    """Units of one limit row in use now."""
+
+    row: str
+    used: int
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    """One request to perform an action: one row of the ledger.
+
+    Times are epoch seconds. ``args``, ``result`` and ``facts`` are canonical JSON texts.
+
+    Attributes:
+        key: the idempotency key, scoped by ``action``; ``held`` says whether it is taken by this
+            call now (a call that was proven not applied gives it back and keeps ``key`` to read).
+        fingerprint: versioned digest of the arguments.
+        epoch: fencing number; raised by every claim, matched by every later write.
+        attempt: attempts begun so far; counted at claim, so a job that kills its worker ends.
+        queue: the queue a worker takes it from; ``None`` for a direct call, which no worker takes.
+        run_at: earliest time of the next claim (pending) or of the next look for evidence (unknown).
+        lease_until: until when the owner holds the claim; ``None`` when nobody does.
+        deadline_at: after this time no attempt is begun.
+        expires_at: when a succeeded or rejected call gives its key back; ``None`` is never.
+        note: one sentence on why the call is where it is.
+        reservations: units of limits it holds.
+        slots: concurrency slots it fills while claimed or dispatched.
+        facts: what the precondition read when the plan was made.
+        verdict: of a planned call: ``new``, ``done``, ``in_doubt``, ``in_flight``, ``duplicate``,
+            ``denied``, ``not_ready`` or ``undetermined``.
+        after: id of the call that must succeed first.
+    """
+
+    id: str
+    action: str
+    state: State
+    created_at: float
+    key: str | None = None
+    held: bool = False
+    fingerprint: str = ""
+    args: str = "{}"
+    epoch: int = 0
+    attempt: int = 0
+    max_attempts: int = 1
+    queue: str | None = None
+    priority: int = 0
+    run_at: float = 0.0
+    lease_until: float | None = None
+    owner: str | None = None
+    dispatched_at: float | None = None
+    settled_at: float | None = None
+    deadline_at: float | None = None
+    expires_at: float | None = None
+    outcome: Outcome | None = None
+    result: str | None = None
+    fault: Fault | None = None
+    note: str | None = None
+    reservations: tuple[Reservation, ...] = ()
+    slots: tuple[str, ...] = ()
+    correlation_id: str | None = None
+    facts: str | None = None
+    plan_id: str | None = None
+    position: int | None = None
+    verdict: str | None = None
+    after: str | None = None
+    approved_by: str | None = None
+
+    @property
+    def fence(self) -> tuple[str, int, State]:
+        """What every write to this call must match."""
+        return self.id, self.epoch, self.state
+
+
+class IllegalTransition(Exception):
+    """A move the state machine does not have; always a defect of gonogo itself."""
+
+
+def advance(call: Call, state: State, **changes: Any) -> Call:
+    """The call moved to ``state`` with ``changes``; raises `IllegalTransition` for any other move."""
+    if state not in TRANSITIONS[call.state]:
+        raise IllegalTransition(f"call {call.id}: {call.state.value} → {state.value}")
+    return structs.replace(call, state=state, **changes)
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One try at a call, written when it is over (or found dead)."""
+
+    call_id: str
+    attempt: int
+    epoch: int
+    owner: str | None
+    started_at: float
+    ended_at: float
+    outcome: Outcome
+    fault: Fault | None = None
+    note: str | None = None
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What a person (or gonogo on their behalf) decided: who, what about, why, when."""
+
+    id: str
+    at: float
+    what: str
+    subject: str
+    actor: str
+    reason: str
+    detail: dict[str, Any] = {}
+
+
+class Control(Struct, frozen=True, kw_only=True):
+    """A switch set by a person: ``armed``, ``hold``, ``halt:*`` or ``halt:<action>``.
+
+    ``until`` is when it falls back by itself (epoch seconds); ``None`` stays until cleared.
+    """
+
+    name: str
+    actor: str
+    reason: str
+    set_at: float
+    until: float | None = None
+
+    def active(self, now: float) -> bool:
+        """Whether the switch is on at ``now``."""
+        return self.until is None or now < self.until
+
+
+class AlertState(str, Enum):
+    """open → acknowledged → resolved; a resolved alert that fires again is a new one."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Alert(Struct, frozen=True, kw_only=True):
+    """Something a person should know. Equal alerts are one row with a count.
+
+    Attributes:
+        fingerprint: what makes two alerts the same (task, reason, severity).
+        count: how often it fired since it was opened.
+    """
+
+    id: str
+    fingerprint: str
+    task: str
+    reason: str
+    severity: Severity
+    context: dict[str, Any]
+    first_seen: float
+    last_seen: float
+    count: int = 1
+    state: AlertState = AlertState.OPEN
+    changed_by: str | None = None
+
+
+class PlanState(str, Enum):
+    """recording → ready or incomplete → approved → applied; or discarded."""
+
+    READY = "ready"
+    INCOMPLETE = "incomplete"
+    APPROVED = "approved"
+    APPLIED = "applied"
+    DISCARDED = "discarded"
+
+
+class PlanRecord(Struct, frozen=True, kw_only=True):
+    """A rehearsal as the ledger keeps it; its calls are rows in state ``planned``.
+
+    ``digest`` covers action, key, fingerprint, facts and verdict of every call in order.
+    """
+
+    id: str
+    name: str
+    state: PlanState
+    created_at: float
+    expires_at: float
+    digest: str
+    size: int
+    problems: tuple[str, ...] = ()
+    approved_by: str | None = None
+    approved_at: float | None = None
+    approval_reason: str | None = None
+    applied_by: str | None = None
+    applied_at: float | None = None
+
+
+class Beat(Struct, frozen=True, kw_only=True):
+    """A sign of life of one process: its worker, its heartbeat, its scheduler."""
+
+    name: str
+    kind: str
+    at: float
+    detail: dict[str, Any] = {}
+
+
+class CallFilter(Struct, frozen=True, kw_only=True):
+    """Which calls to list; every given field must match. Newest first, pages by ``before`` id."""
+
+    states: tuple[State, ...] = ()
+    action: str | None = None
+    key: str | None = None
+    plan_id: str | None = None
+    correlation_id: str | None = None
+    before: str | None = None
+    limit: int = 100

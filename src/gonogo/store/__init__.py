@@ -1,0 +1,1 @@
+"""The ledger: one port and its implementations."""

@@ -1,0 +1,251 @@
+"""What the components ask of a ledger: one port, small parts, three implementations.
+
+A `Store` runs a piece of work inside one transaction and hands it a `Transaction`, whose parts
+are the tables a component needs. Work is library code only: it never calls the user, never
+sleeps, and must be safe to run again from the start, because a store may roll back and repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from gonogo.records import (
+    Alert,
+    AlertState,
+    Attempt,
+    Beat,
+    Call,
+    CallFilter,
+    Charge,
+    Control,
+    Decision,
+    Denial,
+    PlanRecord,
+    PlanState,
+    Reservation,
+    State,
+    Usage,
+)
+
+T = TypeVar("T")
+
+
+class Calls(Protocol):
+    """The calls: inserted once, then changed only by fenced replacement."""
+
+    def get(self, call_id: str) -> Call | None: ...
+
+    def holder(self, action: str, key: str) -> Call | None:
+        """The call that holds ``key`` of ``action`` now (``held`` is true), if any."""
+        ...
+
+    def insert(self, call: Call) -> None: ...
+
+    def insert_many(self, calls: Sequence[Call]) -> None: ...
+
+    def replace(self, before: Call, after: Call) -> bool:
+        """Write ``after`` if the row still matches ``before.fence``; false when it does not."""
+        ...
+
+    def claim(
+        self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
+    ) -> list[Call]:
+        """Move up to ``limit`` due pending calls of ``queues`` to claimed and return them.
+
+        Due: ``run_at <= now``. Order: higher priority, then earlier ``run_at``, then id.
+        Epoch and attempt of each are raised by one. No call is handed to two claimants.
+        """
+        ...
+
+    def renew(self, *, owner: str, calls: Mapping[str, int], lease_until: float) -> set[str]:
+        """Extend the leases of ``calls`` (id → epoch) still claimed or dispatched by ``owner``.
+
+        Returns the ids that were extended; an id that is missing has been taken away.
+        """
+        ...
+
+    def expired(self, now: float, limit: int) -> list[Call]:
+        """Claimed or dispatched calls, and pending direct ones, whose lease ended before ``now``."""
+        ...
+
+    def doubtful(self, now: float, limit: int) -> list[Call]:
+        """Unknown calls with ``run_at <= now``, oldest first: due for a look for evidence."""
+        ...
+
+    def overdue(self, now: float, limit: int) -> list[Call]:
+        """Pending calls whose ``deadline_at`` is not after ``now``."""
+        ...
+
+    def lapsed(self, now: float, limit: int) -> list[Call]:
+        """Terminal calls that still hold a key whose ``expires_at`` is not after ``now``."""
+        ...
+
+    def in_slot(self, slot: str) -> int:
+        """How many dispatched calls fill the concurrency slot ``slot``."""
+        ...
+
+    def waiting_on(self, call_id: str) -> list[Call]:
+        """Pending calls whose ``after`` is ``call_id``."""
+        ...
+
+    def next_run_at(self, queues: Sequence[str]) -> float | None:
+        """The earliest ``run_at`` of a pending call in ``queues``; ``None`` when there is none."""
+        ...
+
+    def of_plan(self, plan_id: str) -> list[Call]:
+        """All calls of a plan in the order they were recorded."""
+        ...
+
+    def find(self, wanted: CallFilter) -> list[Call]: ...
+
+    def counts(self) -> dict[State, int]:
+        """Number of calls in each state that occurs."""
+        ...
+
+
+class Attempts(Protocol):
+    """The attempts, append-only."""
+
+    def append(self, attempt: Attempt) -> None: ...
+
+    def of(self, call_id: str) -> list[Attempt]: ...
+
+
+class Decisions(Protocol):
+    """Who decided what and why, append-only."""
+
+    def append(self, decision: Decision) -> None: ...
+
+    def of(self, subject: str) -> list[Decision]: ...
+
+    def latest(self, limit: int) -> list[Decision]: ...
+
+
+class Limits(Protocol):
+    """Usage of limits. Charges are granted all or none, and a denial uses nothing."""
+
+    def reserve(self, charges: Sequence[Charge], now: float) -> tuple[Reservation, ...] | Denial:
+        """Take every charge, or none and say which had no room."""
+        ...
+
+    def release(self, reservations: Iterable[Reservation]) -> None:
+        """Give units back: only for effects proven not applied. Never below zero."""
+        ...
+
+    def adjust(self, reservation: Reservation, cost: int) -> Reservation:
+        """Replace the reserved cost by the actual one, even where that exceeds the limit."""
+        ...
+
+    def usage(self, charges: Sequence[Charge], now: float) -> list[Usage]:
+        """Units in use for each charge's row (its ``cost`` is ignored), in the same order."""
+        ...
+
+
+class Alerts(Protocol):
+    """Alerts, grouped by fingerprint while they are not resolved."""
+
+    def fire(self, alert: Alert) -> Alert:
+        """Insert it, or count it onto the unresolved alert of the same fingerprint."""
+        ...
+
+    def get(self, alert_id: str) -> Alert | None: ...
+
+    def change(self, before: Alert, state: AlertState, actor: str) -> bool:
+        """Set the state if it is still ``before.state``."""
+        ...
+
+    def find(
+        self, *, severity: str | None = None, task: str | None = None, limit: int = 100
+    ) -> list[Alert]:
+        """Matching alerts, last seen first."""
+        ...
+
+
+class Plans(Protocol):
+    """The plans; their calls are in `Calls`."""
+
+    def insert(self, plan: PlanRecord) -> None: ...
+
+    def get(self, plan_id: str) -> PlanRecord | None: ...
+
+    def replace(self, before: PlanRecord, after: PlanRecord) -> bool:
+        """Write ``after`` if the plan is still in ``before.state``."""
+        ...
+
+    def find(self, *, states: Sequence[PlanState] = (), limit: int = 100) -> list[PlanRecord]:
+        """Newest first."""
+        ...
+
+
+class Controls(Protocol):
+    """The switches that people set."""
+
+    def all(self) -> dict[str, Control]:
+        """Every switch by name, also those that have run out."""
+        ...
+
+    def put(self, control: Control) -> None: ...
+
+    def clear(self, name: str) -> bool:
+        """Remove it; false when it was not set."""
+        ...
+
+
+class Beats(Protocol):
+    """Signs of life of the processes on this ledger."""
+
+    def put(self, beat: Beat) -> None: ...
+
+    def all(self) -> list[Beat]: ...
+
+    def remove(self, name: str) -> None: ...
+
+
+class Transaction(Protocol):
+    """One open transaction, seen as its tables."""
+
+    @property
+    def calls(self) -> Calls: ...
+    @property
+    def attempts(self) -> Attempts: ...
+    @property
+    def decisions(self) -> Decisions: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def alerts(self) -> Alerts: ...
+    @property
+    def plans(self) -> Plans: ...
+    @property
+    def controls(self) -> Controls: ...
+    @property
+    def beats(self) -> Beats: ...
+
+
+class Store(Protocol):
+    """A ledger. Thread-safe; opened on first use; `close` may be called twice.
+
+    Errors: `StoreUnavailable` when the database cannot serve (then nothing was written),
+    `SchemaError` when its schema does not fit this code. An exception raised by ``work`` rolls the
+    whole transaction back and reaches the caller unchanged.
+    """
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can see it, so that only JSON may be written to it."""
+        ...
+
+    def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+        """Run ``work`` in a write transaction and commit.
+
+        With ``durable`` the commit survives power loss when this returns; without it the commit
+        survives the death of the process but a power failure may lose it.
+        """
+        ...
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` on one consistent snapshot; it must not write."""
+        ...
+
+    def close(self) -> None: ...
