@@ -6,13 +6,13 @@ by making another one (``msgspec.structs.replace``); a call changes state throug
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct, structs
 
 
-class State(str, Enum):
+class State(StrEnum):
     """Where a call is; see `TRANSITIONS` for the moves there are."""
 
     PLANNED = "planned"
@@ -43,7 +43,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.DISCARDED})
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """What became of an attempt; one classification drives retry, key, budget and alerts."""
 
     SUCCEEDED = "succeeded"
@@ -52,7 +52,7 @@ class Outcome(str, Enum):
     UNKNOWN = "unknown"
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """The answer of readiness: all well, something is wrong, or a person said stop."""
 
     GO = "GO"
@@ -60,7 +60,7 @@ class Verdict(str, Enum):
     HOLD = "HOLD"
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """How urgent an alert is, in rising order."""
 
     INFO = "info"
@@ -138,8 +138,8 @@ class Call(Struct, frozen=True, kw_only=True):
         fingerprint: versioned digest of the arguments.
         epoch: fencing number; raised by every claim, matched by every later write.
         attempt: attempts begun so far; counted at claim, so a job that kills its worker ends.
-        queue: the queue a worker takes it from; ``None`` for a direct call, which no worker takes.
-        run_at: earliest time of the next claim (pending) or of the next look for evidence (unknown).
+        queue: the queue a worker takes it from; ``None`` for a direct call, left to its caller.
+        run_at: earliest next claim (pending) or next look for evidence (unknown).
         lease_until: until when the owner holds the claim; ``None`` when nobody does.
         deadline_at: after this time no attempt is begun.
         expires_at: when a succeeded or rejected call gives its key back; ``None`` is never.
@@ -197,7 +197,7 @@ class IllegalTransition(Exception):
 
 
 def advance(call: Call, state: State, **changes: Any) -> Call:
-    """The call moved to ``state`` with ``changes``; raises `IllegalTransition` for any other move."""
+    """The call moved to ``state`` with ``changes``; `IllegalTransition` where there is no move."""
     if state not in TRANSITIONS[call.state]:
         raise IllegalTransition(f"call {call.id}: {call.state.value} → {state.value}")
     return structs.replace(call, state=state, **changes)
@@ -246,7 +246,7 @@ class Control(Struct, frozen=True, kw_only=True):
         return self.until is None or now < self.until
 
 
-class AlertState(str, Enum):
+class AlertState(StrEnum):
     """open → acknowledged → resolved; a resolved alert that fires again is a new one."""
 
     OPEN = "open"
@@ -275,7 +275,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     changed_by: str | None = None
 
 
-class PlanState(str, Enum):
+class PlanState(StrEnum):
     """recording → ready or incomplete → approved → applied; or discarded."""
 
     READY = "ready"

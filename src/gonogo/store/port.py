@@ -66,7 +66,7 @@ class Calls(Protocol):
         ...
 
     def expired(self, now: float, limit: int) -> list[Call]:
-        """Claimed or dispatched calls, and pending direct ones, whose lease ended before ``now``."""
+        """Claimed or dispatched calls, and pending direct ones, whose lease is over at ``now``."""
         ...
 
     def doubtful(self, now: float, limit: int) -> list[Call]:
