@@ -1,0 +1,164 @@
+"""What happens, told to whoever listens: frozen events and the bus that carries them.
+
+Events are public API; a name keeps its meaning. Subscribers are observers: they run in the thread
+that emits, after the fact is written, and nothing they do can change or break a call.
+
+========================  ==================================  ===================================
+name                      when                                ``detail``
+========================  ==================================  ===================================
+``call.admitted``         every guard agreed; the effect is   ``attempt``, ``waited`` (s)
+                          about to be performed
+``call.replayed``         a recorded outcome was handed back  ``state``
+``call.refused``          a guard said no                     ``error``, ``retry_after`` (s)
+``call.settled``          the outcome is written              ``outcome``, ``state``, ``attempt``,
+                                                              ``duration`` (s)
+``call.retry_scheduled``  it will be tried again              ``attempt``, ``run_at`` (epoch s)
+``call.recovered``        its owner died; it was picked up    ``state``, ``owner``
+``call.resolved``         evidence or a person settled an     ``state``, ``by``
+                          unknown outcome
+``call.late_result``      a result came after the claim was   ``outcome``, ``epoch``
+                          lost; kept as evidence
+``plan.approved``         a person said yes to a plan         ``plan``, ``by``
+``plan.applied``          its calls were queued               ``plan``, ``by``, ``calls``
+``control.changed``       armed, held, halted, or undone      ``control``, ``by``, ``set``
+``alert.fired``           an alert was raised or repeated     ``alert``, ``severity``, ``count``
+``worker.started``        a worker takes calls                ``owner``, ``threads``
+``worker.stopped``        it takes no more                    ``owner``
+``observer.failed``       a subscriber raised                 ``observer``, ``error``, ``failures``
+========================  ==================================  ===================================
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec import Struct
+
+from gonogo.errors import ConfigurationError
+
+_log = logging.getLogger("gonogo.events")
+
+NAMES = frozenset(
+    {
+        "call.admitted",
+        "call.replayed",
+        "call.refused",
+        "call.settled",
+        "call.retry_scheduled",
+        "call.recovered",
+        "call.resolved",
+        "call.late_result",
+        "plan.approved",
+        "plan.applied",
+        "control.changed",
+        "alert.fired",
+        "worker.started",
+        "worker.stopped",
+        "observer.failed",
+    }
+)
+"""Every event there is; the module's table says what each one means."""
+
+
+class Event(Struct, frozen=True):
+    """Something that happened at ``at`` (epoch seconds); ``detail`` is described by its name."""
+
+    name: str
+    at: float
+    call_id: str | None = None
+    action: str | None = None
+    key: str | None = None
+    correlation_id: str | None = None
+    detail: dict[str, Any] = {}
+
+
+class _Observer:
+    """One subscriber, what it wants to hear, and how often it failed."""
+
+    __slots__ = ("failures", "fn", "name", "names")
+
+    def __init__(self, fn: Callable[[Event], object], names: frozenset[str] | None) -> None:
+        self.fn = fn
+        self.names = names
+        self.name = str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
+        self.failures = 0
+
+
+class EventBus:
+    """Hands events to subscribers; false when nobody listens, so that no event need be made::
+
+    if bus:
+        bus.emit(Event("call.settled", clock.now(), ...))
+    """
+
+    def __init__(self) -> None:
+        self._observers: tuple[_Observer, ...] = ()
+        self._lock = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    @property
+    def failures(self) -> list[tuple[str, int]]:
+        """For every subscriber, oldest first: its name and how often it has raised."""
+        return [(observer.name, observer.failures) for observer in self._observers]
+
+    def subscribe(
+        self, fn: Callable[[Event], object], names: Iterable[str] | None = None
+    ) -> Callable[[], None]:
+        """Call ``fn`` with every event, or with those of ``names``. Returns how to end it.
+
+        Raises:
+            ConfigurationError: when ``fn`` cannot be called or a name is not an event's.
+        """
+        if not callable(fn):
+            raise ConfigurationError(f"an event subscriber must be callable, not {fn!r}")
+        wanted = None if names is None else frozenset((names,) if isinstance(names, str) else names)
+        if unknown := (wanted or frozenset()) - NAMES:
+            raise ConfigurationError(
+                f"there is no event {', '.join(sorted(unknown))}; there are: "
+                f"{', '.join(sorted(NAMES))}"
+            )
+        observer = _Observer(fn, wanted)
+        with self._lock:
+            self._observers = (*self._observers, observer)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._observers = tuple(o for o in self._observers if o is not observer)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Hand ``event`` to every subscriber that wants it; never raises."""
+        for observer in self._observers:
+            if observer.names is None or event.name in observer.names:
+                try:
+                    observer.fn(event)
+                except Exception as error:  # noqa: BLE001 - an observer can never break a call
+                    self._failed(observer, event, error)
+
+    def _failed(self, observer: _Observer, event: Event, error: Exception) -> None:
+        """Count it; tell at the 1st, 2nd, 4th, 8th … failure, and never about telling."""
+        with self._lock:
+            observer.failures += 1
+            failures = observer.failures
+        if failures & (failures - 1) or event.name == "observer.failed":
+            return
+        # The message of the error stays out: it may carry what the subscriber was sent.
+        _log.warning(
+            "event subscriber %s raised %s on %s (%d failures so far)",
+            observer.name,
+            type(error).__name__,
+            event.name,
+            failures,
+        )
+        detail = {
+            "observer": observer.name,
+            "error": type(error).__name__,
+            "failures": failures,
+        }
+        self.emit(Event("observer.failed", event.at, detail=detail))
