@@ -1,0 +1,74 @@
+# Sets itself up: needs only Python 3.11 or newer with pip, and make.
+
+PYTHONS := python3 python3.11 python3.12 python3.13 python3.14 python
+PYTHON ?= $(shell for p in $(PYTHONS); do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+EXTRAS := dev,bench,dashboard,alerts,metrics,celery
+TYPED := $(wildcard src services examples)
+PYTEST := $(BIN)/python -m pytest
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help test check lint demo bench constraints hooks clean
+.DELETE_ON_ERROR:
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+test: lint ## Everything: lint, types, layers and the whole suite
+	@$(PYTEST) -n $(JOBS) --dist loadgroup
+
+check: $(VENV)/.installed ## The quick loop: lint, types, the tests that start no processes
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy $(TYPED)
+	@$(PYTEST) -x -q $(wildcard tests/unit tests/store tests/properties tests/test_architecture.py)
+
+lint: $(VENV)/.installed ## Style, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy $(TYPED)
+	@$(BIN)/lint-imports --no-logo
+
+demo: $(VENV)/.installed ## Rehearse, approve and apply a real payout run
+	@$(BIN)/python -m examples.payday.demo
+
+bench: $(VENV)/.installed-bench ## Measure what the documentation promises
+	@$(BIN)/python -m benchmarks
+
+hooks: $(VENV)/.installed ## Check every commit before it is made
+	@$(BIN)/pre-commit install
+
+constraints: ## Resolve every dependency afresh into constraints.txt
+	@$(MAKE) --no-print-directory VENV=$(VENV)-constraints $(VENV)-constraints/bin/python
+	@$(VENV)-constraints/bin/python -m pip install --quiet --upgrade -e '.[$(EXTRAS)]'
+	@$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | sort -f > constraints.txt
+	@rm -rf $(VENV)-constraints
+
+clean: ## Remove everything that was built
+	@rm -rf $(VENV) $(VENV)-constraints build dist var .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+	@find src tests examples services benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	@touch $@
+
+# Where the system's Python lacks ensurepip, its pip puts pip into the environment.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "gonogo needs Python 3.11 or newer: none of '$(PYTHONS)' is." >&2; \
+		echo "Install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
+		$(PYTHON) -m venv --clear --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
