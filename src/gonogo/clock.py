@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -20,6 +21,10 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Block the caller for ``seconds``; zero or less returns at once."""
+        ...
+
+    async def asleep(self, seconds: float) -> None:
+        """`sleep` for async code."""
         ...
 
     def skew(self) -> float:
@@ -55,6 +60,11 @@ class SystemClock:
         if seconds > 0:
             time.sleep(seconds)
 
+    async def asleep(self, seconds: float) -> None:
+        import asyncio  # noqa: PLC0415 - only async callers pay for it
+
+        await asyncio.sleep(max(0.0, seconds))
+
     def skew(self) -> float:
         return self.now() - time.time()
 
@@ -78,6 +88,9 @@ class FakeClock:
             self.slept.append(seconds)
         self.advance(seconds)
 
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+
     def advance(self, seconds: float) -> None:
         """Move time forward by ``seconds``; negative values are ignored, as on a real clock."""
         with self._lock:
@@ -85,3 +98,8 @@ class FakeClock:
 
     def skew(self) -> float:
         return 0.0
+
+
+def iso(seconds: float) -> str:
+    """Epoch ``seconds`` as people and machines read it: ISO 8601, UTC, microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
