@@ -1,0 +1,1 @@
+"""Programs that use gonogo, complete and run by the tests."""

@@ -1,0 +1,1 @@
+"""Payday: a company pays its suppliers' invoices, once each, whatever fails on the way."""
