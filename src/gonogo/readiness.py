@@ -1,0 +1,338 @@
+"""Readiness: GO, NO-GO or HOLD, with the evidence for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gonogo.clock import Clock, SystemClock, iso
+from gonogo.deadlines import Check, CheckResult, ask_all
+from gonogo.errors import ConfigurationError, NotReady
+from gonogo.ids import new_id
+from gonogo.records import Control, Decision, Verdict
+from gonogo.secrets import describe
+from gonogo.store.port import Store, Transaction
+
+HOLD = "hold"
+"""Name of the control, and of its line in the evidence."""
+
+GROUPS = ("call", "worker")
+
+
+class Readiness(Struct, frozen=True, kw_only=True):
+    """A verdict and what it rests on.
+
+    Attributes:
+        verdict: GO, NO-GO, or HOLD, which a person said and which wins over both.
+        evidence: what each check said, also those that were well; a hold is its first line.
+        at: epoch seconds.
+    """
+
+    verdict: Verdict
+    evidence: tuple[CheckResult, ...]
+    at: float
+
+    @property
+    def failing(self) -> tuple[CheckResult, ...]:
+        """The critical checks that were not well."""
+        return tuple(result for result in self.evidence if result.critical and not result.ok)
+
+
+class SandboxReadinessChecker:
+    """Asks its checks whether actions may run. Thread-safe.
+
+    Checks run at the same time, each within its time limit. One that raises, answers anything
+    but exactly ``True``, or hangs is NO-GO; it is not started again while it hangs. Failing checks
+    that are not critical are reported and change nothing. With no check registered the verdict is
+    GO: the component alone has nothing to object; the orchestrator always registers some.
+
+    Args:
+        store: the ledger that keeps a hold and who said it; without one it is kept in memory.
+        hold_cache: seconds for which a hold read from the ledger is believed. Another process's
+            hold is seen that much later, except by those who check it in their own transaction
+            with `require_not_held`.
+    """
+
+    def __init__(
+        self, *, clock: Clock | None = None, store: Store | None = None, hold_cache: float = 1.0
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._store = store
+        self._hold_cache = hold_cache if store is not None else float("inf")
+        self._checks: dict[str, Check] = {}
+        self._lock = threading.Lock()
+        self._held: Control | None = None
+        self._held_until = float("-inf") if store is not None else float("inf")
+        self._go_until: dict[str | None, float] = {}
+        self._generation = 0
+        self._last: Readiness | None = None
+
+    @property
+    def checks(self) -> dict[str, Check]:
+        """The registered checks by name; a copy."""
+        with self._lock:
+            return dict(self._checks)
+
+    def register_check(
+        self,
+        name: str,
+        fn: Callable[[], Any],
+        *,
+        timeout: float = 5.0,
+        critical: bool = True,
+        cache: float = 0.0,
+        groups: Collection[str] = GROUPS,
+    ) -> None:
+        """Ask ``fn`` for every verdict of ``groups``; a check of the same name is replaced.
+
+        It returns a bool or ``(bool, evidence)``. Numbers are seconds; an answer, good or bad, is
+        used again for ``cache`` seconds.
+
+        Raises:
+            ConfigurationError: an argument makes no sense.
+        """
+        if isinstance(groups, str) or not groups:
+            raise ConfigurationError(f"check {name!r}: groups must be a list of names")
+        if name == HOLD:
+            raise ConfigurationError(f"a check cannot be named {HOLD!r}; that is what people say")
+        check = Check(
+            name,
+            fn,
+            clock=self._clock,
+            timeout=timeout,
+            critical=critical,
+            cache=cache,
+            groups=groups,
+        )
+        with self._lock:
+            self._checks[name] = check
+            self._forget()
+
+    def unregister(self, name: str) -> bool:
+        """Ask it no more; false when there is no check of that name."""
+        with self._lock:
+            self._forget()
+            return self._checks.pop(name, None) is not None
+
+    def evaluate(self, group: str | None = None) -> Readiness:
+        """Ask every check of ``group`` (of all groups when ``None``) and give the verdict.
+
+        Raises:
+            ConfigurationError: no such group; a typing error is not a GO.
+        """
+        with self._lock:
+            generation = self._generation
+            checks = [
+                check for check in self._checks.values() if group is None or group in check.groups
+            ]
+            if not checks:
+                self._require_group(group)
+        hold = self._hold_result()
+        results = ask_all(checks)
+        now = self._clock.now()
+        verdict = Verdict.GO
+        if any(result.critical and not result.ok for result in results):
+            verdict = Verdict.NO_GO
+        if hold is not None:
+            verdict = Verdict.NO_GO if hold.hung else Verdict.HOLD
+            results = (hold, *results)
+        readiness = Readiness(verdict=verdict, evidence=results, at=now)
+        with self._lock:
+            self._last = readiness
+            if generation == self._generation:
+                self._remember(group, readiness, checks)
+        return readiness
+
+    def run_all_checks(self, group: str | None = None) -> dict[str, bool]:
+        """What each check of ``group`` (of all) says, by name. A hold is not a check."""
+        evidence = self.evaluate(group).evidence
+        return {result.name: result.ok for result in evidence if result.name != HOLD}
+
+    def is_ready(self, group: str | None = None) -> bool:
+        """Whether the verdict of ``group`` is GO."""
+        return self._is_known_go(group) or self.evaluate(group).verdict is Verdict.GO
+
+    def require(self, group: str, action: str | None = None, key: str | None = None) -> None:
+        """Return when the verdict of ``group`` is GO; while its answers are fresh, at once.
+
+        Raises:
+            NotReady: it is not; the message names the failing checks and what to do.
+        """
+        if self._is_known_go(group):
+            return
+        readiness = self.evaluate(group)
+        if readiness.verdict is not Verdict.GO:
+            raise _refusal(readiness.verdict, readiness.failing, action, key)
+
+    def require_not_held(
+        self, controls: Mapping[str, Control], action: str | None = None, key: str | None = None
+    ) -> None:
+        """Refuse while ``controls``, read in the caller's own transaction, hold everything.
+
+        Raises:
+            NotReady: a person said hold.
+        """
+        control = controls.get(HOLD)
+        if control is not None and control.active(now := self._clock.now()):
+            raise _refusal(Verdict.HOLD, (_held(control, now),), action, key)
+
+    def hold(self, by: str, reason: str, until: float | None = None) -> None:
+        """Say stop: the verdict is HOLD until `release`, or until ``until`` (epoch seconds).
+
+        Raises:
+            ConfigurationError: nobody, or no reason, was named, or ``until`` is over.
+            StoreError: the ledger could not keep it. It holds in this process all the same.
+        """
+        _require_said(by, reason)
+        now = self._clock.now()
+        if until is not None and until <= now:
+            raise ConfigurationError("a hold must end in the future; leave until out for no end")
+        control = Control(name=HOLD, actor=by, reason=reason, set_at=now, until=until)
+        with self._lock:
+            self._set_hold(control)
+        self._decide(lambda tx: tx.controls.put(control), "hold", by, reason, until)
+
+    def release(self, by: str, reason: str) -> None:
+        """End a hold; recorded also when there was none.
+
+        Raises:
+            ConfigurationError: nobody, or no reason, was named.
+            StoreError: the ledger could not be written; the hold stays.
+        """
+        _require_said(by, reason)
+        self._decide(lambda tx: tx.controls.clear(HOLD), "release", by, reason, None)
+        with self._lock:
+            self._set_hold(None)
+
+    def get_status(self) -> dict[str, Any]:
+        """The verdict over all groups as plain data.
+
+        ``last_check`` is ISO 8601 in UTC; ``checks`` maps names to what they said; ``evidence``
+        gives each answer in full.
+        """
+        readiness = self.evaluate()
+        answers = [result for result in readiness.evidence if result.name != HOLD]
+        passed = sum(result.ok for result in answers)
+        return {
+            "is_ready": readiness.verdict is Verdict.GO,
+            "verdict": readiness.verdict.value,
+            "last_check": iso(readiness.at),
+            "checks": {result.name: result.ok for result in answers},
+            "total_checks": len(answers),
+            "passed_checks": passed,
+            "failed_checks": len(answers) - passed,
+            "evidence": [_plain(result) for result in readiness.evidence],
+        }
+
+    def _is_known_go(self, group: str | None) -> bool:
+        until = self._go_until.get(group)
+        return until is not None and self._clock.now() < until
+
+    def _remember(self, group: str | None, readiness: Readiness, checks: Iterable[Check]) -> None:
+        if readiness.verdict is not Verdict.GO:
+            return
+        caches = {check.name: check.cache for check in checks}
+        ends = [answer.at + caches.get(answer.name, 0.0) for answer in readiness.evidence]
+        self._go_until[group] = min([self._held_until, *ends])
+
+    def _forget(self) -> None:
+        self._generation += 1
+        self._go_until.clear()
+
+    def _require_group(self, group: str | None) -> None:
+        known = set(GROUPS).union(*(check.groups for check in self._checks.values()))
+        if group is not None and group not in known:
+            raise ConfigurationError(
+                f"readiness group {group!r} is not known; there are {', '.join(sorted(known))}"
+            )
+
+    def _set_hold(self, control: Control | None) -> None:
+        self._held = control
+        self._held_until = self._clock.now() + self._hold_cache
+        self._forget()
+
+    def _hold_result(self) -> CheckResult | None:
+        """The hold as a line of evidence; ``None`` when nobody holds."""
+        now = self._clock.now()
+        if self._store is not None and now >= self._held_until:
+            try:
+                control = self._store.read(lambda tx: tx.controls.all().get(HOLD))
+            except Exception as error:  # noqa: BLE001  a guard that cannot look says no
+                evidence = f"the ledger does not say whether a person holds: {describe(error)}"
+                return _line(evidence, now, hung=True)
+            with self._lock:
+                self._held, self._held_until = control, now + self._hold_cache
+        control = self._held
+        return _held(control, now) if control is not None and control.active(now) else None
+
+    def _decide(
+        self,
+        work: Callable[[Transaction], object],
+        what: str,
+        by: str,
+        reason: str,
+        until: float | None,
+    ) -> None:
+        if self._store is None:
+            return
+        now = self._clock.now()
+        decision = Decision(
+            id=new_id(now),
+            at=now,
+            what=what,
+            subject="readiness",
+            actor=by,
+            reason=reason,
+            detail={} if until is None else {"until": until},
+        )
+
+        def both(tx: Transaction) -> None:
+            work(tx)
+            tx.decisions.append(decision)
+
+        self._store.write(both)
+
+
+def _line(evidence: str, now: float, *, hung: bool = False) -> CheckResult:
+    return CheckResult(
+        name=HOLD, ok=False, evidence=evidence, critical=True, at=now, seconds=0.0, hung=hung
+    )
+
+
+def _held(control: Control, now: float) -> CheckResult:
+    end = "" if control.until is None else f", until {iso(control.until)}"
+    return _line(f"held by {control.actor}{end}: {control.reason}", now)
+
+
+def _refusal(
+    verdict: Verdict, failing: Iterable[CheckResult], action: str | None, key: str | None
+) -> NotReady:
+    what = f"action {action!r}" if action else "the sandbox"
+    with_key = f" (key {key!r})" if key else ""
+    reasons = "; ".join(f"{result.name}: {result.evidence}" for result in failing)
+    remedy = "release the hold" if verdict is Verdict.HOLD else "mend what the checks name"
+    return NotReady(
+        f"{what}{with_key} was not performed, the verdict is {verdict.value}: {reasons}. "
+        f"To go on, {remedy} and call again",
+        action=action,
+        key=key,
+    )
+
+
+def _require_said(by: str, reason: str) -> None:
+    if not by or not reason or not by.strip() or not reason.strip():
+        raise ConfigurationError("say who holds or releases (by) and why (reason)")
+
+
+def _plain(result: CheckResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "ok": result.ok,
+        "evidence": result.evidence,
+        "critical": result.critical,
+        "at": iso(result.at),
+        "seconds": result.seconds,
+    }
