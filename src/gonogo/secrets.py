@@ -311,7 +311,7 @@ def _compile_paths(paths: Iterable[str]) -> re.Pattern[str] | None:
         raise ConfigurationError(f"secrets must be a list of key paths, not the text {paths!r}")
     shapes = []
     for path in paths:
-        if not isinstance(path, str) or not path or "" in path.split("."):
+        if "" in str(path).split("."):
             raise ConfigurationError(f"secret {path!r} is not a key path such as 'card.number'")
         shape = ""
         for segment in path.split("."):

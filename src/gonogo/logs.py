@@ -1,0 +1,297 @@
+"""Structured logs over the standard ``logging``: correlation ids, redaction, JSON or console."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, Token, copy_context
+from functools import wraps
+from typing import IO, Any, ParamSpec, TypeVar
+
+import msgspec
+
+from gonogo.clock import Clock, SystemClock, iso
+from gonogo.errors import ConfigurationError
+from gonogo.ids import new_id
+from gonogo.secrets import Redactor, describe, redact_text
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+_RESERVED = ("timestamp", "level", "action", "correlation_id")
+_encode = msgspec.json.Encoder().encode
+
+_correlation: ContextVar[str | None] = ContextVar("gonogo_correlation_id", default=None)
+
+
+def get_correlation_id() -> str | None:
+    """The id that ties together what belongs together; ``None`` outside of any."""
+    return _correlation.get()
+
+
+@contextmanager
+def correlation(correlation_id: str | None = None, *, clock: Clock | None = None) -> Iterator[str]:
+    """Everything inside carries this id (a new one unless given); the one before comes back."""
+    token = _enter(correlation_id, clock)
+    try:
+        yield _correlation.get() or ""
+    finally:
+        _correlation.reset(token)
+
+
+def carry(fn: Callable[P, T]) -> Callable[P, T]:
+    """``fn`` bound to the present context, correlation id included, for threads and executors.
+
+    It may be called many times and at the same time. Async tasks carry their context themselves.
+    """
+    context = copy_context()
+
+    @wraps(fn)
+    def carried(*args: P.args, **kwargs: P.kwargs) -> T:
+        return context.copy().run(fn, *args, **kwargs)
+
+    return carried
+
+
+class StructuredLogger:
+    """Writes records of actions to a standard logger, without secrets. Thread-safe.
+
+    Nothing is printed until the application sets up logging, or calls `configure`. A handler that
+    fails never disturbs the caller; it is counted in ``failures``.
+
+    Args:
+        logger_instance: the logger to write to; ``logging.getLogger("gonogo")`` unless given.
+        secrets: key paths to mask, see `gonogo.secrets.Redactor`.
+        level: records below it are not written.
+
+    Raises:
+        ConfigurationError: an unknown level, or a malformed key path.
+    """
+
+    def __init__(
+        self,
+        logger_instance: logging.Logger | None = None,
+        *,
+        clock: Clock | None = None,
+        secrets: Iterable[str] = (),
+        level: str = "debug",
+    ) -> None:
+        self.logger = logger_instance or logging.getLogger("gonogo")
+        if not self.logger.handlers:
+            self.logger.addHandler(logging.NullHandler())
+        self._clock = clock or SystemClock()
+        self._redactor = Redactor(secrets)
+        self._threshold = _level(level)
+        self._lock = threading.Lock()
+        self._failures = 0
+
+    @property
+    def failures(self) -> int:
+        """Records that a handler failed to write."""
+        return self._failures
+
+    def set_correlation_id(self, id: str | None = None) -> str:  # noqa: A002  the checklist's name
+        """Use ``id`` (a new one unless given) from here on in this thread or task."""
+        _enter(id, self._clock)
+        return _correlation.get() or ""
+
+    def get_correlation_id(self) -> str | None:
+        """See `get_correlation_id`."""
+        return _correlation.get()
+
+    def log_action(self, name: str, /, level: str = "info", **fields: Any) -> dict[str, Any]:
+        """Write one record and return it: timestamp, level, action, correlation_id and fields.
+
+        Fields are redacted and made plain. A field named like one of the four is kept as
+        ``field.<name>``; a level that is not known is written as ``info``.
+        """
+        number = LEVELS.get(level)
+        if number is None:
+            level, number = _mend_level(level)
+        now = self._clock.now()
+        record: dict[str, Any] = {
+            "timestamp": iso(now),
+            "level": level,
+            "action": name if type(name) is str else redact_text(str(name)),
+            "correlation_id": _correlation.get(),
+        }
+        if fields:
+            self._add(record, fields)
+        if number >= self._threshold and self.logger.isEnabledFor(number):
+            self._write(number, now, record)
+        return record
+
+    def log_request(
+        self,
+        endpoint: str,
+        method: str,
+        user_id: str | None = None,
+        *,
+        correlation_id: str | None = None,
+    ) -> str:
+        """Begin a request: log it under a new correlation id, or the one it came with; return it."""
+        chosen = self.set_correlation_id(correlation_id)
+        self.log_action("request", endpoint=endpoint, method=method, user_id=user_id)
+        return chosen
+
+    def configure(
+        self,
+        *,
+        json: bool = True,
+        level: str = "info",
+        stream: IO[str] | None = None,
+        root: bool = False,
+    ) -> logging.Handler:
+        """Print records to ``stream`` (standard error unless given), as JSON lines or for people.
+
+        The handler is put on this logger, or with ``root`` on the root logger, which then also
+        prints what other libraries log. Configuring again replaces the handler.
+        """
+        handler = _Sink(self._count_failure, stream or sys.stderr)
+        handler.setFormatter(JsonFormatter() if json else ConsoleFormatter())
+        target = logging.getLogger() if root else self.logger
+        for old in [old for old in target.handlers if isinstance(old, _Sink)]:
+            target.removeHandler(old)
+        target.addHandler(handler)
+        target.setLevel(_level(level))
+        return handler
+
+    def _add(self, record: dict[str, Any], fields: Mapping[str, Any]) -> None:
+        redactor = self._redactor
+        for key, value in fields.items():
+            shown = key if key not in _RESERVED else f"field.{key}"
+            if redactor.hides(key, key):
+                record[shown] = "[secret]"
+            elif isinstance(value, BaseException):
+                record[shown] = _exception(value)
+            else:
+                record[shown] = redactor.redact(value, key)
+
+    def _write(self, number: int, now: float, record: dict[str, Any]) -> None:
+        try:
+            line = logging.LogRecord(
+                self.logger.name, number, "(gonogo)", 0, _Message(record), None, None
+            )
+            line.created = now
+            line.msecs = (now - int(now)) * 1000
+            self.logger.handle(line)
+        except Exception:  # noqa: BLE001  an observer never breaks what it observes
+            self._count_failure()
+
+    def _count_failure(self) -> None:
+        with self._lock:
+            self._failures += 1
+
+
+class _Message:
+    """A record as the message of a `logging.LogRecord`; its text is made when somebody asks."""
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+
+    def __str__(self) -> str:
+        record = self.record
+        parts = [f"{key}={_short(record[key])}" for key in record if key not in _RESERVED]
+        if record["correlation_id"] is not None:
+            parts.append(f"correlation_id={record['correlation_id']}")
+        return " ".join([_one_line(record["action"]), *parts])
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, from records of this package and of any other library."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = record.msg.record if isinstance(record.msg, _Message) else _foreign(record)
+        try:
+            return _encode(shown).decode()
+        except (UnicodeEncodeError, OverflowError, TypeError):
+            return json.dumps(shown, default=repr)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """One line for people: time, level, action, fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        shown = record.msg.record if isinstance(record.msg, _Message) else _foreign(record)
+        text = str(_Message(shown))
+        return f"{shown['timestamp'][:23].replace('T', ' ')} {shown['level']:<8} {text}"
+
+
+class _Sink(logging.StreamHandler[IO[str]]):
+    """A stream handler whose failures are counted instead of printed."""
+
+    def __init__(self, on_failure: Callable[[], None], stream: IO[str]) -> None:
+        super().__init__(stream)
+        self._on_failure = on_failure
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        self._on_failure()
+
+
+def _foreign(record: logging.LogRecord) -> dict[str, Any]:
+    """The record of another library in our shape."""
+    shown: dict[str, Any] = {
+        "timestamp": iso(record.created),
+        "level": record.levelname.lower(),
+        "action": record.name,
+        "correlation_id": _correlation.get(),
+        "message": redact_text(record.getMessage()),
+    }
+    if record.exc_info and record.exc_info[1] is not None:
+        shown["error"] = _exception(record.exc_info[1])
+    return shown
+
+
+def _exception(error: BaseException) -> dict[str, Any]:
+    """Type, message and traceback of an error; never the locals of its frames."""
+    try:
+        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-30)
+        trace = redact_text("".join(lines)[-16_384:], 16_384)
+    except Exception:  # noqa: BLE001  an error that cannot be printed is still named
+        trace = ""
+    return {"type": type(error).__qualname__, "message": describe(error), "traceback": trace}
+
+
+def _enter(correlation_id: str | None, clock: Clock | None) -> Token[str | None]:
+    if correlation_id is None:
+        return _correlation.set(new_id((clock or SystemClock()).now()))
+    kept = "".join(char for char in str(correlation_id)[:128] if char.isprintable())
+    return _correlation.set(kept)
+
+
+def _level(level: str) -> int:
+    number = LEVELS.get(str(level).lower())
+    if number is None:
+        raise ConfigurationError(f"level {level!r} is not known; use one of {', '.join(LEVELS)}")
+    return number
+
+
+def _mend_level(level: object) -> tuple[str, int]:
+    given = str(level).lower()
+    known = {"warn": "warning", "fatal": "critical"}.get(given, given)
+    return (known, LEVELS[known]) if known in LEVELS else ("info", logging.INFO)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, str):
+        text = _one_line(value)
+        return text if text and not any(char in text for char in ' ="') else json.dumps(text)
+    return json.dumps(value, default=repr)
