@@ -142,8 +142,8 @@ class Concurrency:
         return _row(self.name or action, self._key, arguments)
 
 
-def check_units(what: str, units: object, *, least: int = 0) -> None:
-    """Raise `ConfigurationError` unless ``units`` is a whole number of at least ``least``."""
+def check_units(what: str, units: object, *, least: int = 0) -> int:
+    """``units`` if it is a whole number of at least ``least``; else `ConfigurationError`."""
     if type(units) is not int:  # a bool is a slip, and a float loses cents
         raise ConfigurationError(
             f"{what} must be a whole number (an int), not {type(units).__name__} {units!r}; "
@@ -151,6 +151,7 @@ def check_units(what: str, units: object, *, least: int = 0) -> None:
         )
     if units < least:
         raise ConfigurationError(f"{what} must be at least {least}, not {units}")
+    return units
 
 
 def _check_name(name: object) -> None:
@@ -176,7 +177,7 @@ def _keyed(name: str, key: object) -> str:
 def _key_of(what: str, key: object) -> Callable[[Arguments], object] | None:
     if key is None or callable(key):
         return key
-    return Template(key, what).render  # type: ignore[arg-type]  # it refuses what is not text
+    return Template(key, what).render
 
 
 def _price_of(what: str, cost: object) -> int | Callable[[Arguments], Any]:
@@ -184,5 +185,4 @@ def _price_of(what: str, cost: object) -> int | Callable[[Arguments], Any]:
         return cost
     if isinstance(cost, str):
         return Template(cost, what).getter()
-    check_units(what, cost)
-    return cost  # type: ignore[return-value]  # it was just checked
+    return check_units(what, cost)
