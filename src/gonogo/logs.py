@@ -6,8 +6,7 @@ import json
 import logging
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token, copy_context
 from functools import wraps
@@ -18,7 +17,7 @@ import msgspec
 from gonogo.clock import Clock, SystemClock, iso
 from gonogo.errors import ConfigurationError
 from gonogo.ids import new_id
-from gonogo.secrets import Redactor, describe, redact_text
+from gonogo.secrets import Redactor, redact_text, show_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,7 +29,7 @@ LEVELS = {
     "error": logging.ERROR,
     "critical": logging.CRITICAL,
 }
-_RESERVED = ("timestamp", "level", "action", "correlation_id")
+_RESERVED = frozenset({"timestamp", "level", "action", "correlation_id"})
 _encode = msgspec.json.Encoder().encode
 
 _correlation: ContextVar[str | None] = ContextVar("gonogo_correlation_id", default=None)
@@ -128,7 +127,9 @@ class StructuredLogger:
             "correlation_id": _correlation.get(),
         }
         if fields:
-            self._add(record, fields)
+            if not _RESERVED.isdisjoint(fields):
+                fields = {_free_name(key): value for key, value in fields.items()}
+            self._redactor.fields(fields, into=record)
         if number >= self._threshold and self.logger.isEnabledFor(number):
             self._write(number, now, record)
         return record
@@ -141,7 +142,7 @@ class StructuredLogger:
         *,
         correlation_id: str | None = None,
     ) -> str:
-        """Begin a request: log it under a new correlation id, or the one it came with; return it."""
+        """Begin a request: log it under a new correlation id (or its own), which is returned."""
         chosen = self.set_correlation_id(correlation_id)
         self.log_action("request", endpoint=endpoint, method=method, user_id=user_id)
         return chosen
@@ -159,8 +160,8 @@ class StructuredLogger:
         The handler is put on this logger, or with ``root`` on the root logger, which then also
         prints what other libraries log. Configuring again replaces the handler.
         """
-        handler = _Sink(self._count_failure, stream or sys.stderr)
-        handler.setFormatter(JsonFormatter() if json else ConsoleFormatter())
+        formatter = JsonFormatter() if json else ConsoleFormatter()
+        handler = _Sink(stream or sys.stderr, formatter, self._count_failure)
         target = logging.getLogger() if root else self.logger
         for old in [old for old in target.handlers if isinstance(old, _Sink)]:
             target.removeHandler(old)
@@ -168,27 +169,25 @@ class StructuredLogger:
         target.setLevel(_level(level))
         return handler
 
-    def _add(self, record: dict[str, Any], fields: Mapping[str, Any]) -> None:
-        redactor = self._redactor
-        for key, value in fields.items():
-            shown = key if key not in _RESERVED else f"field.{key}"
-            if redactor.hides(key, key):
-                record[shown] = "[secret]"
-            elif isinstance(value, BaseException):
-                record[shown] = _exception(value)
-            else:
-                record[shown] = redactor.redact(value, key)
-
     def _write(self, number: int, now: float, record: dict[str, Any]) -> None:
-        try:
-            line = logging.LogRecord(
-                self.logger.name, number, "(gonogo)", 0, _Message(record), None, None
-            )
-            line.created = now
-            line.msecs = (now - int(now)) * 1000
-            self.logger.handle(line)
-        except Exception:  # noqa: BLE001  an observer never breaks what it observes
-            self._count_failure()
+        """Hand the record to every handler, as `logging.Logger.handle` does.
+
+        Own handlers take it as it is; the `logging.LogRecord` that others need is made only for
+        them. Each is on its own: a failing one is counted and the next still gets the record.
+        """
+        line: logging.LogRecord | None = None
+        for handler in _handlers(self.logger):
+            if number < handler.level or type(handler) is logging.NullHandler:
+                continue
+            try:
+                if type(handler) is _Sink and not handler.filters and not self.logger.filters:
+                    handler.put(record)
+                    continue
+                line = line or _line(self.logger.name, number, now, record)
+                if self.logger.filter(line):
+                    handler.handle(line)
+            except Exception:  # noqa: BLE001  an observer never breaks what it observes
+                self._count_failure()
 
     def _count_failure(self) -> None:
         with self._lock:
@@ -215,31 +214,74 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line, from records of this package and of any other library."""
 
     def format(self, record: logging.LogRecord) -> str:
-        shown = record.msg.record if isinstance(record.msg, _Message) else _foreign(record)
+        return self.render(_record(record))
+
+    def render(self, record: dict[str, Any]) -> str:
         try:
-            return _encode(shown).decode()
+            return _encode(record).decode()
         except (UnicodeEncodeError, OverflowError, TypeError):
-            return json.dumps(shown, default=repr)
+            return json.dumps(record, default=repr)
 
 
 class ConsoleFormatter(logging.Formatter):
     """One line for people: time, level, action, fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        shown = record.msg.record if isinstance(record.msg, _Message) else _foreign(record)
-        text = str(_Message(shown))
-        return f"{shown['timestamp'][:23].replace('T', ' ')} {shown['level']:<8} {text}"
+        return self.render(_record(record))
+
+    def render(self, record: dict[str, Any]) -> str:
+        time = record["timestamp"][:23].replace("T", " ")
+        return f"{time} {record['level']:<8} {_Message(record)}"
 
 
 class _Sink(logging.StreamHandler[IO[str]]):
-    """A stream handler whose failures are counted instead of printed."""
+    """A stream handler that takes our records as they are, and counts its failures."""
 
-    def __init__(self, on_failure: Callable[[], None], stream: IO[str]) -> None:
+    def __init__(
+        self,
+        stream: IO[str],
+        formatter: JsonFormatter | ConsoleFormatter,
+        on_failure: Callable[[], None],
+    ) -> None:
         super().__init__(stream)
+        self.setFormatter(formatter)
+        self._render = formatter.render
         self._on_failure = on_failure
+
+    def put(self, record: dict[str, Any]) -> None:
+        text = self._render(record) + self.terminator
+        self.acquire()
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        finally:
+            self.release()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         self._on_failure()
+
+
+def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
+    """The handlers of a logger and, where it propagates, of its parents."""
+    current: logging.Logger | None = logger
+    while current is not None:
+        yield from current.handlers
+        current = current.parent if current.propagate else None
+
+
+def _line(name: str, number: int, now: float, record: dict[str, Any]) -> logging.LogRecord:
+    line = logging.LogRecord(name, number, "(gonogo)", 0, _Message(record), None, None)
+    line.created = now
+    line.msecs = (now - int(now)) * 1000
+    return line
+
+
+def _record(line: logging.LogRecord) -> dict[str, Any]:
+    return line.msg.record if isinstance(line.msg, _Message) else _foreign(line)
+
+
+def _free_name(key: str) -> str:
+    return f"field.{key}" if key in _RESERVED else key
 
 
 def _foreign(record: logging.LogRecord) -> dict[str, Any]:
@@ -252,18 +294,8 @@ def _foreign(record: logging.LogRecord) -> dict[str, Any]:
         "message": redact_text(record.getMessage()),
     }
     if record.exc_info and record.exc_info[1] is not None:
-        shown["error"] = _exception(record.exc_info[1])
+        shown["error"] = show_error(record.exc_info[1])
     return shown
-
-
-def _exception(error: BaseException) -> dict[str, Any]:
-    """Type, message and traceback of an error; never the locals of its frames."""
-    try:
-        lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-30)
-        trace = redact_text("".join(lines)[-16_384:], 16_384)
-    except Exception:  # noqa: BLE001  an error that cannot be printed is still named
-        trace = ""
-    return {"type": type(error).__qualname__, "message": describe(error), "traceback": trace}
 
 
 def _enter(correlation_id: str | None, clock: Clock | None) -> Token[str | None]:
