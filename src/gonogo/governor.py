@@ -1,0 +1,506 @@
+"""The governor: rates, quotas and budgets that never over-admit, and the kill switch.
+
+Units are reserved before an effect, settled to the actual cost after it, and given back only when
+the effect is proven not to have happened. Several limits are taken all or none.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from gonogo.clock import Clock, SystemClock
+from gonogo.durations import spell_duration
+from gonogo.errors import ConfigurationError, Halted, RateLimited
+from gonogo.ids import new_id
+from gonogo.limits import Concurrency, Limit, check_units
+from gonogo.records import Charge, Control, Decision, Denial, Reservation
+from gonogo.store.memory import MemoryStore
+from gonogo.store.port import Store, Transaction
+
+__all__ = [
+    "Concurrency",
+    "Forecast",
+    "GovernorEnforcer",
+    "Grant",
+    "Limit",
+    "Violation",
+    "check_halt",
+]
+
+HALT_ALL = "halt:*"
+
+
+class Violation(Struct, frozen=True):
+    """A denial, or an effect that cost more than its limit had left.
+
+    ``used`` is what was in use, for an overspend with the actual cost; times are epoch seconds.
+    """
+
+    at: float
+    kind: Literal["denied", "overspent"]
+    limit: str
+    row: str
+    used: int
+    max: int
+    cost: int
+
+
+class Forecast(Struct, frozen=True):
+    """One limit that would deny one item: ``used`` units are taken by then, ``cost`` are wanted.
+
+    ``never`` says that no waiting helps, because the cost alone exceeds the limit.
+    """
+
+    index: int
+    limit: str
+    row: str
+    used: int
+    max: int
+    cost: int
+    never: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Units that were granted; end it once, with `settle` or `refund`, or keep what was taken."""
+
+    reservations: tuple[Reservation, ...]
+    _governor: GovernorEnforcer = field(repr=False, compare=False)
+    _ended: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def settle(self, costs: Mapping[str, int]) -> None:
+        """Replace reserved costs by the actual ones, by limit name or row (``name[key]``).
+
+        Raises:
+            ConfigurationError: when a name is not held, a cost is not a whole number of at least
+                0, or the grant has ended before.
+        """
+        held = {name for r in self.reservations for name in (r.row, _name(r.row))}
+        for name, cost in costs.items():
+            check_units(f"actual cost of {name!r}", cost)
+            if name not in held:
+                raise ConfigurationError(
+                    f"this grant holds no {name!r}; it holds: {', '.join(sorted(held)) or 'none'}"
+                )
+        self._end(lambda tx: self._governor.settle(tx, self.reservations, costs))
+
+    def refund(self) -> None:
+        """Give everything back: only when the effect surely did not happen."""
+        self._end(lambda tx: self._governor.release(tx, self.reservations))
+
+    def _end(self, work: Any) -> None:
+        if not self._ended.acquire(blocking=False):
+            raise ConfigurationError("this grant was settled or refunded before; it can end once")
+        try:
+            self._governor._store.write(work)
+        except BaseException:
+            self._ended.release()
+            raise
+
+
+class GovernorEnforcer:
+    """Enforces limits, alone in memory or on the ledger of ``store``.
+
+    Args:
+        store: the ledger; without one, exact windows in this process.
+        clock: the source of time.
+        history: violations that are kept.
+    """
+
+    def __init__(
+        self, *, store: Store | None = None, clock: Clock | None = None, history: int = 1000
+    ) -> None:
+        self._store: Store = store if store is not None else MemoryStore(history)
+        self._clock: Clock = clock or SystemClock()
+        self._limits: dict[str, Limit] = {}
+        self._defaults: set[str] = set()
+        self._violations: deque[Violation] = deque(maxlen=history)
+        self._denied: Counter[str] = Counter()
+        self._mutex = threading.Lock()
+
+    # Declaring ------------------------------------------------------------------------------
+
+    @property
+    def rate_limits(self) -> dict[str, Limit]:
+        """The limits there are, by name."""
+        with self._mutex:
+            return dict(self._limits)
+
+    def declare(self, limit: Limit, *, default: bool = False) -> None:
+        """Make ``limit`` known; declaring equal terms again is fine.
+
+        With ``default`` it gives way to a limit of that name which is there or comes later.
+
+        Raises:
+            ConfigurationError: when the name is taken with another ``max`` or ``per``.
+        """
+        with self._mutex:
+            known = self._limits.get(limit.name)
+            if known is not None and default:
+                return
+            replaceable = known is None or limit.name in self._defaults
+            if known is not None and not replaceable and known.terms != limit.terms:
+                raise ConfigurationError(
+                    f"limit {limit.name!r} is declared twice with different terms: {known.max} per "
+                    f"{known.span} and {limit.max} per {limit.span}. Give one of them another "
+                    f"name, or change it on purpose with set_limit()"
+                )
+            if replaceable:
+                self._limits[limit.name] = limit
+                (self._defaults.add if default else self._defaults.discard)(limit.name)
+
+    def set_limit(self, resource: str, max_actions: int, window_seconds: float = 3600) -> None:
+        """Set or replace a limit; what was used stays used.
+
+        Raises:
+            ConfigurationError: when a value is not positive.
+        """
+        limit = Limit(resource, max_actions, per=window_seconds)
+        with self._mutex:
+            self._limits[resource] = limit
+            self._defaults.discard(resource)
+
+    def charges(
+        self, limits: Iterable[Limit], arguments: Mapping[str, Any], now: float
+    ) -> tuple[Charge, ...]:
+        """What a call with ``arguments`` would use, under the terms that are in force.
+
+        Raises:
+            ConfigurationError: see `Limit.charge`.
+        """
+        charges = [self._in_force(limit).charge(arguments, now) for limit in limits]
+        return tuple(charges) if len(charges) < 2 else _merged(charges)
+
+    def _in_force(self, limit: Limit) -> Limit:
+        known = self._limits.get(limit.name)
+        if known is None or known is limit or known.terms == limit.terms:
+            return limit
+        return replace(limit, max=known.max, per=known.per, tz=known.tz)
+
+    # Inside a transaction -------------------------------------------------------------------
+
+    def reserve(
+        self, tx: Transaction, charges: Sequence[Charge], now: float
+    ) -> tuple[Reservation, ...]:
+        """Take all of ``charges`` or none.
+
+        Raises:
+            RateLimited: naming the limit that has no room and when it will; nothing was used.
+        """
+        granted = tx.limits.reserve(charges, now)
+        if isinstance(granted, Denial):
+            window = next(c.window for c in charges if c.row == granted.row)
+            self._note("denied", granted, now)
+            raise RateLimited(_denied(granted, window), retry_after=granted.retry_after)
+        return granted
+
+    def release(self, tx: Transaction, reservations: Iterable[Reservation]) -> None:
+        """Give units back: only for effects proven not applied."""
+        tx.limits.release(reservations)
+
+    def settle(
+        self, tx: Transaction, reservations: Sequence[Reservation], costs: Mapping[str, int]
+    ) -> tuple[Reservation, ...]:
+        """Replace reserved costs by the actual ``costs``, given by row or by limit name.
+
+        The effect has happened, so nothing here refuses: a cost beyond the limit is kept as a
+        violation, and one that is missing or is not a whole number stays as reserved.
+        """
+        settled = []
+        for held in reservations:
+            cost = costs.get(held.row, costs.get(_name(held.row), held.cost))
+            if type(cost) is not int or cost < 0 or cost == held.cost:
+                settled.append(held)
+                continue
+            settled.append(tx.limits.adjust(held, cost))
+            if cost > held.cost:
+                self._check_overspend(tx, held, cost)
+        return tuple(settled)
+
+    def forecast(
+        self, tx: Transaction, groups: Sequence[Sequence[Charge]], now: float
+    ) -> list[Forecast]:
+        """Which of ``groups``, taken in this order at ``now``, would be denied, and by what.
+
+        Nothing is used. A denied group uses nothing of what the later ones find. A group that
+        several limits deny appears once for each.
+        """
+        rows = {charge.row: charge for group in groups for charge in group}
+        used = {u.row: u.used for u in tx.limits.usage(list(rows.values()), now)}
+        forecasts: list[Forecast] = []
+        for index, group in enumerate(groups):
+            merged = _merged(group)
+            denied = [
+                Forecast(index, c.limit, c.row, used[c.row], c.max, c.cost, c.cost > c.max)
+                for c in merged
+                if used[c.row] + c.cost > c.max
+            ]
+            forecasts += denied
+            if not denied:
+                used.update({c.row: used[c.row] + c.cost for c in merged})
+        return forecasts
+
+    def _check_overspend(self, tx: Transaction, held: Reservation, cost: int) -> None:
+        limit = self._limits.get(_name(held.row))
+        if limit is None:
+            return
+        now = self._clock.now()
+        charge = Charge(limit.name, held.row, limit.max, 0, held.window, held.since)
+        used = tx.limits.usage([charge], now)[0].used
+        if used > limit.max:
+            over = Denial(limit.name, held.row, used, limit.max, cost, None)
+            self._note("overspent", over, now)
+
+    # Alone ----------------------------------------------------------------------------------
+
+    def check_limit(
+        self, resource: str, cost: int = 1, key: object | None = None
+    ) -> tuple[bool, str]:
+        """Use ``cost`` units of ``resource`` if there is room: whether it was, and a sentence.
+
+        Denied while ``resource`` is halted. A resource without a limit is allowed.
+        """
+        limit = self._limits.get(resource)
+        now = self._clock.now()
+        charges = () if limit is None else (limit.charge_of(cost, key, now),)
+        try:
+            self._take(charges, (resource,), now)
+        except (RateLimited, Halted) as refusal:
+            return False, str(refusal)
+        return True, f"No limit set for {resource!r}" if limit is None else "Allowed"
+
+    def acquire(
+        self,
+        *limits: str | Limit,
+        cost: int = 1,
+        key: object | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        timeout: float = 0,
+    ) -> Grant:
+        """Take units of several limits, all or none, waiting for room up to ``timeout`` seconds.
+
+        A limit given by name is charged ``cost`` under ``key``; with ``arguments``, and for a
+        `Limit`, what it declares is charged.
+
+        Raises:
+            RateLimited: when there is no room in time; it does not wait when waiting cannot help.
+            Halted: when one of the names is halted.
+            ConfigurationError: when a name has no limit, or a cost makes no sense.
+        """
+        found = [self._find(limit) for limit in limits]
+        by_name = [isinstance(limit, str) and arguments is None for limit in limits]
+        names = tuple(limit.name for limit in found)
+        give_up = self._clock.monotonic() + timeout
+        while True:
+            now = self._clock.now()
+            charges = _merged(
+                limit.charge_of(cost, key, now) if plain else limit.charge(arguments or {}, now)
+                for limit, plain in zip(found, by_name, strict=True)
+            )
+            try:
+                return Grant(self._take(charges, names, now), self)
+            except RateLimited as denied:
+                wait = denied.retry_after
+                if wait is None or wait > give_up - self._clock.monotonic():
+                    raise
+            self._clock.sleep(wait)
+
+    def get_status(self, resource: str | None = None, key: object | None = None) -> dict[str, Any]:
+        """Of one resource, or of all by name: how much is used, allowed, and was denied.
+
+        ``retry_after`` is in seconds, 0 while there is room for one unit. ``key`` asks for one
+        value of a limit that counts by key.
+        """
+        if resource is None:
+            return {name: self.get_status(name) for name in self.rate_limits}
+        limit = self._limits.get(resource)
+        status: dict[str, Any] = {
+            "resource": resource,
+            "current_actions": 0,
+            "max_actions": None,
+            "window_seconds": None,
+            "denied_count": self._denied[resource],
+            "retry_after": 0.0,
+        }
+        if limit is None:
+            return status
+        now = self._clock.now()
+        charge = limit.charge_of(1, key, now)
+        used, retry_after = self._store.write(lambda tx: _room(tx, charge, now))
+        status.update(
+            current_actions=used,
+            max_actions=limit.max,
+            window_seconds=charge.window,
+            retry_after=retry_after,
+        )
+        return status
+
+    def violations(self, resource: str | None = None) -> list[Violation]:
+        """Denials and overspends of this process, oldest first."""
+        with self._mutex:
+            return [v for v in self._violations if resource is None or v.limit == resource]
+
+    def _find(self, limit: str | Limit) -> Limit:
+        if isinstance(limit, Limit):
+            self.declare(limit)
+            return self._in_force(limit)
+        try:
+            return self._limits[limit]
+        except KeyError:
+            raise ConfigurationError(
+                f"there is no limit {limit!r}; declare it or call set_limit(). There are: "
+                f"{', '.join(sorted(self.rate_limits)) or 'none'}"
+            ) from None
+
+    def _take(
+        self, charges: Sequence[Charge], names: Sequence[str], now: float
+    ) -> tuple[Reservation, ...]:
+        def work(tx: Transaction) -> tuple[Reservation, ...]:
+            controls = tx.controls.all()
+            for name in names:
+                check_halt(controls, name, now)
+            return self.reserve(tx, charges, now)
+
+        return self._store.write(work)
+
+    def _note(self, kind: Literal["denied", "overspent"], denial: Denial, now: float) -> None:
+        with self._mutex:
+            if kind == "denied":
+                self._denied[denial.limit] += 1
+            self._violations.append(
+                Violation(now, kind, denial.limit, denial.row, denial.used, denial.max, denial.cost)
+            )
+
+    # Kill switch ----------------------------------------------------------------------------
+
+    def halt(
+        self, action: str | None = None, *, by: str, reason: str, until: float | None = None
+    ) -> Control:
+        """Refuse ``action``, or everything, from now on; recorded with who and why.
+
+        ``until`` (epoch seconds) is when it ends by itself; without it, `resume` ends it.
+
+        Raises:
+            ConfigurationError: without ``by`` and ``reason``, or when ``until`` has passed.
+        """
+        now = self._clock.now()
+        _require_who_and_why("halt", by, reason)
+        if until is not None and until <= now:
+            raise ConfigurationError("halt: 'until' has passed; give a later time or none")
+        control = Control(name=_halt_name(action), actor=by, reason=reason, set_at=now, until=until)
+
+        def work(tx: Transaction) -> None:
+            tx.controls.put(control)
+            tx.decisions.append(_decision("halt", control.name, by, reason, now, until=until))
+
+        self._store.write(work)
+        return control
+
+    def resume(self, action: str | None = None, *, by: str, reason: str) -> bool:
+        """End a halt; false when there was none. A halt of everything is ended without a name."""
+        now = self._clock.now()
+        _require_who_and_why("resume", by, reason)
+        name = _halt_name(action)
+
+        def work(tx: Transaction) -> bool:
+            cleared = tx.controls.clear(name)
+            if cleared:
+                tx.decisions.append(_decision("resume", name, by, reason, now))
+            return cleared
+
+        return self._store.write(work)
+
+
+def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
+    """Raise `Halted` when ``action``, or everything, is halted at ``now``."""
+    if not controls:
+        return
+    for name in (HALT_ALL, f"halt:{action}"):
+        control = controls.get(name)
+        if control is not None and control.active(now):
+            _raise_halted(control, action, now)
+
+
+def _raise_halted(control: Control, action: str, now: float) -> None:
+    argument = "" if control.name == HALT_ALL else f"{action!r}, "
+    what = "everything" if control.name == HALT_ALL else repr(action)
+    since = datetime.fromtimestamp(control.set_at, UTC).isoformat(timespec="seconds")
+    raise Halted(
+        f"Halted by {control.actor}: {what} since {since} ({control.reason}). {action!r} did not "
+        f"happen and nothing was used; resume({argument}by=..., reason=...) lets it run again",
+        action=action,
+        retry_after=None if control.until is None else control.until - now,
+    )
+
+
+def _halt_name(action: object) -> str:
+    if action is None:
+        return HALT_ALL
+    if not isinstance(action, str) or not action.strip() or action == "*":
+        raise ConfigurationError(f"{action!r} is not an action's name; give none for everything")
+    return f"halt:{action}"
+
+
+def _require_who_and_why(verb: str, by: object, reason: object) -> None:
+    for name, value in (("by", by), ("reason", reason)):
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigurationError(f"{verb} needs {name}=..., a text that will be recorded")
+
+
+def _decision(what: str, subject: str, by: str, reason: str, now: float, **detail: Any) -> Decision:
+    return Decision(
+        id=new_id(now), at=now, what=what, subject=subject, actor=by, reason=reason, detail=detail
+    )
+
+
+def _denied(denial: Denial, window: float) -> str:
+    start = f"Rate limit exceeded for {denial.row!r}: "
+    span = spell_duration(window)
+    if denial.retry_after is None:
+        return (
+            f"{start}a cost of {denial.cost} can never be admitted, because the limit is "
+            f"{denial.max} per {span}. Nothing was used; split it, or raise the limit"
+        )
+    return (
+        f"{start}{denial.used} of {denial.max} used in {span}, {denial.cost} wanted. Nothing was "
+        f"used; try again in {spell_duration(denial.retry_after)}"
+    )
+
+
+def _room(tx: Transaction, charge: Charge, now: float) -> tuple[int, float]:
+    """Units in use, and seconds until one more has room."""
+    used = tx.limits.usage([charge], now)[0].used
+    if used < charge.max:
+        return used, 0.0
+    denial = tx.limits.reserve([charge], now)  # there is no room, so this takes nothing
+    return used, (denial.retry_after or 0.0) if isinstance(denial, Denial) else 0.0
+
+
+def _merged(charges: Iterable[Charge]) -> tuple[Charge, ...]:
+    """One charge for each row, so that a row is judged and settled once."""
+    rows: dict[str, Charge] = {}
+    for charge in charges:
+        known = rows.get(charge.row)
+        if known is not None:
+            charge = Charge(  # noqa: PLW2901 - the sum takes its place
+                charge.limit,
+                charge.row,
+                charge.max,
+                charge.cost + known.cost,
+                charge.window,
+                charge.since,
+            )
+        rows[charge.row] = charge
+    return tuple(rows.values())
+
+
+def _name(row: str) -> str:
+    """The limit's name in a row, ``name`` or ``name[key]``."""
+    return row.partition("[")[0]
