@@ -1,0 +1,279 @@
+"""The ledger in memory: for one process, for tests, for components without a database."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from threading import get_ident
+from typing import TypeVar
+
+from msgspec import structs
+
+from gonogo.records import (
+    Alert,
+    AlertState,
+    Attempt,
+    Beat,
+    Control,
+    Decision,
+    PlanRecord,
+    PlanState,
+)
+from gonogo.store.memory_calls import MemoryCalls
+from gonogo.store.memory_limits import MemoryLimits
+from gonogo.store.port import Transaction
+
+T = TypeVar("T")
+Journal = list[tuple[Callable[..., object], object, object]]
+
+
+class MemoryStore:
+    """A ledger that lives as long as the object; one writer at a time, rolled back on error.
+
+    Every write notes how to undo itself in a journal, so a transaction costs what it changes.
+
+    Args:
+        history: how many finished calls, decisions and alerts are remembered; the oldest go
+            first. Calls that are not finished, or hold a key, are always kept.
+    """
+
+    shared = False
+
+    def __init__(self, history: int = 100_000) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._journal: Journal = []
+        self._tables = _Tables(self._journal, history)
+
+    def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+        me = get_ident()
+        if self._owner == me:
+            raise RuntimeError(NESTED)
+        with self._lock:
+            self._owner = me
+            journal = self._journal
+            try:
+                return work(self._tables)
+            except BaseException:
+                while journal:
+                    undo, key, value = journal.pop()
+                    undo(key, value)
+                raise
+            finally:
+                journal.clear()
+                self._tables.trim()
+                self._owner = 0
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        return self.write(work)
+
+    def close(self) -> None:
+        """Nothing to close; the store stays usable."""
+
+
+NESTED = (
+    "a transaction was begun inside another one on the same thread; "
+    "use the transaction that was handed to the work"
+)
+
+
+class _Tables:
+    __slots__ = (
+        "alerts",
+        "attempts",
+        "beats",
+        "calls",
+        "controls",
+        "decisions",
+        "limits",
+        "plans",
+    )
+
+    def __init__(self, journal: Journal, history: int) -> None:
+        self.attempts = MemoryAttempts(journal)
+        self.calls = MemoryCalls(journal, history, self.attempts.forget)
+        self.decisions = MemoryDecisions(journal, history)
+        self.limits = MemoryLimits(journal)
+        self.alerts = MemoryAlerts(journal, history)
+        self.plans = MemoryPlans(journal)
+        self.controls = MemoryControls(journal)
+        self.beats = MemoryBeats(journal)
+
+    def trim(self) -> None:
+        """Forget what is beyond the history; between transactions, so there is nothing to undo."""
+        self.calls.trim()
+        self.alerts.trim()
+
+
+class _Rows(dict[str, T]):
+    """Records by name, whose changes are noted in the journal."""
+
+    __slots__ = ("_journal",)
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def put(self, name: str, record: T) -> None:
+        self._journal.append((self._restore, name, self.get(name)))
+        self[name] = record
+
+    def drop(self, name: str) -> bool:
+        if name not in self:
+            return False
+        self._journal.append((self._restore, name, self.pop(name)))
+        return True
+
+    def _restore(self, name: str, record: T | None) -> None:
+        if record is None:
+            self.pop(name, None)
+        else:
+            self[name] = record
+
+
+class MemoryAttempts:
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._of: dict[str, list[Attempt]] = {}
+
+    def append(self, attempt: Attempt) -> None:
+        self._of.setdefault(attempt.call_id, []).append(attempt)
+        self._journal.append((self._undo, attempt.call_id, None))
+
+    def of(self, call_id: str) -> list[Attempt]:
+        return list(self._of.get(call_id, ()))
+
+    def forget(self, call_id: str) -> None:
+        self._of.pop(call_id, None)
+
+    def _undo(self, call_id: str, _: object) -> None:
+        attempts = self._of[call_id]
+        attempts.pop()
+        if not attempts:
+            del self._of[call_id]
+
+
+class MemoryDecisions:
+    def __init__(self, journal: Journal, history: int) -> None:
+        self._journal = journal
+        self._all: deque[Decision] = deque(maxlen=history)
+
+    def append(self, decision: Decision) -> None:
+        full = len(self._all) == self._all.maxlen
+        self._journal.append((self._undo, None, self._all[0] if full else None))
+        self._all.append(decision)
+
+    def of(self, subject: str) -> list[Decision]:
+        return [decision for decision in self._all if decision.subject == subject]
+
+    def latest(self, limit: int) -> list[Decision]:
+        newest = reversed(self._all)
+        return [decision for decision, _ in zip(newest, range(limit), strict=False)]
+
+    def _undo(self, _: object, pushed_out: Decision | None) -> None:
+        self._all.pop()
+        if pushed_out is not None:
+            self._all.appendleft(pushed_out)
+
+
+class MemoryAlerts:
+    def __init__(self, journal: Journal, history: int) -> None:
+        self._rows: _Rows[Alert] = _Rows(journal)
+        self._unresolved: _Rows[str] = _Rows(journal)
+        self._history = history
+
+    def fire(self, alert: Alert) -> Alert:
+        known = self._rows.get(self._unresolved.get(alert.fingerprint, ""))
+        if known is not None:
+            alert = structs.replace(
+                known,
+                count=known.count + alert.count,
+                last_seen=max(known.last_seen, alert.last_seen),
+                context=alert.context,
+            )
+        else:
+            self._unresolved.put(alert.fingerprint, alert.id)
+        self._rows.put(alert.id, alert)
+        return alert
+
+    def get(self, alert_id: str) -> Alert | None:
+        return self._rows.get(alert_id)
+
+    def change(self, before: Alert, state: AlertState, actor: str) -> bool:
+        known = self._rows.get(before.id)
+        if known is None or known.state is not before.state:
+            return False
+        self._rows.put(known.id, structs.replace(known, state=state, changed_by=actor))
+        if state is AlertState.RESOLVED:
+            self._unresolved.drop(known.fingerprint)
+        return True
+
+    def find(
+        self, *, severity: str | None = None, task: str | None = None, limit: int = 100
+    ) -> list[Alert]:
+        found = [
+            alert
+            for alert in self._rows.values()
+            if (severity is None or alert.severity == severity)
+            and (task is None or alert.task == task)
+        ]
+        found.sort(key=lambda alert: (alert.last_seen, alert.id), reverse=True)
+        return found[:limit]
+
+    def trim(self) -> None:
+        while len(self._rows) > self._history:
+            oldest = self._rows.pop(next(iter(self._rows)))
+            if self._unresolved.get(oldest.fingerprint) == oldest.id:
+                del self._unresolved[oldest.fingerprint]
+
+
+class MemoryPlans:
+    def __init__(self, journal: Journal) -> None:
+        self._rows: _Rows[PlanRecord] = _Rows(journal)
+
+    def insert(self, plan: PlanRecord) -> None:
+        self._rows.put(plan.id, plan)
+
+    def get(self, plan_id: str) -> PlanRecord | None:
+        return self._rows.get(plan_id)
+
+    def replace(self, before: PlanRecord, after: PlanRecord) -> bool:
+        known = self._rows.get(before.id)
+        if known is None or known.state is not before.state:
+            return False
+        self._rows.put(before.id, after)
+        return True
+
+    def find(self, *, states: Sequence[PlanState] = (), limit: int = 100) -> list[PlanRecord]:
+        found = [plan for plan in self._rows.values() if not states or plan.state in states]
+        found.sort(key=lambda plan: (plan.created_at, plan.id), reverse=True)
+        return found[:limit]
+
+
+class MemoryControls:
+    def __init__(self, journal: Journal) -> None:
+        self._rows: _Rows[Control] = _Rows(journal)
+
+    def all(self) -> dict[str, Control]:
+        return dict(self._rows)
+
+    def put(self, control: Control) -> None:
+        self._rows.put(control.name, control)
+
+    def clear(self, name: str) -> bool:
+        return self._rows.drop(name)
+
+
+class MemoryBeats:
+    def __init__(self, journal: Journal) -> None:
+        self._rows: _Rows[Beat] = _Rows(journal)
+
+    def put(self, beat: Beat) -> None:
+        self._rows.put(beat.name, beat)
+
+    def all(self) -> list[Beat]:
+        return sorted(self._rows.values(), key=lambda beat: beat.name)
+
+    def remove(self, name: str) -> None:
+        self._rows.drop(name)

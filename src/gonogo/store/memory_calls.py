@@ -1,0 +1,277 @@
+"""The calls in memory, with the indexes that keep every question short."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from msgspec import structs
+
+from gonogo.errors import StoreError
+from gonogo.records import TERMINAL, Call, CallFilter, State
+from gonogo.store.memory_index import LazyHeap, Queue
+
+_PENDING, _CLAIMED, _DISPATCHED = State.PENDING, State.CLAIMED, State.DISPATCHED
+_UNKNOWN = State.UNKNOWN
+_by_id = attrgetter("id")
+
+
+class MemoryCalls:
+    """Calls by id; ``_put`` is the one place that changes them and their indexes."""
+
+    def __init__(
+        self,
+        journal: list[tuple[Callable[..., object], object, object]],
+        history: int,
+        forget: Callable[[str], None],
+    ) -> None:
+        self._journal = journal
+        self._history = history
+        self._forget = forget
+        self._rows: dict[str, Call] = {}
+        self._counts: dict[State, int] = {}
+        self._held: dict[tuple[str, str], str] = {}
+        self._slots: dict[str, int] = {}
+        self._leased: dict[str, None] = {}
+        self._unknown: dict[str, None] = {}
+        self._queues: dict[str, Queue] = {}
+        self._plans: dict[str, dict[str, None]] = {}
+        self._after: dict[str, dict[str, None]] = {}
+        self._deadlines = LazyHeap(self._has_deadline)
+        self._expiries = LazyHeap(self._expires)
+        self._finished: deque[str] = deque()
+
+    def get(self, call_id: str) -> Call | None:
+        return self._rows.get(call_id)
+
+    def holder(self, action: str, key: str) -> Call | None:
+        call_id = self._held.get((action, key))
+        return None if call_id is None else self._rows[call_id]
+
+    def insert(self, call: Call) -> None:
+        if call.id in self._rows:
+            raise StoreError(f"call {call.id} is in the ledger already", call_id=call.id)
+        self._change(None, call)
+
+    def insert_many(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            self.insert(call)
+
+    def replace(self, before: Call, after: Call) -> bool:
+        known = self._rows.get(before.id)
+        if known is None or known.epoch != before.epoch or known.state is not before.state:
+            return False
+        self._change(known, after)
+        return True
+
+    def claim(
+        self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
+    ) -> list[Call]:
+        waiting = [queue for name in queues if (queue := self._queues.get(name)) is not None]
+        claimed: list[Call] = []
+        while len(claimed) < limit:
+            first = min(
+                ((head, queue) for queue in waiting if (head := queue.first(now)) is not None),
+                key=lambda found: found[0],
+                default=None,
+            )
+            if first is None:
+                break
+            call = self._rows[first[0][2]]
+            after = structs.replace(
+                call,
+                state=_CLAIMED,
+                owner=owner,
+                lease_until=lease_until,
+                epoch=call.epoch + 1,
+                attempt=call.attempt + 1,
+            )
+            self._change(call, after)
+            claimed.append(after)
+        return claimed
+
+    def renew(self, *, owner: str, calls: Mapping[str, int], lease_until: float) -> set[str]:
+        renewed = set()
+        for call_id, epoch in calls.items():
+            call = self._rows.get(call_id)
+            if (
+                call is not None
+                and call.epoch == epoch
+                and call.owner == owner
+                and (call.state is _CLAIMED or call.state is _DISPATCHED)
+            ):
+                self._change(call, structs.replace(call, lease_until=lease_until))
+                renewed.add(call_id)
+        return renewed
+
+    def expired(self, now: float, limit: int) -> list[Call]:
+        return _first(
+            limit,
+            ((call.lease_until, call) for call in self._of(self._leased)),
+            now,
+        )
+
+    def doubtful(self, now: float, limit: int) -> list[Call]:
+        return _first(limit, ((call.run_at, call) for call in self._of(self._unknown)), now)
+
+    def overdue(self, now: float, limit: int) -> list[Call]:
+        return [self._rows[call_id] for call_id in self._deadlines.due(now, limit)]
+
+    def lapsed(self, now: float, limit: int) -> list[Call]:
+        return [self._rows[call_id] for call_id in self._expiries.due(now, limit)]
+
+    def in_slot(self, slot: str) -> int:
+        return self._slots.get(slot, 0)
+
+    def waiting_on(self, call_id: str) -> list[Call]:
+        waiting = (call for call in self._of(self._after.get(call_id, ())))
+        return sorted((call for call in waiting if call.state is _PENDING), key=_by_id)
+
+    def next_run_at(self, queues: Sequence[str]) -> float | None:
+        found = (queue.next_run_at() for name in queues if (queue := self._queues.get(name)))
+        return min((run_at for run_at in found if run_at is not None), default=None)
+
+    def of_plan(self, plan_id: str) -> list[Call]:
+        calls = self._of(self._plans.get(plan_id, ()))
+        return sorted(calls, key=lambda call: (call.position or 0, call.id))
+
+    def find(self, wanted: CallFilter) -> list[Call]:
+        if wanted.plan_id is not None:
+            rows: Iterable[Call] = self._of(self._plans.get(wanted.plan_id, ()))
+        else:
+            rows = self._rows.values()
+        found = (call for call in rows if _matches(call, wanted))
+        return heapq.nlargest(wanted.limit, found, key=_by_id)
+
+    def counts(self) -> dict[State, int]:
+        return {state: count for state, count in self._counts.items() if count}
+
+    def trim(self) -> None:
+        """Forget the oldest finished calls that hold no key, beyond the history."""
+        while len(self._finished) > self._history:
+            call = self._rows.get(self._finished.popleft())
+            if call is not None and call.state in TERMINAL and not call.held:
+                self._put(call.id, None)
+                self._forget(call.id)
+
+    def _of(self, ids: Iterable[str]) -> Iterator[Call]:
+        rows = self._rows
+        return (rows[call_id] for call_id in ids)
+
+    def _change(self, before: Call | None, after: Call) -> None:
+        if after.held and after.key is not None:
+            holder = self._held.get((after.action, after.key), after.id)
+            if holder != after.id:
+                raise taken(after)
+        self._journal.append((self._put, after.id, before))
+        self._put(after.id, after)
+
+    def _put(self, call_id: str, call: Call | None) -> None:
+        before = self._rows.pop(call_id, None) if call is None else self._rows.get(call_id)
+        if before is not None:
+            self._unindex(before)
+        if call is not None:
+            self._rows[call_id] = call
+            self._index(call)
+
+    def _unindex(self, call: Call) -> None:
+        self._counts[call.state] -= 1
+        if call.held and call.key is not None:
+            del self._held[call.action, call.key]
+        if call.slots and call.state is _DISPATCHED:
+            for slot in call.slots:
+                self._slots[slot] -= 1
+                if not self._slots[slot]:
+                    del self._slots[slot]
+        if call.lease_until is not None:
+            self._leased.pop(call.id, None)
+        if call.state is _UNKNOWN:
+            del self._unknown[call.id]
+        _remove(self._plans, call.plan_id, call.id)
+        _remove(self._after, call.after, call.id)
+
+    def _index(self, call: Call) -> None:
+        state = call.state
+        self._counts[state] = self._counts.get(state, 0) + 1
+        if call.held and call.key is not None:
+            self._held[call.action, call.key] = call.id
+        if call.plan_id is not None:
+            self._plans.setdefault(call.plan_id, {})[call.id] = None
+        if call.after is not None:
+            self._after.setdefault(call.after, {})[call.id] = None
+        if state is _DISPATCHED or state is _CLAIMED:
+            if call.lease_until is not None:
+                self._leased[call.id] = None
+            if state is _DISPATCHED:
+                for slot in call.slots:
+                    self._slots[slot] = self._slots.get(slot, 0) + 1
+        elif state is _PENDING:
+            self._index_pending(call)
+        elif state is _UNKNOWN:
+            self._unknown[call.id] = None
+        elif state in TERMINAL:
+            if not call.held:
+                self._finished.append(call.id)
+            elif call.expires_at is not None:
+                self._expiries.push((call.expires_at, call.id))
+
+    def _index_pending(self, call: Call) -> None:
+        if call.queue is not None:
+            queue = self._queues.get(call.queue)
+            if queue is None:
+                queue = self._queues[call.queue] = Queue(self._rows, call.queue)
+            queue.push(call)
+        elif call.lease_until is not None:
+            self._leased[call.id] = None
+        if call.deadline_at is not None:
+            self._deadlines.push((call.deadline_at, call.id))
+
+    def _has_deadline(self, entry: tuple[Any, ...]) -> bool:
+        call = self._rows.get(entry[1])
+        return call is not None and call.state is _PENDING and call.deadline_at == entry[0]
+
+    def _expires(self, entry: tuple[Any, ...]) -> bool:
+        call = self._rows.get(entry[1])
+        return (
+            call is not None
+            and call.held
+            and call.expires_at == entry[0]
+            and call.state in TERMINAL
+        )
+
+
+def taken(call: Call) -> StoreError:
+    """The error of a write that would give a key to a second call."""
+    return StoreError(
+        f"{call.action}: key {call.key!r} is held by another call; "
+        "look the holder up in the same transaction before inserting",
+        action=call.action,
+        key=call.key,
+        call_id=call.id,
+    )
+
+
+def _first(limit: int, timed: Iterable[tuple[float | None, Call]], now: float) -> list[Call]:
+    due = ((at, call.id, call) for at, call in timed if at is not None and at <= now)
+    return [call for _, _, call in heapq.nsmallest(limit, due, key=lambda entry: entry[:2])]
+
+
+def _remove(index: dict[str, dict[str, None]], name: str | None, call_id: str) -> None:
+    if name is not None and (ids := index.get(name)) is not None:
+        ids.pop(call_id, None)
+        if not ids:
+            del index[name]
+
+
+def _matches(call: Call, wanted: CallFilter) -> bool:
+    return (
+        (not wanted.states or call.state in wanted.states)
+        and (wanted.action is None or call.action == wanted.action)
+        and (wanted.key is None or call.key == wanted.key)
+        and (wanted.plan_id is None or call.plan_id == wanted.plan_id)
+        and (wanted.correlation_id is None or call.correlation_id == wanted.correlation_id)
+        and (wanted.before is None or call.id < wanted.before)
+    )

@@ -1,0 +1,117 @@
+"""Usage of limits in memory, counted exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec import structs
+
+from gonogo.records import Charge, Denial, Reservation, Usage
+from gonogo.windows import CalendarWindow, SlidingWindow
+
+_SWEEP_AT_LEAST = 1024
+
+
+class MemoryLimits:
+    """One window for each limit row; rows that nothing counts in are swept as others come."""
+
+    def __init__(self, journal: list[tuple[Callable[..., object], object, object]]) -> None:
+        self._journal = journal
+        self._rows: dict[str, SlidingWindow | CalendarWindow] = {}
+        self._sweep_at = _SWEEP_AT_LEAST
+
+    def reserve(self, charges: Sequence[Charge], now: float) -> tuple[Reservation, ...] | Denial:
+        journal = self._journal
+        begun = len(journal)
+        taken: list[Reservation] = []
+        for charge in charges:
+            window = self._window(charge, now)
+            used = window.used(now)
+            if used + charge.cost > charge.max:
+                while len(journal) > begun:
+                    undo, key, value = journal.pop()
+                    undo(key, value)
+                used = window.used(now)
+                after = window.retry_after(now, charge.cost, charge.max)
+                return Denial(charge.limit, charge.row, used, charge.max, charge.cost, after)
+            mark = window.take(now, charge.cost)
+            journal.append((window.give_back, mark, charge.cost))
+            taken.append(Reservation(charge.row, charge.cost, mark, charge.window, charge.since))
+        return tuple(taken)
+
+    def release(self, reservations: Iterable[Reservation]) -> None:
+        for held in reservations:
+            window = self._rows.get(held.row)
+            if window is not None and (given := window.give_back(held.bucket, held.cost)):
+                self._journal.append((window.add, held.bucket, given))
+
+    def adjust(self, reservation: Reservation, cost: int) -> Reservation:
+        window = self._rows.get(reservation.row)
+        if window is not None:
+            more = cost - reservation.cost
+            if more > 0 and window.add(reservation.bucket, more):
+                self._journal.append((window.give_back, reservation.bucket, more))
+            elif more < 0 and (given := window.give_back(reservation.bucket, -more)):
+                self._journal.append((window.add, reservation.bucket, given))
+        return structs.replace(reservation, cost=cost)
+
+    def usage(self, charges: Sequence[Charge], now: float) -> list[Usage]:
+        return [Usage(charge.row, self._used(charge, now)) for charge in charges]
+
+    def _used(self, charge: Charge, now: float) -> int:
+        window = self._rows.get(charge.row)
+        if window is None:
+            return 0
+        if charge.since is not None and isinstance(window, CalendarWindow):
+            return window.used(now) if charge.since <= window.since else 0
+        return window.used(now)
+
+    def _window(self, charge: Charge, now: float) -> SlidingWindow | CalendarWindow:
+        """The row's window, made or changed to fit the charge."""
+        window = self._rows.get(charge.row)
+        since = charge.since
+        if since is None:
+            if type(window) is SlidingWindow and window.window == charge.window:
+                return window
+        elif type(window) is CalendarWindow and since <= window.since:
+            return window
+        return self._change(charge, window, now)
+
+    def _change(
+        self, charge: Charge, old: SlidingWindow | CalendarWindow | None, now: float
+    ) -> SlidingWindow | CalendarWindow:
+        """Put a new window in the row: a new limit, a new period, or one declared anew.
+
+        Units that still count in a window of another kind are carried over as if they were used
+        now, which holds them back longer and never shorter.
+        """
+        new: SlidingWindow | CalendarWindow
+        if charge.since is not None:
+            new = CalendarWindow(charge.since, charge.window)
+            if isinstance(old, SlidingWindow):
+                new.take(now, old.used(now))
+        elif isinstance(old, SlidingWindow):
+            new = old.resized(charge.window)
+        else:
+            new = SlidingWindow(charge.window)
+            if old is not None:
+                new.take(now, old.used(now))
+        if old is None and len(self._rows) >= self._sweep_at:
+            self._sweep(now)
+        self._journal.append((self._restore, charge.row, old))
+        self._rows[charge.row] = new
+        return new
+
+    def _restore(self, row: str, window: SlidingWindow | CalendarWindow | None) -> None:
+        if window is None:
+            self._rows.pop(row, None)
+        else:
+            self._rows[row] = window
+
+    def _sweep(self, now: float) -> None:
+        for row, window in list(self._rows.items()):
+            over = isinstance(window, CalendarWindow) and window.since + window.window <= now
+            if over or not window.used(now):
+                self._journal.append((self._restore, row, window))
+                del self._rows[row]
+        self._sweep_at = max(_SWEEP_AT_LEAST, 2 * len(self._rows))

@@ -1,0 +1,262 @@
+"""Counting what was used in a window of time: three ways, one interface.
+
+A window hands out a *mark* with every `take`, the place where the units were counted, so that
+they can be given back or corrected later. An event at ``t`` is over when ``now >= t + window``:
+the window is half-open. All times are epoch seconds, all units whole numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
+
+SLICES = 60
+"""Into how many buckets a window on the ledger is cut."""
+
+
+class Window(Protocol):
+    """What the stores ask of a window."""
+
+    def used(self, now: float) -> int:
+        """Units that count at ``now``."""
+        ...
+
+    def take(self, now: float, cost: int) -> float:
+        """Count ``cost`` units, room or not; the mark where they were counted."""
+        ...
+
+    def add(self, mark: float, cost: int) -> int:
+        """Count ``cost`` more units at ``mark``; how many were, 0 when the mark is over."""
+        ...
+
+    def give_back(self, mark: float, cost: int) -> int:
+        """Uncount up to ``cost`` units at ``mark``; how many were, never more than are there."""
+        ...
+
+    def retry_after(self, now: float, cost: int, limit: int) -> float | None:
+        """Seconds until ``cost`` units fit under ``limit``; ``None`` when they never will."""
+        ...
+
+
+class SlidingWindow:
+    """The exact sliding window, for one process.
+
+    Events of the same instant are one entry whatever they cost, so a cost of a million is as
+    cheap as 1; each entry is evicted once, so every operation is O(1) amortised. Time that steps
+    back is treated as the latest time seen.
+    """
+
+    __slots__ = ("_costs", "_latest", "_times", "_used", "window")
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self._times: deque[float] = deque()
+        self._costs: dict[float, int] = {}
+        self._used = 0
+        self._latest = -math.inf
+
+    def used(self, now: float) -> int:
+        if now > self._latest:
+            self._latest = now
+        else:
+            now = self._latest
+        times = self._times
+        while times and times[0] + self.window <= now:
+            self._used -= self._costs.pop(times.popleft())
+        return self._used
+
+    def take(self, now: float, cost: int) -> float:
+        if now > self._latest:
+            self._latest = now
+        else:
+            now = self._latest
+        costs = self._costs
+        if now in costs:
+            costs[now] += cost
+        else:
+            costs[now] = cost
+            self._times.append(now)
+        self._used += cost
+        return now
+
+    def add(self, mark: float, cost: int) -> int:
+        if mark not in self._costs:
+            return 0
+        self._costs[mark] += cost
+        self._used += cost
+        return cost
+
+    def give_back(self, mark: float, cost: int) -> int:
+        given = min(cost, self._costs.get(mark, 0))
+        if given:
+            self._costs[mark] -= given
+            self._used -= given
+        return given
+
+    def retry_after(self, now: float, cost: int, limit: int) -> float | None:
+        if cost > limit:
+            return None
+        excess = self.used(now) + cost - limit
+        if excess <= 0:
+            return 0.0
+        for at in self._times:
+            excess -= self._costs[at]
+            if excess <= 0:
+                return _until(at + self.window, now)
+        return None
+
+    def resized(self, window: float) -> SlidingWindow:
+        """The same events in a window of another length."""
+        other = SlidingWindow(window)
+        other._times = self._times.copy()
+        other._costs = self._costs.copy()
+        other._used = self._used
+        other._latest = self._latest
+        return other
+
+
+class CalendarWindow:
+    """Everything used since ``since``, for a period of ``window`` seconds; the mark is ``since``.
+
+    When the period turns, ``roll`` starts again from zero; a period that is earlier than the one
+    being counted (the clock was set back) counts into the later one.
+    """
+
+    __slots__ = ("_used", "since", "window")
+
+    def __init__(self, since: float, window: float, used: int = 0) -> None:
+        self.since = since
+        self.window = window
+        self._used = used
+
+    def roll(self, since: float, window: float) -> None:
+        """Turn to the period that begins at ``since``, when it is a later one."""
+        if since > self.since:
+            self.since, self.window, self._used = since, window, 0
+
+    def used(self, now: float) -> int:
+        return self._used
+
+    def take(self, now: float, cost: int) -> float:
+        self._used += cost
+        return self.since
+
+    def add(self, mark: float, cost: int) -> int:
+        if mark != self.since:
+            return 0
+        self._used += cost
+        return cost
+
+    def give_back(self, mark: float, cost: int) -> int:
+        given = min(cost, self._used) if mark == self.since else 0
+        self._used -= given
+        return given
+
+    def retry_after(self, now: float, cost: int, limit: int) -> float | None:
+        if cost > limit:
+            return None
+        return 0.0 if self._used + cost <= limit else _until(self.since + self.window, now)
+
+
+class BucketWindow:
+    """The sliding window of the ledger: at most 61 numbers, whatever happens in the window.
+
+    A window is cut into 60 slices of equal width. An event counts until its whole slice has left
+    the window, so no window ever holds more than the limit, and units are held back for one slice
+    at most. Slices in the future (the clock was set back) count. Time is whole microseconds in
+    here, rounded so that the window is never shorter than asked; marks are numbers of slices.
+    """
+
+    __slots__ = ("_buckets", "_width", "window")
+
+    def __init__(self, window: float, buckets: Iterable[tuple[int, int]] = ()) -> None:
+        self.window = window
+        self._width = _width(window)
+        self._buckets: dict[int, int] = dict(buckets)
+
+    def used(self, now: float) -> int:
+        self._evict(self._slice(now))
+        return sum(self._buckets.values())
+
+    def take(self, now: float, cost: int) -> float:
+        mark = self._slice(now)
+        self._buckets[mark] = self._buckets.get(mark, 0) + cost
+        return float(mark)
+
+    def add(self, mark: float, cost: int) -> int:
+        if mark not in self._buckets:
+            return 0
+        self._buckets[int(mark)] += cost
+        return cost
+
+    def give_back(self, mark: float, cost: int) -> int:
+        given = min(cost, self._buckets.get(int(mark), 0))
+        if given:
+            self._buckets[int(mark)] -= given
+        return given
+
+    def retry_after(self, now: float, cost: int, limit: int) -> float | None:
+        if cost > limit:
+            return None
+        excess = self.used(now) + cost - limit
+        if excess <= 0:
+            return 0.0
+        for mark in sorted(self._buckets):
+            excess -= self._buckets[mark]
+            if excess <= 0:
+                return _until(self._end(mark), now)
+        return None
+
+    def idle_at(self) -> float:
+        """When nothing counts any more."""
+        return self._end(max(self._buckets)) if self._buckets else 0.0
+
+    def dump(self) -> list[tuple[int, int]]:
+        """The buckets, oldest first; ``BucketWindow(window, dump)`` is this window again.
+
+        More than 61 are possible only when a clock was far ahead; then the oldest are counted
+        into their successors, which holds them back longer and never shorter.
+        """
+        buckets = sorted(self._buckets.items())
+        while len(buckets) > SLICES + 1:
+            (_, oldest), (mark, units), *rest = buckets
+            buckets = [(mark, units + oldest), *rest]
+        return buckets
+
+    def resized(self, window: float) -> BucketWindow:
+        """The same units in a window of another length, each at the end of its old slice."""
+        other = BucketWindow(window)
+        for mark, units in self._buckets.items():
+            moved = other.mark_from(mark, self.window)
+            other._buckets[moved] = other._buckets.get(moved, 0) + units
+        return other
+
+    def mark_from(self, mark: float, window: float) -> int:
+        """The mark here of units that were marked in a window of another length."""
+        if window == self.window:
+            return int(mark)
+        return ((int(mark) + 1) * _width(window) - 1) // self._width
+
+    def _slice(self, now: float) -> int:
+        return math.floor(now * 1e6) // self._width
+
+    def _end(self, mark: int) -> float:
+        """The instant from which slice ``mark`` surely no longer counts."""
+        return ((mark + SLICES + 1) * self._width + 1) / 1e6
+
+    def _evict(self, current: int) -> None:
+        for mark in [mark for mark in self._buckets if current - mark > SLICES]:
+            del self._buckets[mark]
+
+
+def _width(window: float) -> int:
+    """Microseconds of a slice; the one microsecond more makes up for the rounding of floats."""
+    return -(-(math.ceil(window * 1e6) + 1) // SLICES)
+
+
+def _until(instant: float, now: float) -> float:
+    """Seconds from ``now`` to ``instant``, such that adding them to ``now`` does not fall short."""
+    seconds = max(0.0, instant - now)
+    return seconds if now + seconds >= instant else seconds + math.ulp(instant)
