@@ -1,0 +1,400 @@
+"""Alerts: what a person should know, grouped, kept on the ledger, and handed to subscribers.
+
+An alert is written in the transaction of what it tells about, and handed out after the commit.
+Subscribers are observers: one background thread calls them from a bounded queue, so a slow one
+delays no call, and one that raises is counted and stops nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import structs
+
+from gonogo.clock import Clock, SystemClock
+from gonogo.errors import ConfigurationError, Refused, StoreError
+from gonogo.ids import new_id
+from gonogo.records import Alert, AlertState, Decision, Severity
+from gonogo.secrets import Redactor, describe, redact_text
+from gonogo.store.memory import MemoryStore
+from gonogo.store.port import Store, Transaction
+
+AlertView = dict[str, Any]
+Subscriber = Callable[[AlertView], object]
+
+MAX_TASK, MAX_REASON = 200, 500
+"""Longest task and reason, in characters; the rest is cut."""
+
+_SEVERITIES = tuple(severity.value for severity in Severity)
+_log = logging.getLogger("gonogo.alerts")
+
+
+class _Subscription:
+    __slots__ = ("failures", "fn", "name", "rank", "task")
+
+    def __init__(self, task: str, fn: Subscriber, rank: int) -> None:
+        self.task = task
+        self.fn = fn
+        self.rank = rank
+        self.name = str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
+        self.failures = 0
+
+    def wants(self, alert: AlertView) -> bool:
+        return self.task in ("*", alert["task"]) and _rank(alert["severity"]) >= self.rank
+
+
+class AlertSystem:
+    """Raises, groups, keeps and hands out alerts, alone in memory or on the ledger of ``store``.
+
+    Alerts with equal task, severity and reason are one row with a count until it is resolved, so
+    numbers and ids belong into ``context`` and not into the reason.
+
+    Args:
+        store: the ledger; without one, alerts live as long as this object.
+        clock: the source of time.
+        max_alerts: alerts that are remembered in memory and shown by `alerts`.
+        queue_size: alerts that may wait for the subscribers; more are dropped and counted.
+        redact: makes a context safe to show: plain JSON material, bounded, without secrets.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        max_alerts: int = 1000,
+        queue_size: int = 1000,
+        redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> None:
+        for name, value in (("max_alerts", max_alerts), ("queue_size", queue_size)):
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}")
+        self._store: Store = store if store is not None else MemoryStore(max_alerts)
+        self._clock: Clock = clock or SystemClock()
+        self._max_alerts = max_alerts
+        self._redact = redact or Redactor(max_depth=4, max_items=100, max_text=1000).fields
+        self._outbox = _Outbox(queue_size)
+        self.unrecorded = 0
+        """Alerts that the ledger could not take; they were handed out all the same."""
+
+    # Raising --------------------------------------------------------------------------------
+
+    def alert(
+        self,
+        task: str,
+        reason: str,
+        severity: str = "warning",
+        context: Mapping[str, Any] | None = None,
+    ) -> AlertView:
+        """Raise an alert, keep it and hand it out.
+
+        When the ledger cannot be written the alert is handed out all the same: that may be what
+        it is about.
+
+        Raises:
+            ConfigurationError: when the severity is not one of the four, or there is no task or
+                reason.
+        """
+        now = self._clock.now()
+        made = self._make(task, reason, severity, context, now)
+        try:
+            made = self._store.write(lambda tx: tx.alerts.fire(made))
+        except StoreError as error:
+            self.unrecorded += 1
+            _log.warning("alert on %s was not recorded: %s", made.task, describe(error))
+        return self.publish(made)
+
+    def fire(
+        self,
+        tx: Transaction,
+        task: str,
+        reason: str,
+        severity: str,
+        context: Mapping[str, Any] | None,
+        now: float,
+    ) -> Alert:
+        """Write an alert in a transaction that is open; `publish` it when that is committed."""
+        return tx.alerts.fire(self._make(task, reason, severity, context, now))
+
+    def publish(self, alert: Alert) -> AlertView:
+        """Hand a committed alert to the subscribers; never blocks, never raises."""
+        view = _view(alert)
+        self._outbox.put(view)
+        return view
+
+    def _make(
+        self,
+        task: str,
+        reason: str,
+        severity: str,
+        context: Mapping[str, Any] | None,
+        now: float,
+    ) -> Alert:
+        level = _severity(severity)
+        task = redact_text(_text("task", task), MAX_TASK)
+        reason = redact_text(_text("reason", reason), MAX_REASON)
+        return Alert(
+            id=new_id(now),
+            fingerprint=_fingerprint(task, level, reason),
+            task=task,
+            reason=reason,
+            severity=level,
+            context=self._shown(context),
+            first_seen=now,
+            last_seen=now,
+        )
+
+    def _shown(self, context: Mapping[str, Any] | None) -> dict[str, Any]:
+        try:
+            return self._redact(dict(context)) if context else {}
+        except Exception as error:  # noqa: BLE001 - a context that cannot be cleaned is not shown
+            return {"context": f"not shown: cleaning it raised {type(error).__name__}"}
+
+    # Listening ------------------------------------------------------------------------------
+
+    def subscribe(
+        self, task: str, fn: Subscriber, min_severity: str | None = None
+    ) -> Callable[[], None]:
+        """Call ``fn`` with every alert on ``task`` (``"*"``: on any). Returns how to end it.
+
+        ``fn`` gets a dictionary of its own, on a background thread.
+
+        Raises:
+            ConfigurationError: when ``fn`` cannot be called or the severity is not one of the
+                four.
+        """
+        if not callable(fn):
+            raise ConfigurationError(f"an alert subscriber must be callable, not {fn!r}")
+        rank = 0 if min_severity is None else _rank(_severity(min_severity))
+        return self._outbox.subscribe(_Subscription(_text("task", task), fn, rank))
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait up to ``timeout`` seconds until everything was handed out; whether it was."""
+        return self._outbox.flush(timeout)
+
+    @property
+    def dropped(self) -> int:
+        """Alerts that no subscriber saw because the queue was full. They are on the ledger."""
+        return self._outbox.dropped
+
+    @property
+    def failures(self) -> list[tuple[str, int]]:
+        """For every subscriber, oldest first: its name and how often it has raised."""
+        return self._outbox.failures
+
+    # Reading and deciding -------------------------------------------------------------------
+
+    @property
+    def alerts(self) -> list[AlertView]:
+        """The alerts that are remembered, last seen first."""
+        return self.get_alerts(limit=self._max_alerts)
+
+    def get_alerts(
+        self, severity: str | None = None, task_name: str | None = None, limit: int = 100
+    ) -> list[AlertView]:
+        """Alerts of a severity or task, last seen first.
+
+        Raises:
+            ConfigurationError: when the severity is not one of the four.
+        """
+        level = None if severity is None else _severity(severity)
+        found = self._store.read(
+            lambda tx: tx.alerts.find(severity=level, task=task_name, limit=limit)
+        )
+        return [_view(alert) for alert in found]
+
+    def acknowledge(
+        self, alert_id: str, by: str, reason: str, *, expected: str | None = None
+    ) -> AlertView:
+        """Record that ``by`` knows of the alert and why it may wait.
+
+        ``expected`` is the state that was seen when deciding.
+
+        Raises:
+            ConfigurationError: when there is no such alert, or ``by`` or ``reason`` is missing.
+            Refused: when it is resolved, or is not in the ``expected`` state.
+        """
+        return self._decide(alert_id, AlertState.ACKNOWLEDGED, by, reason, expected)
+
+    def resolve(
+        self, alert_id: str, by: str, reason: str, *, expected: str | None = None
+    ) -> AlertView:
+        """Record that ``by`` settled the matter; if it fires again, that is a new alert.
+
+        Raises: as `acknowledge`.
+        """
+        return self._decide(alert_id, AlertState.RESOLVED, by, reason, expected)
+
+    def _decide(
+        self, alert_id: str, state: AlertState, by: str, reason: str, expected: str | None
+    ) -> AlertView:
+        actor, why = _text("by", by), _text("reason", reason)
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> Alert:
+            before = tx.alerts.get(alert_id)
+            if before is None:
+                raise ConfigurationError(f"there is no alert {alert_id!r}; see get_alerts()")
+            seen = before.state if expected is None else expected
+            if before.state is AlertState.RESOLVED or before.state != seen:
+                raise _changed(before)
+            if not tx.alerts.change(before, state, actor):
+                raise _changed(tx.alerts.get(alert_id) or before)
+            tx.decisions.append(_decision(before, state, actor, why, now))
+            return structs.replace(before, state=state, changed_by=actor)
+
+        return _view(self._store.write(work))
+
+
+class _Outbox:
+    """A bounded queue and one daemon thread that lives while there is something in it."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._queue: deque[AlertView] = deque()
+        self._subscriptions: tuple[_Subscription, ...] = ()
+        self._thread: threading.Thread | None = None
+        self._changed = threading.Condition()
+        self.dropped = 0
+
+    @property
+    def failures(self) -> list[tuple[str, int]]:
+        return [(s.name, s.failures) for s in self._subscriptions]
+
+    def subscribe(self, subscription: _Subscription) -> Callable[[], None]:
+        with self._changed:
+            self._subscriptions = (*self._subscriptions, subscription)
+
+        def unsubscribe() -> None:
+            with self._changed:
+                self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
+
+        return unsubscribe
+
+    def put(self, alert: AlertView) -> None:
+        if not any(subscription.wants(alert) for subscription in self._subscriptions):
+            return
+        with self._changed:
+            if len(self._queue) >= self._size:
+                self.dropped += 1
+                return
+            self._queue.append(alert)
+            # A thread that a fork left behind is not alive in the child.
+            if self._thread is None or not self._thread.is_alive():
+                self._start()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="gonogo-alerts", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # the system has no thread left, or the interpreter is ending
+            self._thread = None
+
+    def flush(self, timeout: float) -> bool:
+        if threading.current_thread() is self._thread:
+            return False  # a subscriber would wait for itself
+        with self._changed:
+            return self._changed.wait_for(lambda: self._thread is None, timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._queue:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+                alert = self._queue.popleft()
+            for subscription in self._subscriptions:
+                if subscription.wants(alert):
+                    self._deliver(subscription, alert)
+
+    def _deliver(self, subscription: _Subscription, alert: AlertView) -> None:
+        try:
+            subscription.fn(_copy(alert))
+        except BaseException as error:  # noqa: BLE001 - nothing a subscriber does ends the thread
+            subscription.failures += 1
+            failures = subscription.failures
+            if not failures & (failures - 1):  # the 1st, 2nd, 4th, 8th …
+                _log.warning(
+                    "alert subscriber %s failed, %d times so far: %s",
+                    subscription.name,
+                    failures,
+                    describe(error),
+                )
+
+
+def _view(alert: Alert) -> AlertView:
+    return {
+        "id": alert.id,
+        "timestamp": _iso(alert.last_seen),
+        "task": alert.task,
+        "reason": alert.reason,
+        "severity": alert.severity.value,
+        "context": _copy(alert.context),
+        "fingerprint": alert.fingerprint,
+        "count": alert.count,
+        "first_seen": _iso(alert.first_seen),
+        "last_seen": _iso(alert.last_seen),
+        "state": alert.state.value,
+        "changed_by": alert.changed_by,
+    }
+
+
+def _copy(value: Any) -> Any:
+    """A copy of plain JSON material, so that no reader can change what another one sees."""
+    if isinstance(value, dict):
+        return {name: _copy(item) for name, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _fingerprint(task: str, severity: Severity, reason: str) -> str:
+    return hashlib.sha256("\n".join((severity.value, task, reason)).encode()).hexdigest()[:32]
+
+
+def _severity(value: object) -> Severity:
+    try:
+        return Severity(str(value))
+    except ValueError:
+        raise ConfigurationError(
+            f"unknown severity {value!r}; it must be one of {', '.join(_SEVERITIES)}"
+        ) from None
+
+
+def _rank(severity: str) -> int:
+    return _SEVERITIES.index(severity)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"an alert needs {name!r}: a text that says something")
+    return value
+
+
+def _changed(alert: Alert) -> Refused:
+    who = f" by {alert.changed_by}" if alert.changed_by else ""
+    return Refused(
+        f"alert {alert.id} on {alert.task!r} is {alert.state.value}{who} now; look at it again "
+        f"before deciding. Nothing was changed"
+    )
+
+
+def _decision(alert: Alert, state: AlertState, by: str, reason: str, now: float) -> Decision:
+    return Decision(
+        id=new_id(now),
+        at=now,
+        what=f"alert.{state.value}",
+        subject=f"alert:{alert.id}",
+        actor=by,
+        reason=reason,
+        detail={"task": alert.task, "before": alert.state.value, "count": alert.count},
+    )
