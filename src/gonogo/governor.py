@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -167,22 +167,31 @@ class GovernorEnforcer:
             self._limits[resource] = limit
             self._defaults.discard(resource)
 
-    def charges(
-        self, limits: Iterable[Limit], arguments: Mapping[str, Any], now: float
-    ) -> tuple[Charge, ...]:
-        """What a call with ``arguments`` would use, under the terms that are in force.
+    def charges(self, action: str, declared: Sequence[Charge], now: float) -> tuple[Charge, ...]:
+        """What a call uses: its ``declared`` charges under the terms in force now.
 
-        Raises:
-            ConfigurationError: see `Limit.charge`.
+        A limit that has the action's name applies to it even where the action does not declare
+        it, when it can be counted without arguments; so `set_limit` reaches every action.
         """
-        charges = [self._in_force(limit).charge(arguments, now) for limit in limits]
+        charges = [self._in_force(charge, now) for charge in declared]
+        known = self._limits.get(action)
+        if (
+            known is not None
+            and known.key is None
+            and isinstance(known.cost, int)
+            and all(charge.limit != action for charge in charges)
+        ):
+            charges.append(known.charge_of(known.cost, None, now))
         return tuple(charges) if len(charges) < 2 else _merged(charges)
 
-    def _in_force(self, limit: Limit) -> Limit:
-        known = self._limits.get(limit.name)
-        if known is None or known is limit or known.terms == limit.terms:
-            return limit
-        return replace(limit, max=known.max, per=known.per, tz=known.tz)
+    def _in_force(self, charge: Charge, now: float) -> Charge:
+        known = self._limits.get(charge.limit)
+        if known is None:
+            return charge
+        since, window = known.period(now)
+        if (known.max, window, since) == (charge.max, charge.window, charge.since):
+            return charge
+        return Charge(charge.limit, charge.row, known.max, charge.cost, window, since)
 
     # Inside a transaction -------------------------------------------------------------------
 
@@ -301,7 +310,12 @@ class GovernorEnforcer:
         while True:
             now = self._clock.now()
             charges = _merged(
-                limit.charge_of(cost, key, now) if plain else limit.charge(arguments or {}, now)
+                self._in_force(
+                    limit.charge_of(cost, key, now)
+                    if plain
+                    else limit.charge(arguments or {}, now),
+                    now,
+                )
                 for limit, plain in zip(found, by_name, strict=True)
             )
             try:
@@ -350,7 +364,7 @@ class GovernorEnforcer:
     def _find(self, limit: str | Limit) -> Limit:
         if isinstance(limit, Limit):
             self.declare(limit)
-            return self._in_force(limit)
+            return limit
         try:
             return self._limits[limit]
         except KeyError:
@@ -377,6 +391,10 @@ class GovernorEnforcer:
             self._violations.append(
                 Violation(now, kind, denial.limit, denial.row, denial.used, denial.max, denial.cost)
             )
+
+    def check_halt(self, controls: Mapping[str, Control], action: str, now: float) -> None:
+        """`check_halt` of this module, for those who hold the governor."""
+        check_halt(controls, action, now)
 
     # Kill switch ----------------------------------------------------------------------------
 
