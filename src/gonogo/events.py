@@ -38,6 +38,7 @@ from typing import Any
 from msgspec import Struct
 
 from gonogo.errors import ConfigurationError
+from gonogo.secrets import describe
 
 _log = logging.getLogger("gonogo.events")
 
@@ -148,17 +149,13 @@ class EventBus:
             failures = observer.failures
         if failures & (failures - 1) or event.name == "observer.failed":
             return
-        # The message of the error stays out: it may carry what the subscriber was sent.
+        what = describe(error)
         _log.warning(
-            "event subscriber %s raised %s on %s (%d failures so far)",
+            "event subscriber %s failed on %s, %d times so far: %s",
             observer.name,
-            type(error).__name__,
             event.name,
             failures,
+            what,
         )
-        detail = {
-            "observer": observer.name,
-            "error": type(error).__name__,
-            "failures": failures,
-        }
+        detail = {"observer": observer.name, "error": what, "failures": failures}
         self.emit(Event("observer.failed", event.at, detail=detail))
