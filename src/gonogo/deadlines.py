@@ -127,40 +127,34 @@ class Check:
         """The run under way, the last one while its answer is fresh, or a new one."""
         with self._lock:
             run = self._run
-            if run is None or (run.done and not self._fresh(run)):
+            if run is None or (run.done and not self._fresh(self._result(run))):
                 name = f"gonogo-check-{self.name}"
                 run = self._run = Run(self.fn, self._clock.monotonic(), name)
             return run
 
     def finish(self, run: Run) -> CheckResult:
         """Wait for ``run`` within what is left of the time limit, and judge it."""
-        waited = self._clock.monotonic() - run.started
-        answered = run.wait(self.timeout - waited)
+        run.wait(self.timeout - (self._clock.monotonic() - run.started))
         with self._lock:
-            if run.result is None:
-                result = self._judge(run, answered)
-                if not answered:
-                    return result
-                run.result = result
-            return run.result
+            return self._result(run)
 
     def ask(self) -> CheckResult:
         """Start (or join) a run and wait for its answer."""
         return self.finish(self.start())
 
-    def _fresh(self, run: Run) -> bool:
-        result = run.result
-        return result is not None and not run.late and self._clock.now() < result.at + self.cache
+    def _fresh(self, result: CheckResult) -> bool:
+        return not result.hung and self._clock.now() < result.at + self.cache
 
-    def _judge(self, run: Run, answered: bool) -> CheckResult:
-        ok, evidence = False, f"no answer within {self.timeout:g} s; it is still running"
-        if answered and run.error is not None:
-            evidence = describe(run.error)
-        elif answered:
-            ok, evidence = _judge_answer(run.value)
-        if answered and run.late:
-            ok, evidence = False, f"answered later than its {self.timeout:g} s"
-        return CheckResult(
+    def _result(self, run: Run) -> CheckResult:
+        if run.result is not None:
+            return run.result
+        if run.late:
+            ok, evidence = False, f"no answer within {self.timeout:g} s"
+        elif run.error is not None:
+            ok, evidence = False, describe(run.error)
+        else:
+            ok, evidence = _judge(run.value)
+        result = CheckResult(
             name=self.name,
             ok=ok,
             evidence=evidence,
@@ -169,6 +163,9 @@ class Check:
             seconds=self._clock.monotonic() - run.started,
             hung=run.late,
         )
+        if not run.late:
+            run.result = result
+        return result
 
 
 def ask_all(checks: Iterable[Check]) -> tuple[CheckResult, ...]:
@@ -177,7 +174,7 @@ def ask_all(checks: Iterable[Check]) -> tuple[CheckResult, ...]:
     return tuple(check.finish(run) for check, run in under_way)
 
 
-def _judge_answer(value: object) -> tuple[bool, str]:
+def _judge(value: object) -> tuple[bool, str]:
     evidence = None
     if isinstance(value, tuple) and len(value) == 2:
         value, evidence = value

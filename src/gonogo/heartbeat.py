@@ -19,7 +19,7 @@ from gonogo.records import Beat
 from gonogo.secrets import describe
 from gonogo.store.port import Store
 
-Listener = Callable[[bool, dict[str, Any]], object]
+Status = dict[str, Any]
 
 
 class Pulse(Struct, frozen=True, kw_only=True):
@@ -58,8 +58,6 @@ class SchedulerHeartbeat:
         ConfigurationError: a number is not above 0, or ``timeout`` is below ``interval``.
     """
 
-    _LISTENER_TIMEOUT = 5.0
-
     def __init__(
         self,
         interval: float = 10.0,
@@ -83,7 +81,7 @@ class SchedulerHeartbeat:
         host, tail = platform.node() or "localhost", new_id(self._clock.now())[-6:]
         self.name = name or f"heartbeat:{host}:{os.getpid()}:{tail}"
         self._checks: dict[str, Check] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: list[_Listener] = []
         self._history: deque[Pulse] = deque(maxlen=history)
         self._lock = threading.Lock()
         self._beating = threading.Lock()
@@ -93,8 +91,6 @@ class SchedulerHeartbeat:
         self._told_healthy = True
         self._beats = 0
         self._missed = 0
-        self._listener_failures = 0
-        self._calls: dict[Listener, Run] = {}
 
     def register_check(self, name: str, fn: Callable[[], Any], timeout: float = 5.0) -> None:
         """Run ``fn`` with every beat; a check of the same name is replaced.
@@ -106,14 +102,14 @@ class SchedulerHeartbeat:
         with self._lock:
             self._checks[name] = check
 
-    def on_change(self, fn: Listener) -> None:
+    def on_change(self, fn: Callable[[bool, Status], object]) -> None:
         """Call ``fn(healthy, status)`` whenever the beats turn bad or well again.
 
         It runs in a thread of its own. One that raises or hangs is counted in
         ``listener_failures`` and disturbs nothing; stopping the heartbeat is not a change.
         """
         with self._lock:
-            self._listeners.append(fn)
+            self._listeners.append(_Listener(fn, min(5.0, self.interval)))
 
     def start(self) -> None:
         """Begin to beat; does nothing when it already does.
@@ -161,7 +157,7 @@ class SchedulerHeartbeat:
     @property
     def listener_failures(self) -> int:
         """Listeners' calls that raised, hung, or were left out because an earlier one hangs."""
-        return self._listener_failures
+        return sum(listener.failures for listener in self._listeners)
 
     def beat_once(self) -> Pulse:
         """Run every check, record the beat, write it to the ledger, tell listeners of a change."""
@@ -202,7 +198,7 @@ class SchedulerHeartbeat:
             return False
         return last[1].ok and self._clock.monotonic() - last[0] <= self.timeout
 
-    def get_health_status(self) -> dict[str, Any]:
+    def get_health_status(self) -> Status:
         """What there is to know, as plain data.
 
         ``last_heartbeat`` is ISO 8601 in UTC or ``None``; ``total_checks`` counts the registered
@@ -271,14 +267,22 @@ class SchedulerHeartbeat:
             listeners = list(self._listeners)
         status = self.get_health_status()
         for listener in listeners:
-            self._call(listener, healthy, status)
+            listener.tell(healthy, status)
 
-    def _call(self, listener: Listener, healthy: bool, status: dict[str, Any]) -> None:
-        earlier = self._calls.get(listener)
-        if earlier is not None and not earlier.done:
-            self._listener_failures += 1
+
+class _Listener:
+    """Somebody who wants to hear of changes, kept at arm's length."""
+
+    def __init__(self, fn: Callable[[bool, Status], object], patience: float) -> None:
+        self._fn = fn
+        self._patience = patience
+        self._run: Run | None = None
+        self.failures = 0
+
+    def tell(self, healthy: bool, status: Status) -> None:
+        if self._run is not None and not self._run.done:
+            self.failures += 1
             return
-        run = Run(lambda: listener(healthy, status), 0.0, "gonogo-heartbeat-listener")
-        self._calls[listener] = run
-        if not run.wait(self._LISTENER_TIMEOUT) or run.error is not None:
-            self._listener_failures += 1
+        self._run = Run(lambda: self._fn(healthy, status), 0.0, "gonogo-heartbeat-listener")
+        if not self._run.wait(self._patience) or self._run.error is not None:
+            self.failures += 1

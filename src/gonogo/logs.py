@@ -123,7 +123,7 @@ class StructuredLogger:
         record: dict[str, Any] = {
             "timestamp": iso(now),
             "level": level,
-            "action": name if type(name) is str else redact_text(str(name)),
+            "action": redact_text(str(name)),
             "correlation_id": _correlation.get(),
         }
         if fields:
@@ -299,10 +299,9 @@ def _foreign(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _enter(correlation_id: str | None, clock: Clock | None) -> Token[str | None]:
-    if correlation_id is None:
-        return _correlation.set(new_id((clock or SystemClock()).now()))
-    kept = "".join(char for char in str(correlation_id)[:128] if char.isprintable())
-    return _correlation.set(kept)
+    """Ids come from outside, too: they are cut to 128 characters and hold no line breaks."""
+    kept = "".join(char for char in str(correlation_id or "")[:128] if char.isprintable())
+    return _correlation.set(kept or new_id((clock or SystemClock()).now()))
 
 
 def _level(level: str) -> int:

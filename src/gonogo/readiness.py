@@ -68,7 +68,7 @@ class SandboxReadinessChecker:
         self._held_until = float("-inf") if store is not None else float("inf")
         self._go_until: dict[str | None, float] = {}
         self._generation = 0
-        self._last: Readiness | None = None
+        self._unsaved: Control | None = None
 
     @property
     def checks(self) -> dict[str, Check]:
@@ -130,18 +130,16 @@ class SandboxReadinessChecker:
             ]
             if not checks:
                 self._require_group(group)
-        hold = self._hold_result()
+        held = self._look_for_hold()
         results = ask_all(checks)
-        now = self._clock.now()
         verdict = Verdict.GO
         if any(result.critical and not result.ok for result in results):
             verdict = Verdict.NO_GO
-        if hold is not None:
-            verdict = Verdict.NO_GO if hold.hung else Verdict.HOLD
-            results = (hold, *results)
-        readiness = Readiness(verdict=verdict, evidence=results, at=now)
+        if held is not None:
+            verdict = held[0]
+            results = (held[1], *results)
+        readiness = Readiness(verdict=verdict, evidence=results, at=self._clock.now())
         with self._lock:
-            self._last = readiness
             if generation == self._generation:
                 self._remember(group, readiness, checks)
         return readiness
@@ -192,8 +190,10 @@ class SandboxReadinessChecker:
             raise ConfigurationError("a hold must end in the future; leave until out for no end")
         control = Control(name=HOLD, actor=by, reason=reason, set_at=now, until=until)
         with self._lock:
-            self._set_hold(control)
+            self._unsaved = control
+            self._forget()
         self._decide(lambda tx: tx.controls.put(control), "hold", by, reason, until)
+        self._set_hold(control)
 
     def release(self, by: str, reason: str) -> None:
         """End a hold; recorded also when there was none.
@@ -204,8 +204,7 @@ class SandboxReadinessChecker:
         """
         _require_said(by, reason)
         self._decide(lambda tx: tx.controls.clear(HOLD), "release", by, reason, None)
-        with self._lock:
-            self._set_hold(None)
+        self._set_hold(None)
 
     def get_status(self) -> dict[str, Any]:
         """The verdict over all groups as plain data.
@@ -250,23 +249,31 @@ class SandboxReadinessChecker:
             )
 
     def _set_hold(self, control: Control | None) -> None:
-        self._held = control
-        self._held_until = self._clock.now() + self._hold_cache
-        self._forget()
+        """Believe what was just written: verdicts and readings begun before do not count."""
+        with self._lock:
+            self._held, self._unsaved = control, None
+            self._held_until = self._clock.now() + self._hold_cache
+            self._forget()
 
-    def _hold_result(self) -> CheckResult | None:
-        """The hold as a line of evidence; ``None`` when nobody holds."""
+    def _look_for_hold(self) -> tuple[Verdict, CheckResult] | None:
+        """The verdict and evidence of a hold; ``None`` when nobody holds."""
         now = self._clock.now()
-        if self._store is not None and now >= self._held_until:
+        with self._lock:
+            generation = self._generation
+            control, until = self._held, self._held_until
+        if self._store is not None and now >= until:
             try:
                 control = self._store.read(lambda tx: tx.controls.all().get(HOLD))
             except Exception as error:  # noqa: BLE001  a guard that cannot look says no
                 evidence = f"the ledger does not say whether a person holds: {describe(error)}"
-                return _line(evidence, now, hung=True)
+                return Verdict.NO_GO, _line(evidence, now)
             with self._lock:
-                self._held, self._held_until = control, now + self._hold_cache
-        control = self._held
-        return _held(control, now) if control is not None and control.active(now) else None
+                if generation == self._generation:
+                    self._held, self._held_until = control, now + self._hold_cache
+        for hold in (self._unsaved, control):
+            if hold is not None and hold.active(now):
+                return Verdict.HOLD, _held(hold, now)
+        return None
 
     def _decide(
         self,
@@ -296,10 +303,8 @@ class SandboxReadinessChecker:
         self._store.write(both)
 
 
-def _line(evidence: str, now: float, *, hung: bool = False) -> CheckResult:
-    return CheckResult(
-        name=HOLD, ok=False, evidence=evidence, critical=True, at=now, seconds=0.0, hung=hung
-    )
+def _line(evidence: str, now: float) -> CheckResult:
+    return CheckResult(name=HOLD, ok=False, evidence=evidence, critical=True, at=now, seconds=0.0)
 
 
 def _held(control: Control, now: float) -> CheckResult:

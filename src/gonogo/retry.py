@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from gonogo.clock import Clock, SystemClock, iso
 from gonogo.errors import (
     ConfigurationError,
+    Drifted,
     DryRunBlocked,
     EffectFailed,
     EffectRejected,
@@ -39,6 +40,7 @@ Exceptions = tuple[type[Exception], ...]
 # Raised by gonogo itself, and asking again would give the same answer (or do harm).
 _FINAL = (
     ConfigurationError,
+    Drifted,
     DryRunBlocked,
     EffectRejected,
     KeyConflict,
