@@ -60,6 +60,14 @@ def test_two_swapped_digits_are_always_found(account: str, at: int) -> None:
     assert ibans.why_invalid(swapped) is not None
 
 
+def test_check_digits_outside_their_range_are_refused() -> None:
+    """99 leaves the same remainder as 02, but no IBAN is ever given it."""
+    account = next(a for n in range(500) if ibans.check_digits("DE", a := f"{n:018d}") == "02")
+
+    assert ibans.why_invalid("DE02" + account) is None
+    assert ibans.why_invalid("DE99" + account) is not None
+
+
 @given(st.text(max_size=40))
 def test_no_text_breaks_the_check(text: str) -> None:
     """Any text gets an answer, and a valid one is a fixed point of `compact`."""

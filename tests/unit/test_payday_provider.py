@@ -180,6 +180,18 @@ def test_a_late_booking_comes_after_the_wait(
     assert len(provider.books.payments()) == 1
 
 
+def test_it_goes_deaf_after_it_has_answered(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The payment that makes it deaf is answered; the connections after it are refused."""
+    meets(provider, "deaf", monkeypatch)
+    went = threading.Event()
+    monkeypatch.setattr(provider, "go_deaf", went.set)
+
+    assert request(provider)[0] == 201
+    assert went.wait(5)
+
+
 def test_a_deaf_provider_refuses_connections_and_comes_back_on_its_port(
     provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
