@@ -35,6 +35,11 @@ class Message:
     to: str
     subject: str
 
+    @property
+    def invoice(self) -> str:
+        """The invoice it confirms, from its id: ``<confirmation.INVOICE@domain>``."""
+        return self.id.removeprefix("<confirmation.").partition("@")[0]
+
 
 class Folder:
     """The messages on disk. Several processes may use one folder."""
