@@ -31,7 +31,7 @@ lint: $(VENV)/.installed ## Style, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(TYPED)
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 demo: $(VENV)/.installed ## Rehearse, approve and apply a real payout run
 	@$(BIN)/python -m examples.payday.demo
