@@ -10,17 +10,16 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from msgspec import Struct
 
+from gonogo.charges import Forecast, explain_denial, forecast, limit_of, merge
 from gonogo.clock import Clock, SystemClock
-from gonogo.durations import spell_duration
 from gonogo.errors import ConfigurationError, Halted, RateLimited
-from gonogo.ids import new_id
+from gonogo.halts import check_halt, clear_halt, set_halt
 from gonogo.limits import Concurrency, Limit, check_units
-from gonogo.records import Charge, Control, Decision, Denial, Reservation
+from gonogo.records import Charge, Control, Denial, Reservation
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
 
@@ -33,8 +32,6 @@ __all__ = [
     "Violation",
     "check_halt",
 ]
-
-HALT_ALL = "halt:*"
 
 
 class Violation(Struct, frozen=True):
@@ -52,21 +49,6 @@ class Violation(Struct, frozen=True):
     cost: int
 
 
-class Forecast(Struct, frozen=True):
-    """One limit that would deny one item: ``used`` units are taken by then, ``cost`` are wanted.
-
-    ``never`` says that no waiting helps, because the cost alone exceeds the limit.
-    """
-
-    index: int
-    limit: str
-    row: str
-    used: int
-    max: int
-    cost: int
-    never: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Units that were granted; end it once, with `settle` or `refund`, or keep what was taken."""
@@ -82,7 +64,7 @@ class Grant:
             ConfigurationError: when a name is not held, a cost is not a whole number of at least
                 0, or the grant has ended before.
         """
-        held = {name for r in self.reservations for name in (r.row, _name(r.row))}
+        held = {name for r in self.reservations for name in (r.row, limit_of(r.row))}
         for name, cost in costs.items():
             check_units(f"actual cost of {name!r}", cost)
             if name not in held:
@@ -182,7 +164,7 @@ class GovernorEnforcer:
             and all(charge.limit != action for charge in charges)
         ):
             charges.append(known.charge_of(known.cost, None, now))
-        return tuple(charges) if len(charges) < 2 else _merged(charges)
+        return tuple(charges) if len(charges) < 2 else merge(charges)
 
     def _in_force(self, charge: Charge, now: float) -> Charge:
         known = self._limits.get(charge.limit)
@@ -207,7 +189,7 @@ class GovernorEnforcer:
         if isinstance(granted, Denial):
             window = next(c.window for c in charges if c.row == granted.row)
             self._note("denied", granted, now)
-            raise RateLimited(_denied(granted, window), retry_after=granted.retry_after)
+            raise RateLimited(explain_denial(granted, window), retry_after=granted.retry_after)
         return granted
 
     def release(self, tx: Transaction, reservations: Iterable[Reservation]) -> None:
@@ -224,7 +206,7 @@ class GovernorEnforcer:
         """
         settled = []
         for held in reservations:
-            cost = costs.get(held.row, costs.get(_name(held.row), held.cost))
+            cost = costs.get(held.row, costs.get(limit_of(held.row), held.cost))
             if type(cost) is not int or cost < 0 or cost == held.cost:
                 settled.append(held)
                 continue
@@ -238,26 +220,14 @@ class GovernorEnforcer:
     ) -> list[Forecast]:
         """Which of ``groups``, taken in this order at ``now``, would be denied, and by what.
 
-        Nothing is used. A denied group uses nothing of what the later ones find. A group that
-        several limits deny appears once for each.
+        Nothing is used; see `gonogo.charges.forecast`.
         """
         rows = {charge.row: charge for group in groups for charge in group}
         used = {u.row: u.used for u in tx.limits.usage(list(rows.values()), now)}
-        forecasts: list[Forecast] = []
-        for index, group in enumerate(groups):
-            merged = _merged(group)
-            denied = [
-                Forecast(index, c.limit, c.row, used[c.row], c.max, c.cost, c.cost > c.max)
-                for c in merged
-                if used[c.row] + c.cost > c.max
-            ]
-            forecasts += denied
-            if not denied:
-                used.update({c.row: used[c.row] + c.cost for c in merged})
-        return forecasts
+        return forecast(groups, used)
 
     def _check_overspend(self, tx: Transaction, held: Reservation, cost: int) -> None:
-        limit = self._limits.get(_name(held.row))
+        limit = self._limits.get(limit_of(held.row))
         if limit is None:
             return
         now = self._clock.now()
@@ -309,7 +279,7 @@ class GovernorEnforcer:
         give_up = self._clock.monotonic() + timeout
         while True:
             now = self._clock.now()
-            charges = _merged(
+            charges = merge(
                 self._in_force(
                     limit.charge_of(cost, key, now)
                     if plain
@@ -392,10 +362,6 @@ class GovernorEnforcer:
                 Violation(now, kind, denial.limit, denial.row, denial.used, denial.max, denial.cost)
             )
 
-    def check_halt(self, controls: Mapping[str, Control], action: str, now: float) -> None:
-        """`check_halt` of this module, for those who hold the governor."""
-        check_halt(controls, action, now)
-
     # Kill switch ----------------------------------------------------------------------------
 
     def halt(
@@ -409,87 +375,21 @@ class GovernorEnforcer:
             ConfigurationError: without ``by`` and ``reason``, or when ``until`` has passed.
         """
         now = self._clock.now()
-        _require_who_and_why("halt", by, reason)
-        if until is not None and until <= now:
-            raise ConfigurationError("halt: 'until' has passed; give a later time or none")
-        control = Control(name=_halt_name(action), actor=by, reason=reason, set_at=now, until=until)
-
-        def work(tx: Transaction) -> None:
-            tx.controls.put(control)
-            tx.decisions.append(_decision("halt", control.name, by, reason, now, until=until))
-
-        self._store.write(work)
-        return control
+        return self._store.write(lambda tx: set_halt(tx, action, by, reason, until, now))
 
     def resume(self, action: str | None = None, *, by: str, reason: str) -> bool:
-        """End a halt; false when there was none. A halt of everything is ended without a name."""
+        """End a halt; false when there was none. A halt of everything is ended without a name.
+
+        Raises:
+            ConfigurationError: without ``by`` and ``reason``.
+        """
         now = self._clock.now()
-        _require_who_and_why("resume", by, reason)
-        name = _halt_name(action)
+        return self._store.write(lambda tx: clear_halt(tx, action, by, reason, now))
 
-        def work(tx: Transaction) -> bool:
-            cleared = tx.controls.clear(name)
-            if cleared:
-                tx.decisions.append(_decision("resume", name, by, reason, now))
-            return cleared
-
-        return self._store.write(work)
-
-
-def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
-    """Raise `Halted` when ``action``, or everything, is halted at ``now``."""
-    if not controls:
-        return
-    for name in (HALT_ALL, f"halt:{action}"):
-        control = controls.get(name)
-        if control is not None and control.active(now):
-            _raise_halted(control, action, now)
-
-
-def _raise_halted(control: Control, action: str, now: float) -> None:
-    argument = "" if control.name == HALT_ALL else f"{action!r}, "
-    what = "everything" if control.name == HALT_ALL else repr(action)
-    since = datetime.fromtimestamp(control.set_at, UTC).isoformat(timespec="seconds")
-    raise Halted(
-        f"Halted by {control.actor}: {what} since {since} ({control.reason}). {action!r} did not "
-        f"happen and nothing was used; resume({argument}by=..., reason=...) lets it run again",
-        action=action,
-        retry_after=None if control.until is None else control.until - now,
-    )
-
-
-def _halt_name(action: object) -> str:
-    if action is None:
-        return HALT_ALL
-    if not isinstance(action, str) or not action.strip() or action == "*":
-        raise ConfigurationError(f"{action!r} is not an action's name; give none for everything")
-    return f"halt:{action}"
-
-
-def _require_who_and_why(verb: str, by: object, reason: object) -> None:
-    for name, value in (("by", by), ("reason", reason)):
-        if not isinstance(value, str) or not value.strip():
-            raise ConfigurationError(f"{verb} needs {name}=..., a text that will be recorded")
-
-
-def _decision(what: str, subject: str, by: str, reason: str, now: float, **detail: Any) -> Decision:
-    return Decision(
-        id=new_id(now), at=now, what=what, subject=subject, actor=by, reason=reason, detail=detail
-    )
-
-
-def _denied(denial: Denial, window: float) -> str:
-    start = f"Rate limit exceeded for {denial.row!r}: "
-    span = spell_duration(window)
-    if denial.retry_after is None:
-        return (
-            f"{start}a cost of {denial.cost} can never be admitted, because the limit is "
-            f"{denial.max} per {span}. Nothing was used; split it, or raise the limit"
-        )
-    return (
-        f"{start}{denial.used} of {denial.max} used in {span}, {denial.cost} wanted. Nothing was "
-        f"used; try again in {spell_duration(denial.retry_after)}"
-    )
+    @staticmethod
+    def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
+        """Raise `Halted` when ``action``, or everything, is halted at ``now``."""
+        check_halt(controls, action, now)
 
 
 def _room(tx: Transaction, charge: Charge, now: float) -> tuple[int, float]:
@@ -499,26 +399,3 @@ def _room(tx: Transaction, charge: Charge, now: float) -> tuple[int, float]:
         return used, 0.0
     denial = tx.limits.reserve([charge], now)  # there is no room, so this takes nothing
     return used, (denial.retry_after or 0.0) if isinstance(denial, Denial) else 0.0
-
-
-def _merged(charges: Iterable[Charge]) -> tuple[Charge, ...]:
-    """One charge for each row, so that a row is judged and settled once."""
-    rows: dict[str, Charge] = {}
-    for charge in charges:
-        known = rows.get(charge.row)
-        if known is not None:
-            charge = Charge(  # noqa: PLW2901 - the sum takes its place
-                charge.limit,
-                charge.row,
-                charge.max,
-                charge.cost + known.cost,
-                charge.window,
-                charge.since,
-            )
-        rows[charge.row] = charge
-    return tuple(rows.values())
-
-
-def _name(row: str) -> str:
-    """The limit's name in a row, ``name`` or ``name[key]``."""
-    return row.partition("[")[0]

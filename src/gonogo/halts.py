@@ -1,0 +1,82 @@
+"""The kill switch, kept as controls named ``halt:…``: set, cleared and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gonogo.errors import ConfigurationError, Halted
+from gonogo.ids import new_id
+from gonogo.records import Control, Decision
+
+if TYPE_CHECKING:
+    from gonogo.store.port import Transaction
+
+HALT_ALL = "halt:*"
+"""Name of the control that halts every action; ``halt:<action>`` halts one."""
+
+
+def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
+    """Raise `Halted` when ``action``, or everything, is halted at ``now``."""
+    if not controls:
+        return
+    for name in (HALT_ALL, f"halt:{action}"):
+        control = controls.get(name)
+        if control is not None and control.active(now):
+            _raise_halted(control, action, now)
+
+
+def _raise_halted(control: Control, action: str, now: float) -> None:
+    argument = "" if control.name == HALT_ALL else f"{action!r}, "
+    what = "everything" if control.name == HALT_ALL else repr(action)
+    since = datetime.fromtimestamp(control.set_at, UTC).isoformat(timespec="seconds")
+    raise Halted(
+        f"Halted by {control.actor}: {what} since {since} ({control.reason}). {action!r} did not "
+        f"happen and nothing was used; resume({argument}by=..., reason=...) lets it run again",
+        action=action,
+        retry_after=None if control.until is None else control.until - now,
+    )
+
+
+def set_halt(
+    tx: Transaction, action: str | None, by: str, reason: str, until: float | None, now: float
+) -> Control:
+    """Halt ``action`` (``None``: everything) and record who decided it and why."""
+    _require_who_and_why("halt", by, reason)
+    if until is not None and until <= now:
+        raise ConfigurationError("halt: 'until' has passed; give a later time or none")
+    control = Control(name=_name(action), actor=by, reason=reason, set_at=now, until=until)
+    tx.controls.put(control)
+    tx.decisions.append(_decision("halt", control.name, by, reason, now, until=until))
+    return control
+
+
+def clear_halt(tx: Transaction, action: str | None, by: str, reason: str, now: float) -> bool:
+    """End a halt and record who decided it and why; false when there was none."""
+    _require_who_and_why("resume", by, reason)
+    name = _name(action)
+    cleared = tx.controls.clear(name)
+    if cleared:
+        tx.decisions.append(_decision("resume", name, by, reason, now))
+    return cleared
+
+
+def _name(action: object) -> str:
+    if action is None:
+        return HALT_ALL
+    if not isinstance(action, str) or not action.strip() or action == "*":
+        raise ConfigurationError(f"{action!r} is not an action's name; give none for everything")
+    return f"halt:{action}"
+
+
+def _require_who_and_why(verb: str, by: object, reason: object) -> None:
+    for name, value in (("by", by), ("reason", reason)):
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigurationError(f"{verb} needs {name}=..., a text that will be recorded")
+
+
+def _decision(what: str, subject: str, by: str, reason: str, now: float, **detail: Any) -> Decision:
+    return Decision(
+        id=new_id(now), at=now, what=what, subject=subject, actor=by, reason=reason, detail=detail
+    )
