@@ -71,6 +71,7 @@ def calendar_period(name: str, zone: ZoneInfo, now: float) -> tuple[float, float
     Periods never overlap and leave no gap, whatever daylight saving does: a day has 23, 24 or 25
     hours, and a midnight that happens twice counts the first time.
     """
+    now = math.floor(now)  # periods begin on whole seconds, and a datetime would round up
     if name in ("minute", "hour"):
         return _clock_period(60 if name == "minute" else 3600, zone, now)
     local = datetime.fromtimestamp(now, zone).replace(

@@ -1,0 +1,119 @@
+"""The event bus."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from gonogo import events
+from gonogo.errors import ConfigurationError
+from gonogo.events import Event, EventBus
+
+
+def test_a_bus_nobody_listens_to_is_false() -> None:
+    """The bus is true exactly while somebody listens, so that the hot path can make no event."""
+    bus = EventBus()
+    assert not bus
+    stop = bus.subscribe(lambda event: None)
+    assert bus
+    stop()
+    assert not bus
+
+
+def test_subscribers_get_the_events_they_asked_for() -> None:
+    """A subscriber gets every event, or only those whose names it gave."""
+    bus = EventBus()
+    every: list[str] = []
+    settled: list[str] = []
+    bus.subscribe(lambda event: every.append(event.name))
+    bus.subscribe(lambda event: settled.append(event.name), names=["call.settled"])
+    bus.emit(Event("call.admitted", 1.0))
+    bus.emit(Event("call.settled", 2.0))
+    assert every == ["call.admitted", "call.settled"]
+    assert settled == ["call.settled"]
+
+
+def test_unsubscribing_twice_ends_one_subscription_only() -> None:
+    """The same function subscribed twice is two subscriptions, each ended by its own handle."""
+    bus = EventBus()
+    seen: list[Event] = []
+    stop = bus.subscribe(seen.append)
+    bus.subscribe(seen.append)
+    stop()
+    stop()
+    bus.emit(Event("call.admitted", 1.0))
+    assert len(seen) == 1
+
+
+def test_a_raising_subscriber_breaks_nothing_and_stays() -> None:
+    """A subscriber that raises is counted and kept; the others and the emitter notice nothing."""
+    bus = EventBus()
+    seen: list[Event] = []
+    calls: list[int] = []
+
+    def broken(event: Event) -> None:
+        calls.append(1)
+        raise RuntimeError("no")
+
+    bus.subscribe(broken, names=["call.admitted"])
+    bus.subscribe(seen.append, names=["call.admitted"])
+    bus.emit(Event("call.admitted", 1.0))
+    bus.emit(Event("call.admitted", 2.0))
+    assert len(seen) == len(calls) == 2
+    assert [count for _, count in bus.failures] == [2, 0]
+
+
+def test_failures_are_told_ever_more_rarely(caplog: pytest.LogCaptureFixture) -> None:
+    """Of ten failures the 1st, 2nd, 4th and 8th are logged and emitted as observer.failed."""
+    bus = EventBus()
+    told: list[int] = []
+
+    def broken(event: Event) -> None:
+        raise RuntimeError("password=hunter2")
+
+    bus.subscribe(broken, names=["call.admitted"])
+    bus.subscribe(lambda event: told.append(event.detail["failures"]), names=["observer.failed"])
+    with caplog.at_level(logging.WARNING, "gonogo.events"):
+        for _ in range(10):
+            bus.emit(Event("call.admitted", 1.0))
+    assert told == [1, 2, 4, 8]
+    assert len(caplog.records) == 4
+    assert "hunter2" not in caplog.text
+
+
+def test_failing_on_the_news_of_failure_ends_there() -> None:
+    """A subscriber that fails on everything, observer.failed too, does not recurse."""
+    bus = EventBus()
+    names: list[str] = []
+
+    def broken(event: Event) -> None:
+        names.append(event.name)
+        raise RuntimeError
+
+    bus.subscribe(broken)
+    bus.emit(Event("call.admitted", 1.0))
+    assert names == ["call.admitted", "observer.failed"]
+
+
+def test_unknown_names_and_things_that_cannot_be_called_are_refused() -> None:
+    """Listening for an event that does not exist, or with no function, is a ConfigurationError."""
+    bus = EventBus()
+    with pytest.raises(ConfigurationError, match=r"call\.settlde"):
+        bus.subscribe(lambda event: None, names=["call.settlde"])
+    with pytest.raises(ConfigurationError, match="callable"):
+        bus.subscribe("print")  # type: ignore[arg-type]
+
+
+def test_events_cannot_be_changed() -> None:
+    """An event is frozen: one subscriber cannot rewrite what the next one sees."""
+    event = Event("call.admitted", 1.0)
+    with pytest.raises(AttributeError):
+        event.name = "call.settled"  # type: ignore[misc]
+
+
+def test_every_event_is_described() -> None:
+    """The table in the module's docstring lists exactly the names there are."""
+    lines = (events.__doc__ or "").splitlines()
+    described = {line.split()[0].strip("`") for line in lines if line.startswith("``")}
+    assert described == events.NAMES
