@@ -10,6 +10,8 @@ import smtplib
 import socket
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Any
 
 from gonogo.records import Outcome
 from gonogo.signals import Cancel, NotApplied, Rejected, Snooze
@@ -60,12 +62,11 @@ def retry_after(error: BaseException) -> float | None:
     """
     for cause in _chain(error):
         if isinstance(cause, NotApplied) and cause.retry_after is not None:
-            return max(0.0, cause.retry_after)
+            return _seconds(str(cause.retry_after), None)
         if isinstance(cause, Snooze):
-            return max(0.0, cause.seconds)
-        headers = _headers(cause)
-        if headers is not None and (value := headers.get("Retry-After")):
-            return _seconds(value, headers.get("Date"))
+            return _seconds(str(cause.seconds), None)
+        if value := _header(cause, "Retry-After"):
+            return _seconds(value, _header(cause, "Date"))
     return None
 
 
@@ -109,13 +110,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if not isinstance(current, BaseException):
             return
         yield current
-        wrapped = getattr(current, "reason", None)
+        wrapped = _get(current, "reason")
         current = wrapped if isinstance(wrapped, BaseException) else current.__cause__
 
 
 def _status(error: BaseException) -> int | None:
     """The HTTP status an exception carries, as requests, httpx, aiohttp and urllib spell it."""
-    response = getattr(error, "response", None)
+    response = _get(error, "response")
     for owner, name in (
         (response, "status_code"),
         (response, "status"),
@@ -123,24 +124,36 @@ def _status(error: BaseException) -> int | None:
         (error, "status"),
         (error, "code"),
     ):
-        value = getattr(owner, name, None)
+        value = _get(owner, name)
         if isinstance(value, int) and not isinstance(value, bool) and 100 <= value < 600:
             return value
     return None
 
 
-def _headers(error: BaseException) -> Mapping[str, str] | None:
-    for owner in (getattr(error, "response", None), error):
-        headers = getattr(owner, "headers", None)
-        if headers is not None and hasattr(headers, "get"):
-            found: Mapping[str, str] = headers
-            return found
+def _header(error: BaseException, name: str) -> str | None:
+    for owner in (_get(error, "response"), error):
+        headers = _get(owner, "headers")
+        if isinstance(headers, Mapping) or hasattr(headers, "get"):
+            try:
+                value = headers.get(name)
+            except Exception:  # noqa: BLE001  a foreign object; what it cannot tell is not known
+                return None
+            return None if value is None else str(value)
     return None
+
+
+def _get(owner: object, name: str) -> Any:
+    """An attribute of a foreign object; ``None`` when it has none or a property of it fails."""
+    try:
+        return getattr(owner, name, None)
+    except Exception:  # noqa: BLE001  classifying an error must never raise another
+        return None
 
 
 def _seconds(value: str, date: str | None) -> float | None:
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return max(0.0, seconds) if isfinite(seconds) else None
     except ValueError:
         pass
     try:

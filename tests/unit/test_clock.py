@@ -1,0 +1,144 @@
+"""The clock never steps back, and the fake one moves only when told to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from gonogo.clock import FakeClock, SystemClock, iso
+
+
+class Machine:
+    """The machine's two clocks, under the test's control."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall = 1_800_000_000.0
+        self.ticks = 50.0
+        monkeypatch.setattr(time, "time", lambda: self.wall)
+        monkeypatch.setattr(time, "monotonic", lambda: self.ticks)
+
+    def pass_time(self, seconds: float) -> None:
+        self.wall += seconds
+        self.ticks += seconds
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def test_now_is_the_wall_clock_at_first(machine: Machine) -> None:
+    """A new clock says what the machine's wall clock says, and goes on with it."""
+    clock = SystemClock()
+    assert clock.now() == machine.wall
+    machine.pass_time(7)
+    assert clock.now() == machine.wall
+    assert clock.skew() == 0
+
+
+def test_a_wall_clock_set_back_does_not_set_now_back(machine: Machine) -> None:
+    """When the wall clock steps back, now() goes on forwards and skew() says by how much."""
+    clock = SystemClock()
+    before = clock.now()
+    machine.wall -= 3600
+    machine.ticks += 1
+    assert clock.now() == before + 1
+    assert clock.skew() == pytest.approx(3601)
+
+
+def test_a_wall_clock_set_ahead_is_followed(machine: Machine) -> None:
+    """A step forwards beyond the tolerance is taken over, so that limits do not stay shut."""
+    clock = SystemClock(tolerance=1.0)
+    machine.wall += 3600
+    assert clock.now() == machine.wall
+    assert clock.skew() == 0
+
+
+def test_a_small_lead_of_the_wall_clock_is_left_alone(machine: Machine) -> None:
+    """A lead within the tolerance is no step; now() does not jump for it."""
+    clock = SystemClock(tolerance=1.0)
+    before = clock.now()
+    machine.wall += 0.5
+    assert clock.now() == before
+    assert clock.skew() == pytest.approx(-0.5)
+
+
+def test_now_never_decreases_through_a_storm_of_steps(machine: Machine) -> None:
+    """Whatever the wall clock does, each answer is at least the one before."""
+    clock = SystemClock()
+    answers = []
+    for step in (5, -3600, 2, 7200, -86_400, 0.1, 86_400, -1):
+        machine.wall += step
+        machine.ticks += 0.25
+        answers.append(clock.now())
+    assert answers == sorted(answers)
+
+
+def test_monotonic_is_the_machines(machine: Machine) -> None:
+    """monotonic() is not corrected by anything."""
+    assert SystemClock().monotonic() == machine.ticks
+
+
+def test_sleep_of_nothing_returns_without_sleeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zero and negative times do not reach the machine's sleep, which would raise on the latter."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    clock = SystemClock()
+    for seconds in (0, -1, 0.25):
+        clock.sleep(seconds)
+    assert slept == [0.25]
+
+
+def test_a_fake_clock_moves_only_when_told() -> None:
+    """now() and monotonic() stand still until advance() or sleep()."""
+    clock = FakeClock(100.0)
+    assert (clock.now(), clock.monotonic()) == (100.0, 100.0)
+    clock.advance(5)
+    clock.sleep(2.5)
+    assert (clock.now(), clock.monotonic()) == (107.5, 107.5)
+    assert clock.slept == [2.5]
+    assert clock.skew() == 0
+
+
+def test_a_fake_clock_does_not_go_back() -> None:
+    """A negative advance is ignored, as no real clock of ours steps back."""
+    clock = FakeClock(100.0)
+    clock.advance(-10)
+    clock.sleep(-10)
+    assert clock.now() == 100.0
+
+
+def test_a_fake_clock_loses_no_step_between_threads() -> None:
+    """Advances from many threads all count."""
+    clock = FakeClock(0.0)
+    start = threading.Barrier(4)
+
+    def push() -> None:
+        start.wait()
+        for _ in range(500):
+            clock.advance(1)
+
+    threads = [threading.Thread(target=push) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert clock.now() == 2000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "1970-01-01T00:00:00.000000Z"),
+        (1_800_000_000.25, "2027-01-15T08:00:00.250000Z"),
+        (1_800_000_000.9999999, "2027-01-15T08:00:01.000000Z"),
+        (-0.5, "1969-12-31T23:59:59.500000Z"),
+    ],
+)
+def test_iso_is_utc_to_the_microsecond(seconds: float, text: str) -> None:
+    """iso() gives ISO 8601 in UTC, which reads back as the same moment."""
+    assert iso(seconds) == text
+    assert datetime.fromisoformat(text).tzinfo == UTC
