@@ -55,7 +55,12 @@ class Halted(Refused):
 
 
 class RateLimited(Refused):
-    """A rate, budget or concurrency limit has no room; ``retry_after`` says when it may."""
+    """A rate, budget or concurrency limit has no room; ``retry_after`` says when it may.
+
+    ``limit`` is the name of the limit, where one denied it.
+    """
+
+    limit: str | None = None
 
 
 class KeyConflict(Refused):

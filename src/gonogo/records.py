@@ -150,6 +150,8 @@ class Call(Struct, frozen=True, kw_only=True):
         verdict: of a planned call: ``new``, ``done``, ``in_doubt``, ``in_flight``, ``duplicate``,
             ``denied``, ``not_ready`` or ``undetermined``.
         after: id of the call that must succeed first.
+        approved_by: who approved exactly this call, alone or in a plan.
+        repeatable: as the action declared it, so that any process can recover the call.
     """
 
     id: str
@@ -185,11 +187,16 @@ class Call(Struct, frozen=True, kw_only=True):
     verdict: str | None = None
     after: str | None = None
     approved_by: str | None = None
+    repeatable: bool = False
 
     @property
     def fence(self) -> tuple[str, int, State]:
         """What every write to this call must match."""
         return self.id, self.epoch, self.state
+
+
+NEVER = 9_999_999_999.0
+"""A ``run_at`` that does not come (the year 2286): waiting for something else than time."""
 
 
 class IllegalTransition(Exception):

@@ -1,0 +1,82 @@
+"""What code inside an action can know about the attempt it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gonogo.clock import Clock
+from gonogo.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gonogo.logs import StructuredLogger
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """The attempt that is running: ids, the key to hand to the provider, the time that is left.
+
+    Attributes:
+        id, action, key, attempt: of the call; attempts count from 1.
+        correlation_id: what its log lines carry.
+        deadline: epoch seconds after which the outcome no longer counts; ``None`` for no limit.
+        log: the sandbox's logger.
+        spent: actual costs by limit name, see `spend`.
+    """
+
+    id: str
+    action: str
+    key: str | None
+    attempt: int
+    correlation_id: str | None
+    deadline: float | None
+    log: StructuredLogger
+    clock: Clock
+    spent: dict[str, int] = field(default_factory=dict)
+
+    def remaining(self) -> float | None:
+        """Seconds left before ``deadline`` (at least 0): the time-out to give to a client."""
+        return None if self.deadline is None else max(0.0, self.deadline - self.clock.now())
+
+    def spend(self, limit: str, cost: int) -> None:
+        """Say what the effect really cost; the reservation of ``limit`` is settled to it.
+
+        Raises `ConfigurationError` when ``cost`` is not a whole number of at least 0.
+        """
+        if type(cost) is not int or cost < 0:
+            raise ConfigurationError(
+                f"action {self.action!r} spent {cost!r} of limit {limit!r}: give a whole number "
+                "of at least 0, in the limit's units",
+                action=self.action,
+                key=self.key,
+            )
+        self.spent[limit] = cost
+
+
+_current: ContextVar[Context | None] = ContextVar("gonogo_context", default=None)
+
+
+def current() -> Context:
+    """The context of the running action; `ConfigurationError` outside of one."""
+    context = _current.get()
+    if context is None:
+        raise ConfigurationError("current() was called outside an action: nothing is running here")
+    return context
+
+
+@contextmanager
+def entered(context: Context) -> Iterator[Context]:
+    """Make ``context`` the current one for the duration of the block."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)
+
+
+def running() -> bool:
+    """Whether the calling code runs inside an action."""
+    return _current.get() is not None

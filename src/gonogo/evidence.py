@@ -1,0 +1,30 @@
+"""What a verifier answers when it is asked whether an unknown effect landed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+
+class Evidence(Struct, frozen=True):
+    """Proof, or the admission that there is none, about an effect whose outcome was not heard."""
+
+    finding: Literal["landed", "absent", "cannot_tell"]
+    result: Any = None
+    reason: str = ""
+
+
+def landed(result: Any = None, reason: str = "the provider has it") -> Evidence:
+    """The effect happened; ``result`` becomes the call's result."""
+    return Evidence("landed", result, reason)
+
+
+def absent(reason: str = "the provider does not have it") -> Evidence:
+    """The effect did not happen and can no longer arrive; the call may run again."""
+    return Evidence("absent", None, reason)
+
+
+def cannot_tell(reason: str = "no evidence") -> Evidence:
+    """Nothing is proven either way; the call stays unknown."""
+    return Evidence("cannot_tell", None, reason)
