@@ -1,0 +1,342 @@
+"""An action: a function with an effect outside the process, and the policy it declared."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gonogo.arguments import MAX_BYTES, Parameters
+from gonogo.durations import parse_duration
+from gonogo.errors import ConfigurationError
+from gonogo.evidence import Evidence
+from gonogo.limits import Concurrency, Limit
+from gonogo.records import Call, Charge, Outcome
+from gonogo.retry import Retry
+from gonogo.templates import Template
+
+if TYPE_CHECKING:
+    from gonogo.jobs import Handle, JobOptions
+    from gonogo.pipeline import Receipt
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+KeyTemplate = str | Callable[[Mapping[str, Any]], object]
+Classifier = Callable[[BaseException], Outcome | None]
+MAX_RESULT_BYTES = 1024 * 1024
+MAX_KEY = 512
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """What an action declares; see DESIGN's table in ``docs/reference`` for the defaults.
+
+    Attributes:
+        repeatable: safe to run again after an unknown outcome, with the same key.
+        timeout: seconds one attempt may take before its outcome counts as unknown.
+        deadline: seconds from the request in which attempts may begin; ``None`` is no limit.
+        key_ttl: seconds after which the key of a settled call is free again; ``None`` is never.
+        verify_after: seconds after an unknown outcome before ``absent`` can be believed: as long
+            as a request that was already sent can still arrive.
+        in_flight: what a direct call does when its key is in use: ``raise`` or ``wait``.
+    """
+
+    name: str
+    irreversible: bool
+    repeatable: bool
+    key: KeyTemplate | None = None
+    retry: Retry = Retry()
+    timeout: float | None = 30.0
+    deadline: float | None = None
+    limits: tuple[Limit, ...] = ()
+    concurrency: tuple[Concurrency, ...] = ()
+    needs_approval: bool = False
+    queue: str = "default"
+    priority: int = 0
+    key_ttl: float | None = None
+    verify_after: float = 30.0
+    in_flight: Literal["raise", "wait"] = "raise"
+    classify: Classifier | None = None
+
+    def __post_init__(self) -> None:
+        where = f"action {self.name!r}"
+        if not self.name.strip():
+            raise ConfigurationError("an action needs a name")
+        if self.irreversible and self.key is None:
+            raise ConfigurationError(
+                f"{where} is irreversible and has no key: say what makes two calls the same "
+                f"effect, for instance key='{self.name}:{{id}}'"
+            )
+        for name in ("timeout", "deadline", "key_ttl"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigurationError(f"{where}: {name}={value!r} must be more than 0 seconds")
+        if self.verify_after < 0:
+            raise ConfigurationError(f"{where}: verify_after must not be negative")
+        if self.in_flight not in {"raise", "wait"}:
+            raise ConfigurationError(f"{where}: in_flight={self.in_flight!r}: say raise or wait")
+
+
+class Given(Struct, frozen=True):
+    """Arguments as the caller wrote them."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+class Runner(Protocol):
+    """What an action needs of the orchestrator; see `gonogo.router`."""
+
+    def call(self, action: Action[..., Any], given: Given) -> Receipt:
+        """Perform it now, or record it when a rehearsal is on."""
+        ...
+
+    async def acall(self, action: Action[..., Any], given: Given) -> Receipt:
+        """`call`, awaiting an ``async def`` action."""
+        ...
+
+    def enqueue(
+        self, action: Action[..., Any], rows: Sequence[Given], options: JobOptions
+    ) -> list[Handle]:
+        """Make durable jobs of it, all or none."""
+        ...
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        ...
+
+
+class Action(Generic[P, R]):
+    """A declared action. Calling it performs it through the pipeline.
+
+    Made by ``@sandbox.action(...)``, not by hand.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        policy: Policy,
+        runner: Runner,
+        *,
+        secrets: Iterable[str] = (),
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.fn = fn
+        self.policy = policy
+        self.name = policy.name
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.parameters = Parameters(
+            fn, action=policy.name, secrets=tuple(secrets), max_bytes=max_bytes
+        )
+        self.verifier: Callable[[CallView], Any] | None = None
+        self.simulator: Callable[P, Any] | None = None
+        self.reader: Callable[P, Any] | None = None
+        self._runner = runner
+        self._key = self._key_maker(policy.key)
+        self._result = _decoder(self.parameters.returns)
+        self.__doc__ = fn.__doc__
+        self.__wrapped__ = fn
+
+    def __repr__(self) -> str:
+        return f"<action {self.name!r}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Perform it now and return its result (an awaitable of it for ``async def`` actions).
+
+        Raises `Refused` kinds when it was not allowed to happen, `EffectFailed` when it is known
+        not to have been applied, `OutcomeUnknown` when it may have happened.
+        """
+        if self.is_async:
+            return self._await_value(args, kwargs)  # type: ignore[return-value]  # R is the coroutine's type
+        return self.call(*args, **kwargs).value  # type: ignore[no-any-return]  # results are Any in records
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Like calling it, but returns a `Receipt`: value, call id, whether it was replayed."""
+        if self.is_async:
+            raise ConfigurationError(
+                f"action {self.name!r} is async: await {self.name}.acall(...) instead of call(...)"
+            )
+        return self._runner.call(self, Given(args, kwargs))
+
+    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """`call` for async code; a plain function runs in a helper thread."""
+        return await self._runner.acall(self, Given(args, kwargs))
+
+    async def _await_value(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        receipt = await self._runner.acall(self, Given(args, kwargs))
+        return receipt.value
+
+    def enqueue(self, *args: Any, **kwargs: Any) -> Handle:
+        """Make a durable job; a worker performs it. Returns at once with a `Handle`.
+
+        Takes the action's own arguments and, where the function has no parameter of that name:
+        ``priority`` (int, higher first), ``after`` (a handle or call id that must succeed first).
+        """
+        return self._enqueue(args, kwargs, run_at=None)
+
+    def enqueue_in(self, delay: float | str | timedelta, *args: Any, **kwargs: Any) -> Handle:
+        """`enqueue`, not before ``delay`` from now (seconds, ``"5m"``, or a timedelta)."""
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else parse_duration(delay)
+        return self._enqueue(args, kwargs, run_at=self._runner.now() + seconds)
+
+    def enqueue_at(self, when: float | datetime, *args: Any, **kwargs: Any) -> Handle:
+        """`enqueue`, not before ``when`` (epoch seconds, or a datetime with a time zone)."""
+        if isinstance(when, datetime):
+            if when.tzinfo is None:
+                raise ConfigurationError(
+                    f"action {self.name!r}: enqueue_at({when.isoformat()}) has no time zone"
+                )
+            when = when.timestamp()
+        return self._enqueue(args, kwargs, run_at=float(when))
+
+    def enqueue_many(
+        self, rows: Iterable[tuple[Any, ...] | Mapping[str, Any]], **options: Any
+    ) -> list[Handle]:
+        """`enqueue` once per row (a tuple of arguments, or a mapping), all or none.
+
+        ``options`` are ``priority`` and ``after``, as in `enqueue`.
+        """
+        from gonogo.jobs import JobOptions  # noqa: PLC0415 - jobs imports this module
+
+        given = [Given((), r) if isinstance(r, Mapping) else Given(tuple(r), {}) for r in rows]
+        return self._runner.enqueue(self, given, JobOptions.of(self.name, None, options))
+
+    def _enqueue(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], run_at: float | None
+    ) -> Handle:
+        from gonogo.jobs import OPTIONS, JobOptions  # noqa: PLC0415 - same
+
+        options = {
+            n: kwargs.pop(n) for n in OPTIONS if n in kwargs and n not in self.parameters.names
+        }
+        given = Given(args, kwargs)
+        return self._runner.enqueue(self, [given], JobOptions.of(self.name, run_at, options))[0]
+
+    def verify(self, fn: Callable[[CallView], Any]) -> Callable[[CallView], Any]:
+        """Declare how to find out whether an unknown call landed.
+
+        ``fn`` gets a `CallView` and returns ``landed(result)``, ``absent()`` or
+        ``cannot_tell(why)``. Raising, hanging or returning anything else means: cannot tell.
+        """
+        self.verifier = fn
+        return fn
+
+    def simulate(self, fn: Callable[P, Any]) -> Callable[P, Any]:
+        """Declare what a rehearsal pretends the action returned; takes the action's arguments."""
+        self.simulator = fn
+        return fn
+
+    def precondition(self, fn: Callable[P, Any]) -> Callable[P, Any]:
+        """Declare the facts the effect relies on; takes the action's arguments.
+
+        ``fn`` returns a mapping of facts (read when planned, re-read before the effect: a
+        difference is `Drifted`), or ``False`` / raises to say that the effect must not happen.
+        """
+        self.reader = fn
+        return fn
+
+    def key_of(self, arguments: Mapping[str, Any]) -> str | None:
+        """The idempotency key for these arguments; ``None`` when the action has none."""
+        if self._key is None:
+            return None
+        key = self._key(arguments)
+        if not isinstance(key, str) or not key or len(key) > MAX_KEY:
+            raise ConfigurationError(
+                f"action {self.name!r}: its key function returned {key!r}; a key is a text of 1 to "
+                f"{MAX_KEY} characters",
+                action=self.name,
+            )
+        return key
+
+    def charges(self, arguments: Mapping[str, Any], now: float) -> list[Charge]:
+        """What performing it with these arguments takes of each limit it declares."""
+        return [limit.charge(arguments, now) for limit in self.policy.limits]
+
+    def slots(self, arguments: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+        """Concurrency slots it fills, each with the number allowed at once."""
+        return tuple((c.slot(self.name, arguments), c.max) for c in self.policy.concurrency)
+
+    def encode_result(self, value: Any) -> tuple[str | None, str | None]:
+        """``value`` as JSON text, or ``None`` and the reason why it cannot be kept."""
+        try:
+            text = msgspec.json.encode(value, order="sorted").decode()
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            return None, f"the result was not kept: {error}"
+        if len(text) > MAX_RESULT_BYTES:
+            return None, f"the result was not kept: {len(text):,} bytes as JSON"
+        return text, None
+
+    def decode_result(self, text: str) -> Any:
+        """A stored result in the type the function declares, or as plain JSON if that changed."""
+        try:
+            return self._result.decode(text)
+        except msgspec.MsgspecError:
+            return msgspec.json.decode(text)
+
+    def view(self, call: Call) -> CallView:
+        """The call as its verifier sees it."""
+        return CallView(call, self.parameters.load(call.args).values)
+
+    def _key_maker(
+        self, source: KeyTemplate | None
+    ) -> Callable[[Mapping[str, Any]], object] | None:
+        if source is None or callable(source):
+            return source
+        template = Template(source, f"key of action {self.name!r}")
+        self.require_parameters(template)
+        return template.render
+
+    def require_parameters(self, template: Template) -> None:
+        """Raise `ConfigurationError` when a template names something the function does not take."""
+        if missing := [n for n in template.fields if n not in self.parameters.names]:
+            raise ConfigurationError(
+                f"action {self.name!r}: template {template.text!r} names {', '.join(missing)}, but "
+                f"the parameters are {', '.join(self.parameters.names) or 'none'}"
+            )
+        if hidden := [n for n in template.fields if n in self.parameters.secrets]:
+            raise ConfigurationError(
+                f"action {self.name!r}: template {template.text!r} would show the secret "
+                f"{', '.join(hidden)}"
+            )
+
+
+class CallView:
+    """A call with its arguments decoded; what `Action.verify` hands to the verifier.
+
+    Attributes:
+        id, action, key, attempt, dispatched_at: as in the ledger's record.
+        arguments: parameter name → typed value; secrets are not among them.
+        record: the ledger's whole record.
+    """
+
+    def __init__(self, record: Call, arguments: Mapping[str, Any]) -> None:
+        self.record = record
+        self.arguments = dict(arguments)
+        self.id = record.id
+        self.action = record.action
+        self.key = record.key
+        self.attempt = record.attempt
+        self.dispatched_at = record.dispatched_at
+
+    def __repr__(self) -> str:
+        return f"<call {self.id} of {self.action!r}, key {self.key!r}>"
+
+
+def as_evidence(answer: object) -> Evidence:
+    """What a verifier returned, as `Evidence`; anything else proves nothing."""
+    if isinstance(answer, Evidence):
+        return answer
+    return Evidence(
+        "cannot_tell", None, f"the verifier returned {type(answer).__name__}, not evidence"
+    )
+
+
+def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:
+    try:
+        return msgspec.json.Decoder(hint)
+    except TypeError:
+        return msgspec.json.Decoder(Any)

@@ -1,0 +1,266 @@
+"""An action's parameters: bound, checked by their annotations, and written in canonical JSON.
+
+The canonical form is msgspec's JSON with sorted keys. What is fingerprinted, stored, planned and
+later handed to the function is that one form, so a direct call and a queued one see equal values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import typing
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from gonogo.errors import ConfigurationError
+from gonogo.secrets import MASK, Redactor, Secret
+from gonogo.simulated import find_tainted
+
+MAX_BYTES = 256 * 1024
+"""Largest canonical form of one call's arguments, in bytes, unless the action says otherwise."""
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """Arguments of one call.
+
+    Attributes:
+        text: canonical JSON as the ledger keeps it, secrets replaced by ``[secret]``.
+        fingerprint: digest of ``text``, see `fingerprint`.
+        values: parameter → converted value, secrets included; for templates and the function.
+        has_secrets: a secret was given, so ``text`` alone cannot run the call.
+    """
+
+    text: str
+    fingerprint: str
+    values: Mapping[str, Any]
+    has_secrets: bool = False
+
+    def __repr__(self) -> str:
+        return f"Bound({self.text})"
+
+
+class TaintedArgument(Exception):
+    """An argument is, or contains, a value that a rehearsal made up."""
+
+
+def fingerprint(text: str) -> str:
+    """``v1:`` and the SHA-256 of the canonical JSON, in hex."""
+    return "v1:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+class Parameters:
+    """The parameters of ``fn``, ready to bind and to load.
+
+    Raises `ConfigurationError` when an annotation cannot be resolved or cannot travel as JSON.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        action: str,
+        secrets: Collection[str] = (),
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._action = action
+        self._max_bytes = max_bytes
+        self._signature = inspect.signature(fn)
+        self._parameters = list(self._signature.parameters.values())
+        hints = _hints(fn, action)
+        self.names = tuple(p.name for p in self._parameters)
+        if unknown := set(secrets) - set(self.names):
+            raise ConfigurationError(
+                f"action {action!r} declares secrets {sorted(unknown)} that are not its parameters"
+            )
+        redactor = Redactor()
+        self.secrets = frozenset(
+            n
+            for n in self.names
+            if n in secrets or redactor.is_secret(n) or _is_secret(hints.get(n))
+        )
+        self.returns = hints.get("return", Any)
+        self._simple = all(p.kind is _POSITIONAL[1] for p in self._parameters)
+        self._fields = [n for n in self.names if n not in self.secrets]
+        self._struct = self._make_struct(hints)
+        self._decoder = self._make_decoder()
+        self._finite = all(_cannot_hold_float(hints.get(n)) for n in self._fields)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Bound:
+        """Bind and convert one call's arguments.
+
+        Raises `ConfigurationError` naming the action and the argument when one is missing,
+        unknown, of the wrong type, not storable or too large, and `TaintedArgument` when one
+        comes from a rehearsal.
+        """
+        given = self._given(args, kwargs)
+        plain = {n: v for n, v in given.items() if n not in self.secrets}
+        try:
+            text = msgspec.json.encode(self._struct(**plain), order="sorted").decode()
+            values = self._load(text)
+        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as e:
+            raise self._explain(plain, e) from e
+        if not self._finite:
+            self._require_finite(plain)
+        if len(text) > self._max_bytes:
+            raise ConfigurationError(
+                f"action {self._action!r}: the arguments take {len(text):,} bytes as JSON, more "
+                f"than the {self._max_bytes:,} allowed: pass a reference (a path, an id) instead",
+                action=self._action,
+            )
+        hidden = {n: v for n, v in given.items() if n in self.secrets}
+        if hidden:
+            values = {**values, **hidden}
+            text = self._with_markers(text, hidden)
+        return Bound(text, fingerprint(text), values, bool(hidden))
+
+    def load(self, text: str) -> Bound:
+        """Arguments as stored; `ConfigurationError` when they no longer fit the function."""
+        plain = text
+        if self.secrets:
+            stored = msgspec.json.decode(text)
+            kept = {n: v for n, v in stored.items() if n not in self.secrets}
+            plain = msgspec.json.encode(kept, order="sorted").decode()
+        try:
+            return Bound(text, fingerprint(text), self._load(plain))
+        except msgspec.MsgspecError as error:
+            raise ConfigurationError(
+                f"action {self._action!r}: its stored arguments no longer fit the function "
+                f"({error}): keep old parameters working until the queue is empty",
+                action=self._action,
+            ) from error
+
+    def invoke(self, fn: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+        """Call ``fn`` with ``values`` put back where its signature wants them."""
+        if self._simple:
+            return fn(**values)
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for p in self._parameters:
+            if p.name not in values:
+                continue
+            if p.kind is p.VAR_POSITIONAL:
+                args.extend(values[p.name])
+            elif p.kind is p.VAR_KEYWORD:
+                kwargs.update(values[p.name])
+            elif p.kind is p.POSITIONAL_ONLY or (p.kind in _POSITIONAL and not kwargs):
+                args.append(values[p.name])
+            else:
+                kwargs[p.name] = values[p.name]
+        return fn(*args, **kwargs)
+
+    def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"action {self._action!r}: {error}; it takes {self._signature}",
+                action=self._action,
+            ) from error
+        if (tainted := find_tainted(bound.arguments)) is not None:
+            raise TaintedArgument(f"an argument is {tainted!r}")
+        return bound.arguments
+
+    def _load(self, text: str) -> dict[str, Any]:
+        struct = self._decoder.decode(text)
+        return {name: getattr(struct, name) for name in self._fields}
+
+    def _with_markers(self, text: str, hidden: Collection[str]) -> str:
+        stored = msgspec.json.decode(text)
+        stored.update(dict.fromkeys(hidden, MASK))
+        return msgspec.json.encode(stored, order="sorted").decode()
+
+    def _make_struct(self, hints: Mapping[str, Any]) -> type[msgspec.Struct]:
+        fields: list[Any] = []
+        for p in self._parameters:
+            if p.name in self.secrets:
+                continue
+            hint = hints.get(p.name, Any)
+            if p.kind is p.VAR_POSITIONAL:
+                fields.append((p.name, list[hint], msgspec.field(default_factory=list)))  # type: ignore[valid-type]  # built from the annotation
+            elif p.kind is p.VAR_KEYWORD:
+                fields.append((p.name, dict[str, hint], msgspec.field(default_factory=dict)))  # type: ignore[valid-type]  # built from the annotation
+            elif p.default is p.empty:
+                fields.append((p.name, hint))
+            else:
+                fields.append((p.name, hint, _default(p.default)))
+        return msgspec.defstruct(
+            f"{self._action}_arguments", fields, kw_only=True, forbid_unknown_fields=True
+        )
+
+    def _make_decoder(self) -> msgspec.json.Decoder[Any]:
+        try:
+            return msgspec.json.Decoder(self._struct)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"action {self._action!r}: {error}. Annotate its parameters with types that have "
+                "a JSON form (dataclass, TypedDict, Enum, Decimal, datetime, UUID, bytes, ...)"
+            ) from error
+
+    def _explain(self, given: Mapping[str, Any], error: Exception) -> ConfigurationError:
+        culprit = ""
+        for name, value in given.items():
+            try:
+                msgspec.json.encode(value)
+            except (TypeError, ValueError, OverflowError, RecursionError) as cause:
+                culprit, error = f" argument {name!r} ({type(value).__name__})", cause
+                break
+        return ConfigurationError(
+            f"action {self._action!r}:{culprit} does not fit: {error}. Arguments travel as JSON "
+            f"and are checked against {self._signature}",
+            action=self._action,
+        )
+
+    def _require_finite(self, given: Mapping[str, Any]) -> None:
+        for name, value in given.items():
+            if _has_nan(value):
+                raise ConfigurationError(
+                    f"action {self._action!r}: argument {name!r} is or contains NaN or infinity, "
+                    "which JSON cannot hold; give a number, or None where that is allowed",
+                    action=self._action,
+                )
+
+
+def _hints(fn: Callable[..., Any], action: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(fn, include_extras=True)
+    except NameError as error:
+        raise ConfigurationError(
+            f"action {action!r}: an annotation cannot be resolved ({error}); define the type "
+            "where the module can see it, outside the function that declares the action"
+        ) from error
+
+
+def _is_secret(hint: Any) -> bool:
+    return hint is Secret or typing.get_origin(hint) is Secret
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, (list, dict, set)):
+        return msgspec.field(default_factory=lambda: type(value)(value))
+    return value
+
+
+def _cannot_hold_float(hint: Any) -> bool:
+    return hint in {str, int, bool, bytes}
+
+
+def _has_nan(value: Any, depth: int = 20) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if depth and not isinstance(value, (str, bytes, int)):
+        if not isinstance(value, (dict, list, tuple, set, frozenset)):
+            try:
+                value = msgspec.to_builtins(value)
+            except TypeError:
+                return False
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return any(_has_nan(item, depth - 1) for item in value)
+        return isinstance(value, float) and not math.isfinite(value)
+    return False

@@ -1,0 +1,101 @@
+"""The middle step: the only place where an action's own code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from gonogo.action import Action
+from gonogo.arguments import Bound
+from gonogo.clock import Clock
+from gonogo.context import Context, entered
+from gonogo.logs import StructuredLogger, correlation
+from gonogo.records import Call
+from gonogo.settlement import Performed
+
+
+class Loop(Protocol):
+    """What runs a coroutine to its end for a caller that has no event loop of its own."""
+
+    def run(self, coroutine: Any) -> Any:
+        """The coroutine's result."""
+        ...
+
+
+class Performer:
+    """Runs attempts: sets the scene, calls the function, catches whatever comes out."""
+
+    def __init__(self, clock: Clock, logger: StructuredLogger) -> None:
+        self._clock = clock
+        self._logger = logger
+
+    def run(
+        self, action: Action[Any, Any], call: Call, bound: Bound, loop: Loop | None = None
+    ) -> Performed:
+        """One attempt in this thread; an ``async def`` action runs in ``loop`` or in a new one.
+
+        Nothing escapes: `KeyboardInterrupt` and the like are in the answer too, because the
+        outcome must be settled before they go on their way.
+        """
+        context = self._context(action, call)
+        try:
+            with correlation(call.correlation_id), entered(context):
+                if action.is_async:
+                    value = (loop or _NewLoop()).run(self._limited(action, call, bound))
+                else:
+                    value = action.parameters.invoke(action.fn, bound.values)
+        except BaseException as error:  # noqa: BLE001 - settled first, then raised again
+            return self._performed(context, error=error)
+        return self._performed(context, value=value)
+
+    async def arun(self, action: Action[Any, Any], call: Call, bound: Bound) -> Performed:
+        """One attempt of an ``async def`` action in the running loop; it is cancelled on time."""
+        context = self._context(action, call)
+        try:
+            with correlation(call.correlation_id), entered(context):
+                value = await self._limited(action, call, bound)
+        except BaseException as error:  # noqa: BLE001 - settled first, then raised again
+            return self._performed(context, error=error)
+        return self._performed(context, value=value)
+
+    async def _limited(self, action: Action[Any, Any], call: Call, bound: Bound) -> Any:
+        import asyncio  # noqa: PLC0415 - only async actions pay for it
+
+        async with asyncio.timeout(action.policy.timeout):
+            return await action.parameters.invoke(action.fn, bound.values)
+
+    def _context(self, action: Action[Any, Any], call: Call) -> Context:
+        timeout = action.policy.timeout
+        ends = None if timeout is None else (call.dispatched_at or self._clock.now()) + timeout
+        return Context(
+            id=call.id,
+            action=call.action,
+            key=call.key,
+            attempt=call.attempt,
+            correlation_id=call.correlation_id,
+            deadline=ends,
+            log=self._logger,
+            clock=self._clock,
+        )
+
+    def _performed(
+        self, context: Context, *, value: Any = None, error: BaseException | None = None
+    ) -> Performed:
+        return Performed(
+            ended_at=self._clock.now(), value=value, error=error, spent=dict(context.spent)
+        )
+
+
+class _NewLoop:
+    def run(self, coroutine: Any) -> Any:
+        import asyncio  # noqa: PLC0415 - only async actions pay for it
+
+        return asyncio.run(coroutine)
+
+
+def guarded(fn: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """The result of user code that only observes or reads, or the error it ended with."""
+    try:
+        return fn(), None
+    except Exception as error:  # noqa: BLE001 - the caller decides what the error means
+        return None, error

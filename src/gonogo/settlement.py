@@ -1,0 +1,264 @@
+"""The judgement in settle: from what an attempt did to what the ledger will say. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from gonogo.outcomes import classify, retry_after
+from gonogo.records import (
+    NEVER,
+    Attempt,
+    Call,
+    Fault,
+    Outcome,
+    Severity,
+    State,
+    advance,
+)
+from gonogo.retry import rule
+from gonogo.secrets import describe, redact_text
+from gonogo.signals import Cancel, Snooze
+
+if TYPE_CHECKING:
+    from gonogo.action import Action
+
+DIRECT_GRACE = 30.0
+"""Seconds beyond its time-out after which the silent caller of a direct call counts as dead."""
+
+
+class Performed(Struct, frozen=True, kw_only=True):
+    """What an attempt did: returned ``value``, or raised ``error``."""
+
+    ended_at: float
+    value: Any = None
+    error: BaseException | None = None
+    spent: dict[str, int] = {}
+
+
+class Notice(Struct, frozen=True):
+    """An alert to raise in the transaction that settles."""
+
+    reason: str
+    severity: Severity
+    context: dict[str, Any]
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """What settling will write.
+
+    Attributes:
+        after: the call as it will stand.
+        attempt: the line for the attempt's history; ``None`` when no attempt was used up.
+        refund: the reservations are given back (proven not applied, and no retry to come).
+    """
+
+    after: Call
+    attempt: Attempt | None
+    refund: bool = False
+    notice: Notice | None = None
+
+
+def judge(action: Action[Any, Any], call: Call, performed: Performed, random: float) -> Settlement:
+    """Decide what becomes of ``call`` after an attempt; ``random`` in [0, 1) feeds the jitter."""
+    error = performed.error
+    if error is None:
+        return _succeeded(action, call, performed)
+    if isinstance(error, Snooze):
+        return _snoozed(call, performed, error)
+    if isinstance(error, Cancel):
+        return _cancelled(call, performed, error)
+    outcome = outcome_of(action, error)
+    asked = retry_after(error)
+    ruling = rule(
+        action.policy.retry,
+        attempt=call.attempt - 1,
+        elapsed=performed.ended_at - call.created_at,
+        outcome=outcome,
+        repeatable=call.repeatable,
+        error=error,
+        retry_after=asked,
+        deadline_in=None if call.deadline_at is None else call.deadline_at - performed.ended_at,
+        random=random,
+    )
+    if isinstance(ruling, str):
+        return _ended(action, call, performed, outcome, ruling)
+    return _retried(call, performed, outcome, ruling, asked)
+
+
+def outcome_of(action: Action[Any, Any], error: BaseException) -> Outcome:
+    """The action's own classification where it has an answer, else the common one."""
+    if action.policy.classify is not None and isinstance(error, Exception):
+        try:
+            own = action.policy.classify(error)
+        except Exception:  # noqa: BLE001 - a broken classifier proves nothing
+            return Outcome.UNKNOWN
+        if isinstance(own, Outcome) and own is not Outcome.SUCCEEDED:
+            return own
+    return classify(error)
+
+
+def unheard(action: Action[Any, Any] | None, call: Call, now: float, why: str) -> Settlement:
+    """What becomes of a dispatched call whose process went silent."""
+    performed = Performed(ended_at=now, error=ConnectionAbortedError(why))
+    if call.repeatable and call.attempt < call.max_attempts and call.queue is not None:
+        return _retried(call, performed, Outcome.UNKNOWN, 0.0, None)
+    return _ended(action, call, performed, Outcome.UNKNOWN, why)
+
+
+def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Settlement:
+    result, note = action.encode_result(performed.value)
+    ttl = action.policy.key_ttl
+    after = advance(
+        call,
+        State.SUCCEEDED,
+        outcome=Outcome.SUCCEEDED,
+        result=result,
+        note=note,
+        fault=None,
+        lease_until=None,
+        settled_at=performed.ended_at,
+        expires_at=None if ttl is None else performed.ended_at + ttl,
+    )
+    notice = None
+    if note is not None:
+        notice = Notice("result not kept", Severity.WARNING, _context(call, why=note))
+    return Settlement(
+        after=after, attempt=_attempt(call, performed, Outcome.SUCCEEDED), notice=notice
+    )
+
+
+def _snoozed(call: Call, performed: Performed, signal: Snooze) -> Settlement:
+    """Nothing happened and no attempt is used up; the budget waits in its place."""
+    run_at = performed.ended_at + max(0.0, signal.seconds)
+    after = _waiting(call, run_at, attempt=call.attempt - 1, note=f"snoozed: {signal}")
+    return Settlement(after=after, attempt=None)
+
+
+def _cancelled(call: Call, performed: Performed, signal: Cancel) -> Settlement:
+    after = advance(
+        call,
+        State.CANCELLED,
+        outcome=Outcome.NOT_APPLIED,
+        held=False,
+        note=str(signal),
+        reservations=(),
+        lease_until=None,
+        settled_at=performed.ended_at,
+    )
+    attempt = _attempt(call, performed, Outcome.NOT_APPLIED)
+    return Settlement(after=after, attempt=attempt, refund=True)
+
+
+def _retried(
+    call: Call, performed: Performed, outcome: Outcome, delay: float, asked: float | None
+) -> Settlement:
+    why = f"attempt {call.attempt} {_said(outcome)} ({_fault(performed).message})"
+    if asked is not None:
+        why += f"; the other side asked for {asked:g} s"
+    after = _waiting(
+        call,
+        performed.ended_at + delay,
+        outcome=outcome,
+        fault=_fault(performed),
+        note=f"{why}; it runs again",
+    )
+    return Settlement(after=after, attempt=_attempt(call, performed, outcome))
+
+
+def _waiting(call: Call, run_at: float, **changes: Any) -> Call:
+    """Back to pending. A direct call keeps a lease, so that it is noticed when its caller dies."""
+    lease = run_at + DIRECT_GRACE if call.queue is None else None
+    return advance(call, State.PENDING, run_at=run_at, lease_until=lease, **changes)
+
+
+def _ended(
+    action: Action[Any, Any] | None,
+    call: Call,
+    performed: Performed,
+    outcome: Outcome,
+    why: str,
+) -> Settlement:
+    harmless = outcome is Outcome.UNKNOWN and call.repeatable and not _irreversible(action)
+    proven = outcome in {Outcome.NOT_APPLIED, Outcome.REJECTED}
+    state = State.FAILED if proven or harmless else State.UNKNOWN
+    fault = _fault(performed)
+    changes: dict[str, Any] = {}
+    if proven:
+        changes["reservations"] = ()
+    if state is State.UNKNOWN:
+        changes["run_at"] = _first_look(action, performed.ended_at)
+    if outcome is Outcome.REJECTED and action is not None and action.policy.key_ttl is not None:
+        changes["expires_at"] = performed.ended_at + action.policy.key_ttl
+    after = advance(
+        call,
+        state,
+        outcome=outcome,
+        fault=fault,
+        held=call.held and (outcome is Outcome.REJECTED or state is State.UNKNOWN),
+        note=f"{_said(outcome)}: {fault.message}; {why}",
+        lease_until=None,
+        settled_at=performed.ended_at,
+        **changes,
+    )
+    return Settlement(
+        after=after,
+        attempt=_attempt(call, performed, outcome),
+        refund=proven,
+        notice=_notice(after, fault, irreversible=_irreversible(action)),
+    )
+
+
+def _notice(after: Call, fault: Fault, *, irreversible: bool) -> Notice:
+    context = _context(after, fault=f"{fault.type}: {fault.message}")
+    if after.state is State.UNKNOWN:
+        severity = Severity.CRITICAL if irreversible else Severity.ERROR
+        return Notice("outcome unknown: it may have happened", severity, context)
+    if after.outcome is Outcome.REJECTED:
+        return Notice("rejected by the other side", Severity.WARNING, context)
+    return Notice("failed: it did not happen", Severity.ERROR, context)
+
+
+def _first_look(action: Action[Any, Any] | None, now: float) -> float:
+    """When evidence is looked for; never by itself when nothing is known that could give it."""
+    if action is None:
+        return now
+    return now + action.policy.verify_after if action.verifier is not None else NEVER
+
+
+def _irreversible(action: Action[Any, Any] | None) -> bool:
+    return action is None or action.policy.irreversible
+
+
+def _said(outcome: Outcome) -> str:
+    return {
+        Outcome.NOT_APPLIED: "was not applied",
+        Outcome.REJECTED: "was rejected",
+        Outcome.UNKNOWN: "ended without proof of what happened",
+        Outcome.SUCCEEDED: "succeeded",
+    }[outcome]
+
+
+def _fault(performed: Performed) -> Fault:
+    error = performed.error
+    if error is None:
+        return Fault("", "")
+    return Fault(type(error).__name__, redact_text(str(error) or describe(error), 500))
+
+
+def _attempt(call: Call, performed: Performed, outcome: Outcome) -> Attempt:
+    return Attempt(
+        call_id=call.id,
+        attempt=call.attempt,
+        epoch=call.epoch,
+        owner=call.owner,
+        started_at=call.dispatched_at or call.created_at,
+        ended_at=performed.ended_at,
+        outcome=outcome,
+        fault=None if performed.error is None else _fault(performed),
+    )
+
+
+def _context(call: Call, **more: Any) -> dict[str, Any]:
+    return {"call": call.id, "key": call.key, "attempt": call.attempt, **more}
