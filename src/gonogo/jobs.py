@@ -1,0 +1,364 @@
+"""Durable jobs: enqueue, the handle, approval and cancellation of single calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, structs
+
+from gonogo.action import Action
+from gonogo.arguments import Bound
+from gonogo.errors import (
+    ConfigurationError,
+    EffectFailed,
+    EffectRejected,
+    InFlight,
+    OutcomeUnknown,
+    Refused,
+    ResultUnavailable,
+)
+from gonogo.explain import explain
+from gonogo.facts import read_facts
+from gonogo.ids import new_id
+from gonogo.records import NEVER, TERMINAL, Call, Decision, Outcome, State, advance
+from gonogo.store.port import Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gonogo.pipeline import Pipeline
+
+OPTIONS = ("priority", "after", "queue")
+"""Keywords of ``enqueue`` that are not the action's own arguments."""
+
+_POLL = 0.1
+
+
+class JobOptions(Struct, frozen=True, kw_only=True):
+    """How a job is queued. ``run_at`` is in epoch seconds; ``after`` is a call id."""
+
+    run_at: float | None = None
+    priority: int | None = None
+    after: str | None = None
+    queue: str | None = None
+
+    @classmethod
+    def of(cls, action: str, run_at: float | None, given: Mapping[str, Any]) -> JobOptions:
+        """Checked options; `ConfigurationError` for an unknown one or a wrong type."""
+        if unknown := set(given) - set(OPTIONS):
+            raise ConfigurationError(
+                f"action {action!r}: unknown option {', '.join(sorted(unknown))}; there are "
+                f"{', '.join(OPTIONS)}",
+                action=action,
+            )
+        after, priority, queue = given.get("after"), given.get("priority"), given.get("queue")
+        if isinstance(after, Handle):
+            after = after.id
+        if after is not None and not isinstance(after, str):
+            raise ConfigurationError(
+                f"action {action!r}: after={after!r}: give a handle or the id of a call"
+            )
+        if priority is not None and type(priority) is not int:
+            raise ConfigurationError(
+                f"action {action!r}: priority={priority!r} is not a whole number"
+            )
+        if queue is not None and (not isinstance(queue, str) or not queue.strip()):
+            raise ConfigurationError(
+                f"action {action!r}: queue={queue!r} is not the name of a queue"
+            )
+        return cls(run_at=run_at, priority=priority, after=after, queue=queue)
+
+
+class Handle:
+    """A job, wherever it is by now.
+
+    Attributes:
+        id: of its call in the ledger.
+        is_new: false when a call with the same key was known already; this is then that call.
+    """
+
+    def __init__(self, jobs: Jobs, call_id: str, *, is_new: bool) -> None:
+        self._jobs = jobs
+        self.id = call_id
+        self.is_new = is_new
+
+    def __repr__(self) -> str:
+        return f"<handle of call {self.id}{'' if self.is_new else ', known before'}>"
+
+    def call(self) -> Call:
+        """The ledger's record as it is now."""
+        return self._jobs.get(self.id)
+
+    def state(self) -> State:
+        """Where the call is."""
+        return self.call().state
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the call's end, at most ``timeout`` seconds, and return its result.
+
+        Raises `EffectFailed` (it did not happen), `OutcomeUnknown` (it may have), `Refused` when
+        it was cancelled, `TimeoutError` when it has not ended in time.
+        """
+        return self._jobs.result(self.id, timeout)
+
+    def cancel(self, *, by: str = "caller", reason: str = "cancelled by its handle") -> bool:
+        """Cancel it if nothing was sent yet; false when it is too late for that."""
+        return self._jobs.cancel(self.id, by=by, reason=reason)
+
+    def explain(self) -> list[str]:
+        """In sentences: why it ran, waited, was replayed, denied or parked."""
+        return self._jobs.explain(self.id)
+
+
+class Jobs:
+    """The queue of one pipeline, as its users see it."""
+
+    def __init__(self, pipeline: Pipeline, *, wake: Callable[[], None]) -> None:
+        self._pipeline = pipeline
+        self._wake = wake
+
+    def enqueue(
+        self, action: Action[Any, Any], rows: Iterable[Bound], options: JobOptions
+    ) -> list[Handle]:
+        """Make one job a row, all or none, in one transaction.
+
+        A row whose key is known gets a handle to that call instead. Raises `KeyConflict` when the
+        key is known with other arguments, `DryRunBlocked` when the sandbox is locked and the action
+        irreversible, `ConfigurationError` for a secret argument (it cannot wait in a ledger).
+        """
+        drafts = [self.draft(action, bound, options) for bound in rows]
+
+        def work(tx: Transaction) -> list[Handle]:
+            now = self._pipeline.clock.now()
+            if action.policy.irreversible and not action.policy.needs_approval:
+                controls = tx.controls.all()
+                key = drafts[0].key if drafts else None
+                self._pipeline.lock.check(controls, now, action=action.name, key=key)
+            fresh: list[Call] = []
+            known: dict[str, Call] = {}
+            handles = []
+            for draft in drafts:
+                owner = self._owner(tx, draft, known, now)
+                if owner is draft:
+                    owner = self._place(tx, draft, now)
+                    fresh.append(owner)
+                handles.append(Handle(self, owner.id, is_new=owner.id == draft.id))
+            tx.calls.insert_many(fresh)
+            return handles
+
+        handles = self._pipeline.store.write(work)
+        self._wake()
+        return handles
+
+    def draft(self, action: Action[Any, Any], bound: Bound, options: JobOptions) -> Call:
+        """The call that enqueueing would make."""
+        if bound.has_secrets:
+            raise ConfigurationError(
+                f"action {action.name!r}: a secret argument cannot wait in the ledger, where "
+                "secrets are never stored. Let the action fetch it (from the environment, a vault) "
+                "when it runs, or call it directly",
+                action=action.name,
+            )
+        planned = action.policy.needs_approval
+        draft = self._pipeline.draft(
+            action,
+            bound,
+            queue=options.queue or action.policy.queue,
+            state=State.PLANNED if planned else State.PENDING,
+        )
+        facts = None
+        if planned and action.reader is not None:
+            facts = read_facts(action, bound.values, draft.key)
+        return structs.replace(
+            draft,
+            run_at=draft.run_at if options.run_at is None else options.run_at,
+            priority=draft.priority if options.priority is None else options.priority,
+            after=options.after,
+            facts=facts,
+            note="waits for a person's approval" if planned else None,
+        )
+
+    def _owner(self, tx: Transaction, draft: Call, known: dict[str, Call], now: float) -> Call:
+        """Who owns the key: the draft, a call in the ledger, or an earlier row of this batch."""
+        if draft.key is None:
+            return draft
+        earlier = known.get(draft.key)
+        if earlier is not None and earlier.fingerprint == draft.fingerprint:
+            return earlier
+        owner = self._pipeline.keys.claim(tx, draft, now)
+        if earlier is not None:
+            raise ConfigurationError(
+                f"{draft.action}: key {draft.key!r} stands in this batch twice with different "
+                "arguments; nothing was enqueued",
+                action=draft.action,
+                key=draft.key,
+            )
+        known[draft.key] = owner
+        return owner
+
+    def _place(self, tx: Transaction, draft: Call, now: float) -> Call:
+        """Let a job with ``after`` wait for it; see `Pipeline.follow` for what sets it free."""
+        if draft.after is None:
+            return draft
+        first = tx.calls.get(draft.after)
+        if first is None:
+            raise ConfigurationError(
+                f"{draft.action} waits for call {draft.after}, which does not exist",
+                action=draft.action,
+                key=draft.key,
+            )
+        return structs.replace(draft, **waits_for(first, draft, now))
+
+    def approve(self, call_id: str, *, by: str, reason: str) -> Call:
+        """A person's yes to one call that needs it: planned → pending.
+
+        Raises `ConfigurationError` without who and why, `Refused` when it is not waiting.
+        """
+        _require_who_and_why("approving", by, reason)
+        call = self.get(call_id)
+        if call.state is not State.PLANNED or call.plan_id is not None:
+            raise Refused(
+                f"call {call_id} is {call.state.value}: it does not wait for an approval of its own"
+                + (f"; approve its plan {call.plan_id}" if call.plan_id else ""),
+                action=call.action,
+                key=call.key,
+                call_id=call_id,
+            )
+        now = self._pipeline.clock.now()
+        after = advance(
+            call, State.PENDING, approved_by=by, run_at=max(call.run_at, now), note=None
+        )
+
+        def work(tx: Transaction) -> None:
+            if not tx.calls.replace(call, after):
+                raise InFlight(f"call {call_id} changed meanwhile; look again", call_id=call_id)
+            self._decide(tx, "approved", call_id, by, reason, now)
+
+        self._pipeline.store.write(work)
+        self._wake()
+        return after
+
+    def cancel(self, call_id: str, *, by: str, reason: str) -> bool:
+        """Cancel a call of which nothing was sent yet; false when it is too late."""
+        _require_who_and_why("cancelling", by, reason)
+        call = self.get(call_id)
+        now = self._pipeline.clock.now()
+
+        def work(tx: Transaction) -> bool:
+            current = tx.calls.get(call_id) or call
+            if current.state not in {State.PENDING, State.CLAIMED, State.PLANNED}:
+                return False
+            ended = State.DISCARDED if current.state is State.PLANNED else State.CANCELLED
+            after = advance(
+                current,
+                ended,
+                outcome=Outcome.NOT_APPLIED,
+                held=False,
+                reservations=(),
+                lease_until=None,
+                settled_at=now,
+                note=f"cancelled by {by}: {reason}",
+            )
+            if not tx.calls.replace(current, after):
+                return False
+            self._pipeline.governor.release(tx, current.reservations)
+            self._pipeline.follow(tx, after, now)
+            self._decide(tx, "cancelled", call_id, by, reason, now)
+            return True
+
+        cancelled = self._pipeline.store.write(work)
+        with self._pipeline.settled:
+            self._pipeline.settled.notify_all()
+        return cancelled
+
+    def get(self, call_id: str) -> Call:
+        """The call; `ConfigurationError` when there is none of that id."""
+        call = self._pipeline.get(call_id)
+        if call is None:
+            raise ConfigurationError(
+                f"there is no call {call_id!r} in this ledger", call_id=call_id
+            )
+        return call
+
+    def result(self, call_id: str, timeout: float | None) -> Any:
+        """See `Handle.result`."""
+        clock = self._pipeline.clock
+        give_up = None if timeout is None else clock.monotonic() + timeout
+        while True:
+            call = self.get(call_id)
+            if call.state in TERMINAL or call.state is State.UNKNOWN:
+                return self._outcome(call)
+            left = _POLL if give_up is None else min(_POLL, give_up - clock.monotonic())
+            if left <= 0:
+                raise TimeoutError(
+                    f"{call.action} ({call.key or call.id}) is still {call.state.value} after "
+                    f"{timeout:g} s" + (f": {call.note}" if call.note else "")
+                )
+            with self._pipeline.settled:
+                self._pipeline.settled.wait(left)
+
+    def _outcome(self, call: Call) -> Any:
+        about: dict[str, Any] = {"action": call.action, "key": call.key, "call_id": call.id}
+        name = f"{call.action} ({call.key or call.id})"
+        if call.state is State.SUCCEEDED:
+            if call.result is None:
+                raise ResultUnavailable(f"{name} happened; its result was not kept", **about)
+            action = self._pipeline.actions.get(call.action)
+            if action is None:
+                raise ConfigurationError(
+                    f"{name}: the action is not declared in this process", **about
+                )
+            return action.decode_result(call.result)
+        if call.state is State.UNKNOWN:
+            raise OutcomeUnknown(f"{name} may or may not have happened: {call.note}", **about)
+        if call.state is State.FAILED:
+            kind = EffectRejected if call.outcome is Outcome.REJECTED else EffectFailed
+            failed = kind(f"{name} {call.note}", **about)
+            if call.outcome is Outcome.UNKNOWN:
+                failed.happened = "maybe"
+            raise failed
+        raise Refused(f"{name} did not happen: {call.note or call.state.value}", **about)
+
+    def explain(self, call_id: str) -> list[str]:
+        """See `Handle.explain`."""
+
+        def work(tx: Transaction) -> list[str]:
+            call = tx.calls.get(call_id)
+            if call is None:
+                raise ConfigurationError(
+                    f"there is no call {call_id!r} in this ledger", call_id=call_id
+                )
+            attempts, decisions = tx.attempts.of(call_id), list(tx.decisions.of(call_id))
+            if call.plan_id is not None:
+                decisions += tx.decisions.of(call.plan_id)
+            return explain(call, attempts, decisions, self._pipeline.clock.now())
+
+        return self._pipeline.store.read(work)
+
+    def _decide(
+        self, tx: Transaction, what: str, call_id: str, by: str, reason: str, now: float
+    ) -> None:
+        decision = Decision(
+            id=new_id(now), at=now, what=what, subject=call_id, actor=by, reason=reason
+        )
+        tx.decisions.append(decision)
+
+
+def waits_for(first: Call, call: Call, now: float) -> dict[str, Any]:
+    """The changes that make ``call`` wait for ``first``; `Refused` when that ended badly."""
+    if first.state is State.SUCCEEDED:
+        return {"run_at": max(call.run_at, now)}
+    if first.state in TERMINAL:
+        raise Refused(
+            f"{call.action} ({call.key or call.id}) waits for call {first.id}, which ended as "
+            f"{first.state.value}: it will not run",
+            action=call.action,
+            key=call.key,
+        )
+    return {"run_at": NEVER, "note": f"waits until call {first.id} has succeeded"}
+
+
+def _require_who_and_why(doing: str, by: str, reason: str) -> None:
+    if not by.strip() or not reason.strip():
+        raise ConfigurationError(f"{doing} a call needs by= (who) and reason= (why)")
