@@ -1,0 +1,100 @@
+"""The fork in the road: inside a rehearsal calls are recorded, outside they are performed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gonogo.action import Action, Given
+from gonogo.arguments import Bound, TaintedArgument
+from gonogo.context import running
+from gonogo.errors import DryRunBlocked, Refused
+from gonogo.jobs import Handle, JobOptions, Jobs
+from gonogo.pipeline import Pipeline, Receipt
+from gonogo.plan import Planner, Rehearsal
+
+
+class Router:
+    """Takes what actions are asked to do to the rehearsal in progress, or to the pipeline."""
+
+    def __init__(self, pipeline: Pipeline, jobs: Jobs, planner: Planner) -> None:
+        self._pipeline = pipeline
+        self._jobs = jobs
+        self._planner = planner
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self._pipeline.clock.now()
+
+    def call(self, action: Action[..., Any], given: Given) -> Receipt:
+        """Perform it, or record it; a reversible action is performed in a rehearsal too."""
+        rehearsal = self._rehearsal(action)
+        if rehearsal is not None and action.policy.irreversible:
+            return self._recorded(rehearsal, action, given)
+        return self._pipeline.call(action, self._bind(action, given))
+
+    async def acall(self, action: Action[..., Any], given: Given) -> Receipt:
+        """`call` for async code."""
+        rehearsal = self._rehearsal(action)
+        if rehearsal is not None and action.policy.irreversible:
+            return self._recorded(rehearsal, action, given)
+        return await self._pipeline.acall(action, self._bind(action, given))
+
+    def enqueue(
+        self, action: Action[..., Any], rows: Sequence[Given], options: JobOptions
+    ) -> list[Handle]:
+        """Make jobs, or record them."""
+        rehearsal = self._rehearsal(action)
+        if rehearsal is None:
+            bound = [self._bind(action, given) for given in rows]
+            return self._jobs.enqueue(action, bound, options)
+        return [self._recorded_job(rehearsal, action, given, options) for given in rows]
+
+    def _recorded(self, rehearsal: Rehearsal, action: Action[..., Any], given: Given) -> Receipt:
+        try:
+            bound = action.parameters.bind(given.args, given.kwargs)
+        except TaintedArgument as error:
+            call = rehearsal.tainted(action, error)
+            return Receipt(value=rehearsal.unknown(call), call_id=call.id, attempts=0)
+        value, call, replayed = rehearsal.direct(action, bound)
+        return Receipt(value=value, call_id=call.id, replayed=replayed, attempts=call.attempt)
+
+    def _recorded_job(
+        self,
+        rehearsal: Rehearsal,
+        action: Action[..., Any],
+        given: Given,
+        options: JobOptions,
+    ) -> Handle:
+        try:
+            bound = action.parameters.bind(given.args, given.kwargs)
+        except TaintedArgument as error:
+            return Handle(self._jobs, rehearsal.tainted(action, error).id, is_new=True)
+        return rehearsal.queued(action, bound, options)
+
+    def _rehearsal(self, action: Action[..., Any]) -> Rehearsal | None:
+        """The rehearsal this code runs in.
+
+        While one is on, an irreversible call from a thread that did not inherit it is refused: it
+        may well be the rehearsed job's own, and then performing it would be the accident that a
+        rehearsal exists to prevent.
+        """
+        rehearsal = self._planner.current
+        stray = rehearsal is None and self._planner.active and not running()
+        if stray and action.policy.irreversible:
+            raise DryRunBlocked(
+                f"{action.name} was not performed: a rehearsal is on in this process and this "
+                "thread is not part of it. Start the job's threads with gonogo.carry(fn), or "
+                "rehearse in a process of its own",
+                action=action.name,
+            )
+        return rehearsal
+
+    def _bind(self, action: Action[..., Any], given: Given) -> Bound:
+        try:
+            return action.parameters.bind(given.args, given.kwargs)
+        except TaintedArgument as error:
+            raise Refused(
+                f"{action.name} was not performed: {error}, a value made up by a rehearsal",
+                action=action.name,
+            ) from error
