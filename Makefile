@@ -43,7 +43,7 @@ hooks: $(VENV)/.installed ## Check every commit before it is made
 	@$(BIN)/pre-commit install
 
 constraints: ## Resolve every dependency afresh into constraints.txt
-	@$(MAKE) --no-print-directory VENV=$(VENV)-constraints $(VENV)-constraints/bin/python
+	@$(MAKE) --no-print-directory VENV=$(VENV)-constraints $(VENV)-constraints/.created
 	@$(VENV)-constraints/bin/python -m pip install --quiet --upgrade -e '.[$(EXTRAS)]'
 	@$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | sort -f > constraints.txt
 	@rm -rf $(VENV)-constraints
@@ -53,7 +53,7 @@ clean: ## Remove everything that was built
 		.hypothesis .import_linter_cache
 	@find src tests examples services benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
 	@echo "Installing into $(VENV)"
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -63,7 +63,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	@touch $@
 
 # Where the system's Python lacks ensurepip, its pip puts pip into the environment.
-$(BIN)/python:
+$(VENV)/.created:
 	@test -n "$(PYTHON)" || { \
 		echo "gonogo needs Python 3.11 or newer: none of '$(PYTHONS)' is." >&2; \
 		echo "Install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3" >&2; \
@@ -72,3 +72,4 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { \
 		$(PYTHON) -m venv --clear --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
+	@touch $@
