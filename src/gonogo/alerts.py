@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +18,7 @@ from msgspec import structs
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, Refused, StoreError
 from gonogo.ids import new_id
+from gonogo.outbox import Outbox
 from gonogo.records import Alert, AlertState, Decision, Severity
 from gonogo.secrets import Redactor, describe, redact_text
 from gonogo.store.memory import MemoryStore
@@ -33,20 +32,6 @@ MAX_TASK, MAX_REASON = 200, 500
 
 _SEVERITIES = tuple(severity.value for severity in Severity)
 _log = logging.getLogger("gonogo.alerts")
-
-
-class _Subscription:
-    __slots__ = ("failures", "fn", "name", "rank", "task")
-
-    def __init__(self, task: str, fn: Subscriber, rank: int) -> None:
-        self.task = task
-        self.fn = fn
-        self.rank = rank
-        self.name = str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
-        self.failures = 0
-
-    def wants(self, alert: AlertView) -> bool:
-        return self.task in ("*", alert["task"]) and _rank(alert["severity"]) >= self.rank
 
 
 class AlertSystem:
@@ -79,7 +64,7 @@ class AlertSystem:
         self._clock: Clock = clock or SystemClock()
         self._max_alerts = max_alerts
         self._redact = redact or Redactor(max_depth=4, max_items=100, max_text=1000).fields
-        self._outbox = _Outbox(queue_size)
+        self._outbox = Outbox[AlertView](queue_size)
         self.unrecorded = 0
         """Alerts that the ledger could not take; they were handed out all the same."""
 
@@ -172,7 +157,12 @@ class AlertSystem:
         if not callable(fn):
             raise ConfigurationError(f"an alert subscriber must be callable, not {fn!r}")
         rank = 0 if min_severity is None else _rank(_severity(min_severity))
-        return self._outbox.subscribe(_Subscription(_text("task", task), fn, rank))
+        about = _text("task", task)
+
+        def wants(alert: AlertView) -> bool:
+            return about in ("*", alert["task"]) and _rank(alert["severity"]) >= rank
+
+        return self._outbox.subscribe(wants, lambda alert: fn(_copy(alert)), _name(fn))
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait up to ``timeout`` seconds until everything was handed out; whether it was."""
@@ -252,83 +242,6 @@ class AlertSystem:
         return _view(self._store.write(work))
 
 
-class _Outbox:
-    """A bounded queue and one daemon thread that lives while there is something in it."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._queue: deque[AlertView] = deque()
-        self._subscriptions: tuple[_Subscription, ...] = ()
-        self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()
-        self.dropped = 0
-
-    @property
-    def failures(self) -> list[tuple[str, int]]:
-        return [(s.name, s.failures) for s in self._subscriptions]
-
-    def subscribe(self, subscription: _Subscription) -> Callable[[], None]:
-        with self._changed:
-            self._subscriptions = (*self._subscriptions, subscription)
-
-        def unsubscribe() -> None:
-            with self._changed:
-                self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)
-
-        return unsubscribe
-
-    def put(self, alert: AlertView) -> None:
-        if not any(subscription.wants(alert) for subscription in self._subscriptions):
-            return
-        with self._changed:
-            if len(self._queue) >= self._size:
-                self.dropped += 1
-                return
-            self._queue.append(alert)
-            # A thread that a fork left behind is not alive in the child.
-            if self._thread is None or not self._thread.is_alive():
-                self._start()
-
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="gonogo-alerts", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError:  # the system has no thread left, or the interpreter is ending
-            self._thread = None
-
-    def flush(self, timeout: float) -> bool:
-        if threading.current_thread() is self._thread:
-            return False  # a subscriber would wait for itself
-        with self._changed:
-            return self._changed.wait_for(lambda: self._thread is None, timeout)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                if not self._queue:
-                    self._thread = None
-                    self._changed.notify_all()
-                    return
-                alert = self._queue.popleft()
-            for subscription in self._subscriptions:
-                if subscription.wants(alert):
-                    self._deliver(subscription, alert)
-
-    def _deliver(self, subscription: _Subscription, alert: AlertView) -> None:
-        try:
-            subscription.fn(_copy(alert))
-        except BaseException as error:  # noqa: BLE001 - nothing a subscriber does ends the thread
-            subscription.failures += 1
-            failures = subscription.failures
-            if not failures & (failures - 1):  # the 1st, 2nd, 4th, 8th …
-                _log.warning(
-                    "alert subscriber %s failed, %d times so far: %s",
-                    subscription.name,
-                    failures,
-                    describe(error),
-                )
-
-
 def _view(alert: Alert) -> AlertView:
     return {
         "id": alert.id,
@@ -372,6 +285,10 @@ def _severity(value: object) -> Severity:
 
 def _rank(severity: str) -> int:
     return _SEVERITIES.index(severity)
+
+
+def _name(fn: Subscriber) -> str:
+    return str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
 
 
 def _text(name: str, value: object) -> str:
