@@ -45,7 +45,7 @@ hooks: $(VENV)/.installed ## Check every commit before it is made
 constraints: ## Resolve every dependency afresh into constraints.txt
 	@$(MAKE) --no-print-directory VENV=$(VENV)-constraints $(VENV)-constraints/.created
 	@$(VENV)-constraints/bin/python -m pip install --quiet --upgrade -e '.[$(EXTRAS)]'
-	@$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | sort -f > constraints.txt
+	@$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | LC_ALL=C sort -f > constraints.txt
 	@rm -rf $(VENV)-constraints
 
 clean: ## Remove everything that was built
