@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from msgspec import structs
+from msgspec import json, structs
 
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, Refused, StoreError
@@ -271,7 +271,8 @@ def _iso(seconds: float) -> str:
 
 
 def _fingerprint(task: str, severity: Severity, reason: str) -> str:
-    return hashlib.sha256("\n".join((severity.value, task, reason)).encode()).hexdigest()[:32]
+    text = json.encode((task, severity, reason))
+    return hashlib.sha256(text).hexdigest()[:32]
 
 
 def _severity(value: object) -> Severity:
@@ -293,7 +294,7 @@ def _name(fn: Subscriber) -> str:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"an alert needs {name!r}: a text that says something")
+        raise ConfigurationError(f"{name} must be a text that says something, not {value!r}")
     return value
 
 

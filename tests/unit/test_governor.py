@@ -294,6 +294,9 @@ def test_a_limit_set_by_an_operator_binds_actions(governor: GovernorEnforcer) ->
     )
     assert governor.charges("payment", [], 0.0) == (Charge("payment", "payment", 3, 1, 60.0),)
     assert governor.charges("refund", [], 0.0) == ()
+    assert governor.charges("payment", [declared.charge({"n": 2}, 0.0)], 0.0) == (
+        Charge("payment", "payment", 3, 2, 60.0),
+    )
 
 
 def test_charges_of_one_row_are_one(governor: GovernorEnforcer) -> None:
@@ -367,6 +370,15 @@ def test_an_overspend_is_counted_and_kept(governor: GovernorEnforcer) -> None:
     assert (violation.kind, violation.used, violation.max) == ("overspent", 130, 100)
     assert governor.get_status("cents")["denied_count"] == 0
     assert not governor.check_limit("cents")[0]
+
+
+def test_costing_less_is_no_overspend(governor: GovernorEnforcer) -> None:
+    """Of two effects only the one that cost more than reserved is to blame for an overspend."""
+    governor.set_limit("cents", 100, 60)
+    cheap = governor.acquire("cents", cost=40)
+    governor.acquire("cents", cost=60).settle({"cents": 130})
+    cheap.settle({"cents": 30})
+    assert [v.cost for v in governor.violations()] == [130]
 
 
 def test_a_grant_ends_once(governor: GovernorEnforcer) -> None:
