@@ -72,9 +72,9 @@ _IN_TEXT = (
     re.compile(r"(\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{6,}", re.IGNORECASE),
     re.compile(r"()-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL),
     re.compile(r"()\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"),
-    re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)", re.IGNORECASE),
+    re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{0,200}:)[^\s/@]+(?=@)", re.IGNORECASE),
     re.compile(
-        r"""(\b[\w-]*(?:passw(?:or)?d|secret|token|api[-_]?key)[\w-]*["']?\s*[=:]\s*["']?)"""
+        r"""(\b[\w-]{0,40}(?:passw(?:or)?d|secret|token|api[-_]?key)[\w-]{0,40}["']?\s?[=:]\s?["']?)"""
         r"""(?!\[secret\])[^\s&"',;]+""",
         re.IGNORECASE,
     ),
@@ -85,8 +85,7 @@ _HINTS = (
     *("bearer", "basic", "begin", "eyj", "://", "passw", "secret", "token", "key", "akia"),
     *("_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
 )
-# First digits 2-6 are those of payment cards (ISO/IEC 7812); a time in milliseconds begins with 1.
-_CARD = re.compile(r"(?<![\w.])(?<!\d[ -])[2-6](?:[ -]?\d){12,18}(?![ -]?\d|\w|\.\d)")
+_DIGITS = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,}(?!\w|\.\d)")
 _IBAN_HEAD = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){0,7}[ -]?\Z")
 
 
@@ -103,8 +102,8 @@ def redact_text(text: str, limit: int = 8192) -> str:
     if _may_hold_secret(text):
         for pattern in _IN_TEXT:
             text = pattern.sub(lambda m: (m.group(1) or "") + MASK, text)
-    if len(text) >= 13 and _CARD.search(text):
-        text = _CARD.sub(_mask_card, text)
+    if len(text) >= 13 and _DIGITS.search(text):
+        text = _DIGITS.sub(_mask_cards, text)
     return text[:limit] + "…" if cut else text
 
 
@@ -139,14 +138,44 @@ def show_error(error: BaseException) -> dict[str, str]:
     return {"type": type(error).__qualname__, "message": describe(error), "traceback": trace}
 
 
-def _mask_card(match: re.Match[str]) -> str:
-    number = re.sub(r"\D", "", match.group())
-    if not _luhn(number):
-        return match.group()
-    head = _IBAN_HEAD.search(match.string, 0, match.start())
-    if head and _iban(re.sub(r"[ -]", "", head.group()) + number):
-        return match.group()
-    return MASK
+def _mask_cards(match: re.Match[str]) -> str:
+    """A run of digits in groups, with the groups that make up a card number masked."""
+    groups = re.findall(r"\d+|[ -]", match.group())  # digits, separator, digits, …
+    place = max(0, 2 * _groups_of_iban(match, groups[::2]) - 1)
+    shown = groups[:place]
+    while place < len(groups):
+        length = _groups_of_card(groups[place::2])
+        shown.append(MASK if length else groups[place])
+        place += 2 * length - 1 if length else 1
+    return "".join(shown)
+
+
+def _groups_of_card(groups: list[str]) -> int:
+    """How many of the leading ``groups`` are one card number; 0 when they begin with none.
+
+    First digits 2–6 are those of payment cards (ISO/IEC 7812-1); milliseconds begin with 1.
+    """
+    number, found = "", 0
+    for count, group in enumerate(groups[:19], start=1):
+        number += group
+        if len(number) > 19:
+            break
+        if len(number) >= 13 and number[0] in "23456" and _luhn(number):
+            found = count
+    return found
+
+
+def _groups_of_iban(match: re.Match[str], groups: list[str]) -> int:
+    """How many of ``groups`` are the tail of a valid IBAN that begins before them."""
+    head = _IBAN_HEAD.search(match.string, max(0, match.start() - 40), match.start())
+    if head is None:
+        return 0
+    number, found = re.sub(r"[ -]", "", head.group()), 0
+    for count, group in enumerate(groups[:9], start=1):
+        number += group
+        if len(number) <= 34 and _iban(number):
+            found = count
+    return found
 
 
 def _luhn(digits: str) -> bool:
@@ -160,7 +189,7 @@ def _luhn(digits: str) -> bool:
 def _iban(text: str) -> bool:
     """The check of ISO 7064 MOD 97-10 over the rearranged number."""
     turned = text[4:] + text[:4]
-    return len(text) <= 34 and int("".join(str(int(char, 36)) for char in turned)) % 97 == 1
+    return int("".join(str(int(char, 36)) for char in turned)) % 97 == 1
 
 
 class Redactor:
