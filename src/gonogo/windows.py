@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 SLICES = 60
 """Into how many buckets a window on the ledger is cut."""
@@ -120,8 +120,7 @@ class SlidingWindow:
 class CalendarWindow:
     """Everything used since ``since``, for a period of ``window`` seconds; the mark is ``since``.
 
-    When the period turns, ``roll`` starts again from zero; a period that is earlier than the one
-    being counted (the clock was set back) counts into the later one.
+    `fitting` makes the next one when the period turns.
     """
 
     __slots__ = ("_used", "since", "window")
@@ -130,11 +129,6 @@ class CalendarWindow:
         self.since = since
         self.window = window
         self._used = used
-
-    def roll(self, since: float, window: float) -> None:
-        """Turn to the period that begins at ``since``, when it is a later one."""
-        if since > self.since:
-            self.since, self.window, self._used = since, window, 0
 
     def used(self, now: float) -> int:
         return self._used
@@ -249,6 +243,41 @@ class BucketWindow:
     def _evict(self, current: int) -> None:
         for mark in [mark for mark in self._buckets if current - mark > SLICES]:
             del self._buckets[mark]
+
+
+S = TypeVar("S", SlidingWindow, BucketWindow)
+
+
+def fitting(
+    current: S | CalendarWindow | None,
+    sliding: type[S],
+    window: float,
+    since: float | None,
+    now: float,
+) -> S | CalendarWindow:
+    """``current``, or what must replace it so that it counts as declared.
+
+    A later calendar period starts from zero; an earlier one (the clock was set back) counts into
+    the later. A limit that is declared anew keeps what was used: a window of another length keeps
+    the events, and one of another kind counts them as if they were used now, which holds them
+    back longer and never shorter.
+
+    Args:
+        sliding: which sliding window to make.
+        window, since: as in `gonogo.records.Charge`.
+    """
+    fitted: S | CalendarWindow
+    if since is None:
+        if isinstance(current, sliding):
+            return current if current.window == window else current.resized(window)
+        fitted = sliding(window)
+    else:
+        if isinstance(current, CalendarWindow):
+            return current if since <= current.since else CalendarWindow(since, window)
+        fitted = CalendarWindow(since, window)
+    if current is not None and (used := current.used(now)):
+        fitted.take(now, used)
+    return fitted
 
 
 def _width(window: float) -> int:

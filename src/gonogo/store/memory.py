@@ -66,7 +66,13 @@ class MemoryStore:
                 self._owner = 0
 
     def read(self, work: Callable[[Transaction], T]) -> T:
-        return self.write(work)
+        def only_read(tables: Transaction) -> T:
+            result = work(tables)
+            if self._journal:
+                raise RuntimeError(READ_ONLY)
+            return result
+
+        return self.write(only_read)
 
     def close(self) -> None:
         """Nothing to close; the store stays usable."""
@@ -76,6 +82,7 @@ NESTED = (
     "a transaction was begun inside another one on the same thread; "
     "use the transaction that was handed to the work"
 )
+READ_ONLY = "work that was given to read() tried to write; give it to write()"
 
 
 class _Tables:

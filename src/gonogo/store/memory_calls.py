@@ -12,6 +12,7 @@ from msgspec import structs
 
 from gonogo.errors import StoreError
 from gonogo.records import TERMINAL, Call, CallFilter, State
+from gonogo.store.changes import changes
 from gonogo.store.memory_index import LazyHeap, Queue
 
 _PENDING, _CLAIMED, _DISPATCHED = State.PENDING, State.CLAIMED, State.DISPATCHED
@@ -64,6 +65,8 @@ class MemoryCalls:
         known = self._rows.get(before.id)
         if known is None or known.epoch != before.epoch or known.state is not before.state:
             return False
+        if known is not before:  # keep what else was written since, as a renewed lease
+            after = structs.replace(known, **changes(before, after))
         self._change(known, after)
         return True
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import structs
 
 from gonogo.records import Charge, Denial, Reservation, Usage
-from gonogo.windows import CalendarWindow, SlidingWindow
+from gonogo.windows import CalendarWindow, SlidingWindow, fitting
 
 _SWEEP_AT_LEAST = 1024
 
@@ -60,11 +60,7 @@ class MemoryLimits:
 
     def _used(self, charge: Charge, now: float) -> int:
         window = self._rows.get(charge.row)
-        if window is None:
-            return 0
-        if charge.since is not None and isinstance(window, CalendarWindow):
-            return window.used(now) if charge.since <= window.since else 0
-        return window.used(now)
+        return fitting(window, SlidingWindow, charge.window, charge.since, now).used(now)
 
     def _window(self, charge: Charge, now: float) -> SlidingWindow | CalendarWindow:
         """The row's window, made or changed to fit the charge."""
@@ -80,22 +76,7 @@ class MemoryLimits:
     def _change(
         self, charge: Charge, old: SlidingWindow | CalendarWindow | None, now: float
     ) -> SlidingWindow | CalendarWindow:
-        """Put a new window in the row: a new limit, a new period, or one declared anew.
-
-        Units that still count in a window of another kind are carried over as if they were used
-        now, which holds them back longer and never shorter.
-        """
-        new: SlidingWindow | CalendarWindow
-        if charge.since is not None:
-            new = CalendarWindow(charge.since, charge.window)
-            if isinstance(old, SlidingWindow):
-                new.take(now, old.used(now))
-        elif isinstance(old, SlidingWindow):
-            new = old.resized(charge.window)
-        else:
-            new = SlidingWindow(charge.window)
-            if old is not None:
-                new.take(now, old.used(now))
+        new = fitting(old, SlidingWindow, charge.window, charge.since, now)
         if old is None and len(self._rows) >= self._sweep_at:
             self._sweep(now)
         self._journal.append((self._restore, charge.row, old))

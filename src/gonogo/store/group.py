@@ -1,0 +1,126 @@
+"""Group commit: callers that write at the same time share one commit, without a thread for it.
+
+Whoever finds nobody committing leads: it takes what waits, runs and commits it together, tells
+the others, and hands the lead to the first of those that came meanwhile.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from gonogo.store.port import Transaction
+
+T = TypeVar("T")
+_LARGEST = 64
+"""Pieces of work in one commit; more would make the first wait long for the last."""
+
+
+class Job:
+    """A piece of work on its way: what to do, and in the end what came of it."""
+
+    __slots__ = ("_gate", "done", "durable", "error", "leads", "result", "work")
+
+    def __init__(self, work: Callable[[Transaction], Any], durable: bool) -> None:
+        self.work = work
+        self.durable = durable
+        self.done = False
+        self.leads = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def wait(self) -> None:
+        """Until it is done, or its caller has to lead."""
+        self._gate.acquire()
+
+    def wake(self) -> None:
+        if self._gate.locked():
+            self._gate.release()
+
+
+class GroupCommit:
+    """Merges concurrent writes.
+
+    Args:
+        commit: runs the jobs in one transaction, setting the result or error of each; it returns
+            after the commit. An exception from it is the fate of every job, except one that is
+            no `Exception`: that interrupts the leader alone, and the others run again.
+    """
+
+    def __init__(self, commit: Callable[[Sequence[Job]], None]) -> None:
+        self._commit = commit
+        self._mutex = threading.Lock()
+        self._waiting: list[Job] = []
+        self._led = False
+
+    def write(self, work: Callable[[Transaction], T], durable: bool) -> T:
+        """Run ``work`` in a commit, shared or not; its result after the commit."""
+        job = Job(work, durable)
+        try:
+            with self._mutex:
+                self._waiting.append(job)
+                job.leads = not self._led
+                self._led = True
+            if not job.leads:
+                job.wait()
+            if not job.done:
+                self._lead(job)
+        except BaseException:
+            self._abandon(job)
+            raise
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
+        return result
+
+    def _lead(self, own: Job) -> None:
+        batch: list[Job] = []
+        try:
+            with self._mutex:
+                self._waiting.remove(own)
+                batch = [own, *self._waiting[: _LARGEST - 1]]
+                del self._waiting[: _LARGEST - 1]
+            self._commit(batch)
+        except Exception as error:  # noqa: BLE001 - it reaches every caller
+            for job in batch:
+                job.result, job.error = None, _own_copy(error)
+        except BaseException:
+            with self._mutex:
+                self._waiting[:0] = batch[1:]
+            batch = [own]
+            raise
+        finally:
+            for job in batch:
+                job.done = True
+                job.wake()
+            self._resign()
+
+    def _resign(self) -> None:
+        """Hand the lead to the next in line, if there is one."""
+        with self._mutex:
+            self._led = bool(self._waiting)
+            if self._led:
+                self._waiting[0].leads = True
+                self._waiting[0].wake()
+
+    def _abandon(self, job: Job) -> None:
+        """The caller was interrupted: take its job back, or see it through if it is running."""
+        with self._mutex:
+            waits = job in self._waiting
+            if waits:
+                self._waiting.remove(job)
+        if waits and job.leads:
+            self._resign()
+        elif not waits and not job.done:
+            job.wait()
+
+
+def _own_copy(error: Exception) -> Exception:
+    """Each caller raises an error of its own: a traceback belongs to one thread."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    return own

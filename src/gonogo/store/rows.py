@@ -1,0 +1,98 @@
+"""Records to rows and back: one mapping for each table, made from the record's own fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Struct, structs
+
+from gonogo.records import (
+    Alert,
+    AlertState,
+    Attempt,
+    Beat,
+    Call,
+    Control,
+    Decision,
+    Fault,
+    Outcome,
+    PlanRecord,
+    PlanState,
+    Reservation,
+    Severity,
+    State,
+)
+from gonogo.store.changes import changes
+
+R = TypeVar("R", bound=Struct)
+Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+
+
+class Rows(Generic[R]):
+    """How records of one type lie in their table: a column for each field, in the same order."""
+
+    def __init__(self, record: type[R], codecs: Mapping[str, Codec]) -> None:
+        self.columns = record.__struct_fields__
+        self._record = record
+        self._encoders = [(name, codec[0]) for name, codec in codecs.items()]
+        self._decoders = [(name, codec[1]) for name, codec in codecs.items()]
+
+    def encode(self, record: R) -> dict[str, Any]:
+        """The record as parameters of a statement, by column."""
+        row = structs.asdict(record)
+        for name, encode in self._encoders:
+            if row[name] is not None:
+                row[name] = encode(row[name])
+        return row
+
+    def decode(self, row: Sequence[Any]) -> R:
+        """The record of a row selected in the order of ``columns``."""
+        values = dict(zip(self.columns, row, strict=True))
+        for name, decode in self._decoders:
+            if values[name] is not None:
+                values[name] = decode(values[name])
+        return self._record(**values)
+
+    def changes(self, before: R, after: R) -> dict[str, Any]:
+        """The fields in which ``after`` differs from ``before``, as parameters of a statement."""
+        changed = changes(before, after)
+        for name, encode in self._encoders:
+            if changed.get(name) is not None:
+                changed[name] = encode(changed[name])
+        return changed
+
+
+def _enum(kind: type[StrEnum]) -> Codec:
+    return str, {member.value: member for member in kind}.__getitem__
+
+
+def _json(kind: Any) -> Codec:
+    encoder = msgspec.json.Encoder(order="sorted")
+    decoder = msgspec.json.Decoder(kind)
+    return (lambda value: encoder.encode(value).decode()), decoder.decode
+
+
+_STATES = _enum(State)
+_OBJECT = _json(dict[str, Any])
+
+CALLS = Rows(
+    Call,
+    {
+        "state": _STATES,
+        "held": (bool, bool),
+        "repeatable": (bool, bool),
+        "outcome": _enum(Outcome),
+        "fault": _json(Fault),
+        "reservations": _json(tuple[Reservation, ...]),
+        "slots": _json(tuple[str, ...]),
+    },
+)
+ATTEMPTS = Rows(Attempt, {"outcome": _enum(Outcome), "fault": _json(Fault)})
+DECISIONS = Rows(Decision, {"detail": _OBJECT})
+ALERTS = Rows(Alert, {"severity": _enum(Severity), "context": _OBJECT, "state": _enum(AlertState)})
+PLANS = Rows(PlanRecord, {"state": _enum(PlanState), "problems": _json(tuple[str, ...])})
+CONTROLS = Rows(Control, {})
+BEATS = Rows(Beat, {"detail": _OBJECT})

@@ -1,0 +1,50 @@
+"""Statements on a driver's own connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from gonogo.store.statements import Statements
+
+
+class Cursor(Protocol):
+    """What is used of a driver's cursor."""
+
+    @property
+    def rowcount(self) -> int: ...
+
+    def fetchone(self) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+class Run:
+    """Runs statements on one raw connection; the driver's errors become the store's.
+
+    Args:
+        execute: the connection's own ``execute(text, parameters)``.
+        translate: the error of the store for an error of the driver.
+        failures: the driver's root of errors.
+    """
+
+    __slots__ = ("_execute", "_failures", "_translate", "texts")
+
+    def __init__(
+        self,
+        texts: Statements,
+        execute: Callable[[str, Mapping[str, Any]], Any],
+        failures: type[Exception],
+        translate: Callable[[Exception], Exception],
+    ) -> None:
+        self.texts = texts
+        self._execute = execute
+        self._failures = failures
+        self._translate = translate
+
+    def __call__(self, text: str, parameters: Mapping[str, Any]) -> Cursor:
+        try:
+            cursor: Cursor = self._execute(text, parameters)
+        except self._failures as error:
+            raise self._translate(error) from error
+        return cursor

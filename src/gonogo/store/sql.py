@@ -1,0 +1,187 @@
+"""One transaction on an SQL database, seen as the tables of the port.
+
+The statements are the same for every database; what differs is the connection they run on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import structs
+
+from gonogo.records import (
+    Alert,
+    AlertState,
+    Attempt,
+    Beat,
+    Control,
+    Decision,
+    PlanRecord,
+    PlanState,
+)
+from gonogo.store import rows, schema, statements
+from gonogo.store.run import Run
+from gonogo.store.sql_calls import SqlCalls
+from gonogo.store.sql_limits import SqlLimits
+from gonogo.store.statements import names
+
+
+class SqlTransaction:
+    """The tables on one connection; used for one transaction after the other."""
+
+    __slots__ = (
+        "alerts",
+        "attempts",
+        "beats",
+        "calls",
+        "controls",
+        "decisions",
+        "limits",
+        "plans",
+    )
+
+    def __init__(self, run: Run) -> None:
+        self.calls = SqlCalls(run)
+        self.attempts = SqlAttempts(run)
+        self.decisions = SqlDecisions(run)
+        self.limits = SqlLimits(run)
+        self.alerts = SqlAlerts(run)
+        self.plans = SqlPlans(run)
+        self.controls = SqlControls(run)
+        self.beats = SqlBeats(run)
+
+
+class SqlAttempts:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def append(self, attempt: Attempt) -> None:
+        text = self._run.texts.insert(schema.attempts, rows.ATTEMPTS.columns)
+        self._run(text, rows.ATTEMPTS.encode(attempt))
+
+    def of(self, call_id: str) -> list[Attempt]:
+        text = self._run.texts.text(statements.attempts_of)
+        found = self._run(text, {"call_id": call_id}).fetchall()
+        return [rows.ATTEMPTS.decode(row) for row in found]
+
+
+class SqlDecisions:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def append(self, decision: Decision) -> None:
+        text = self._run.texts.insert(schema.decisions, rows.DECISIONS.columns)
+        self._run(text, rows.DECISIONS.encode(decision))
+
+    def of(self, subject: str) -> list[Decision]:
+        text = self._run.texts.text(statements.decisions_of)
+        found = self._run(text, {"subject": subject}).fetchall()
+        return [rows.DECISIONS.decode(row) for row in found]
+
+    def latest(self, limit: int) -> list[Decision]:
+        text = self._run.texts.text(statements.latest_decisions)
+        found = self._run(text, {"most": limit}).fetchall()
+        return [rows.DECISIONS.decode(row) for row in found]
+
+
+class SqlAlerts:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def fire(self, alert: Alert) -> Alert:
+        text = self._run.texts.text(statements.unresolved_alert)
+        row = self._run(text, {"fingerprint": alert.fingerprint}).fetchone()
+        if row is None:
+            text = self._run.texts.insert(schema.alerts, rows.ALERTS.columns)
+            self._run(text, rows.ALERTS.encode(alert))
+            return alert
+        known = rows.ALERTS.decode(row)
+        counted = structs.replace(
+            known,
+            count=known.count + alert.count,
+            last_seen=max(known.last_seen, alert.last_seen),
+            context=alert.context,
+        )
+        self._update(known, rows.ALERTS.changes(known, counted))
+        return counted
+
+    def get(self, alert_id: str) -> Alert | None:
+        text = self._run.texts.text(statements.alert_by_id)
+        row = self._run(text, {"id": alert_id}).fetchone()
+        return None if row is None else rows.ALERTS.decode(row)
+
+    def change(self, before: Alert, state: AlertState, actor: str) -> bool:
+        return self._update(before, {"state": str(state), "changed_by": actor})
+
+    def find(
+        self, *, severity: str | None = None, task: str | None = None, limit: int = 100
+    ) -> list[Alert]:
+        asked = {"severity": severity and str(severity), "task": task}
+        wanted = {field: value for field, value in asked.items() if value is not None}
+        text = self._run.texts.text(statements.find_alerts, tuple(wanted))
+        found = self._run(text, {**wanted, "most": limit}).fetchall()
+        return [rows.ALERTS.decode(row) for row in found]
+
+    def _update(self, before: Alert, changed: dict[str, Any]) -> bool:
+        text = self._run.texts.update(statements.change_alert, tuple(changed))
+        fence = {"if_id": before.id, "if_state": str(before.state)}
+        return self._run(text, {**changed, **fence}).rowcount == 1
+
+
+class SqlPlans:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def insert(self, plan: PlanRecord) -> None:
+        text = self._run.texts.insert(schema.plans, rows.PLANS.columns)
+        self._run(text, rows.PLANS.encode(plan))
+
+    def get(self, plan_id: str) -> PlanRecord | None:
+        text = self._run.texts.text(statements.plan_by_id)
+        row = self._run(text, {"id": plan_id}).fetchone()
+        return None if row is None else rows.PLANS.decode(row)
+
+    def replace(self, before: PlanRecord, after: PlanRecord) -> bool:
+        text = self._run.texts.update(statements.replace_plan, rows.PLANS.columns)
+        fence = {"if_id": before.id, "if_state": str(before.state)}
+        return self._run(text, {**rows.PLANS.encode(after), **fence}).rowcount == 1
+
+    def find(self, *, states: Sequence[PlanState] = (), limit: int = 100) -> list[PlanRecord]:
+        text = self._run.texts.text(statements.find_plans, len(states))
+        wanted = names("state", map(str, states))
+        found = self._run(text, {**wanted, "most": limit}).fetchall()
+        return [rows.PLANS.decode(row) for row in found]
+
+
+class SqlControls:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def all(self) -> dict[str, Control]:
+        found = self._run(self._run.texts.text(statements.all_controls), {}).fetchall()
+        return {control.name: control for control in map(rows.CONTROLS.decode, found)}
+
+    def put(self, control: Control) -> None:
+        text = self._run.texts.upsert(schema.controls, rows.CONTROLS.columns)
+        self._run(text, rows.CONTROLS.encode(control))
+
+    def clear(self, name: str) -> bool:
+        text = self._run.texts.text(statements.clear_control)
+        return self._run(text, {"name": name}).rowcount == 1
+
+
+class SqlBeats:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def put(self, beat: Beat) -> None:
+        text = self._run.texts.upsert(schema.beats, rows.BEATS.columns)
+        self._run(text, rows.BEATS.encode(beat))
+
+    def all(self) -> list[Beat]:
+        found = self._run(self._run.texts.text(statements.all_beats), {}).fetchall()
+        return [rows.BEATS.decode(row) for row in found]
+
+    def remove(self, name: str) -> None:
+        self._run(self._run.texts.text(statements.remove_beat), {"name": name})

@@ -1,0 +1,128 @@
+"""The calls on an SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gonogo.records import Call, CallFilter, State
+from gonogo.store import schema, statements
+from gonogo.store.rows import CALLS
+from gonogo.store.run import Run
+from gonogo.store.statements import names
+
+
+class SqlCalls:
+    """The table of calls, and beside it the slots that dispatched calls fill."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def get(self, call_id: str) -> Call | None:
+        return self._one(statements.call_by_id, {"id": call_id})
+
+    def holder(self, action: str, key: str) -> Call | None:
+        return self._one(statements.call_by_key, {"action": action, "key": key})
+
+    def insert(self, call: Call) -> None:
+        self._run(self._run.texts.insert(schema.calls, CALLS.columns), CALLS.encode(call))
+        if call.slots and call.state is State.DISPATCHED:
+            self._fill(call)
+
+    def insert_many(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            self.insert(call)
+
+    def replace(self, before: Call, after: Call) -> bool:
+        changed = CALLS.changes(before, after) or {"state": str(after.state)}
+        text = self._run.texts.update(statements.replace_call, tuple(changed))
+        fence = {"if_id": before.id, "if_epoch": before.epoch, "if_state": str(before.state)}
+        if self._run(text, {**changed, **fence}).rowcount != 1:
+            return False
+        if before.slots or after.slots:
+            self._refill(before, after)
+        return True
+
+    def claim(
+        self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
+    ) -> list[Call]:
+        wanted = {"by": owner, "now": now, "till": lease_until, "most": limit}
+        claimed = self._all(statements.claim_calls, wanted, queues)
+        claimed.sort(key=lambda call: (-call.priority, call.run_at, call.id))
+        return claimed
+
+    def renew(self, *, owner: str, calls: Mapping[str, int], lease_until: float) -> set[str]:
+        text = self._run.texts.text(statements.renew_call)
+        wanted = {"if_owner": owner, "till": lease_until}
+        return {
+            call_id
+            for call_id, epoch in sorted(calls.items())
+            if self._run(text, {**wanted, "if_id": call_id, "if_epoch": epoch}).rowcount
+        }
+
+    def expired(self, now: float, limit: int) -> list[Call]:
+        return self._all(statements.expired_calls, {"now": now, "most": limit})
+
+    def doubtful(self, now: float, limit: int) -> list[Call]:
+        return self._all(statements.doubtful_calls, {"now": now, "most": limit})
+
+    def overdue(self, now: float, limit: int) -> list[Call]:
+        return self._all(statements.overdue_calls, {"now": now, "most": limit})
+
+    def lapsed(self, now: float, limit: int) -> list[Call]:
+        return self._all(statements.lapsed_calls, {"now": now, "most": limit})
+
+    def in_slot(self, slot: str) -> int:
+        text = self._run.texts.text(statements.count_slot)
+        count: int = self._run(text, {"slot": slot}).fetchone()[0]
+        return count
+
+    def waiting_on(self, call_id: str) -> list[Call]:
+        return self._all(statements.calls_waiting_on, {"id": call_id})
+
+    def next_run_at(self, queues: Sequence[str]) -> float | None:
+        text = self._run.texts.text(statements.next_run_at, len(queues))
+        earliest: float | None = self._run(text, names("queue", queues)).fetchone()[0]
+        return earliest
+
+    def of_plan(self, plan_id: str) -> list[Call]:
+        return self._all(statements.calls_of_plan, {"plan_id": plan_id})
+
+    def find(self, wanted: CallFilter) -> list[Call]:
+        fields = statements.given(wanted)
+        text = self._run.texts.text(statements.find_calls, tuple(fields), len(wanted.states))
+        states = names("state", map(str, wanted.states))
+        found = self._run(text, {**fields, **states, "most": wanted.limit}).fetchall()
+        return [CALLS.decode(row) for row in found]
+
+    def counts(self) -> dict[State, int]:
+        found = self._run(self._run.texts.text(statements.count_calls), {}).fetchall()
+        return {State(state): count for state, count in found}
+
+    def _one(self, build: Callable[[], Any], wanted: Mapping[str, Any]) -> Call | None:
+        row = self._run(self._run.texts.text(build), wanted).fetchone()
+        return None if row is None else CALLS.decode(row)
+
+    def _all(
+        self, build: Callable[..., Any], wanted: Mapping[str, Any], queues: Sequence[str] = ()
+    ) -> list[Call]:
+        shape = (len(queues),) if queues else ()
+        text = self._run.texts.text(build, *shape)
+        found = self._run(text, {**wanted, **names("queue", queues)}).fetchall()
+        return [CALLS.decode(row) for row in found]
+
+    def _refill(self, before: Call, after: Call) -> None:
+        """Keep the slots in step with the state, in the transaction that changes it."""
+        filled = before.state is State.DISPATCHED
+        fills = after.state is State.DISPATCHED
+        if filled and fills and before.slots == after.slots:
+            return
+        if filled:
+            self._run(self._run.texts.text(statements.free_slots), {"call_id": before.id})
+        if fills:
+            self._fill(after)
+
+    def _fill(self, call: Call) -> None:
+        text = self._run.texts.insert(schema.slots, ("slot", "call_id"))
+        for slot in call.slots:
+            self._run(text, {"slot": slot, "call_id": call.id})

@@ -1,0 +1,143 @@
+"""One raw connection to a SQLite database, and how work runs on it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import URL
+from sqlalchemy.dialects.sqlite import dialect
+
+from gonogo.store.group import Job
+from gonogo.store.memory import READ_ONLY
+from gonogo.store.port import Transaction
+from gonogo.store.run import Run
+from gonogo.store.sql import SqlTransaction
+from gonogo.store.sqlite_errors import primary, translate
+from gonogo.store.statements import Statements
+
+T = TypeVar("T")
+_STATEMENTS_KEPT = 256
+_ATTEMPTS_AT_WAL = 20
+
+
+class Connection:
+    """A connection with its tables, which serve one transaction after the other.
+
+    Args:
+        url: as `gonogo.store.engines.parse` returns it.
+        busy_timeout: seconds to wait for another connection's lock.
+        reads: refuse to write.
+    """
+
+    def __init__(
+        self, url: URL, texts: Statements, *, busy_timeout: float, reads: bool = False
+    ) -> None:
+        self._where = url.database or ""
+        self._reads = reads
+        self._synchronous = ""
+        arguments, options = dialect().create_connect_args(url)
+        options.update(
+            timeout=busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS_KEPT,
+        )
+        try:
+            self._raw: sqlite3.Connection = sqlite3.connect(arguments[0], **options)
+            self._configure()
+        except sqlite3.Error as error:
+            raise translate(error, self._where) from error
+        self._tables = SqlTransaction(Run(texts, self._raw.execute, sqlite3.Error, self._failed))
+
+    def commit(self, batch: Sequence[Job]) -> None:
+        """Run every job and commit once; a job that fails takes back its own changes only."""
+        raw = self._raw
+        try:
+            self._synchronize(any(job.durable for job in batch))
+            raw.execute("BEGIN IMMEDIATE")
+            if len(batch) == 1:
+                self._run_alone(batch[0])
+            else:
+                for job in batch:
+                    self._run_beside_others(job)
+            raw.commit()
+        except sqlite3.Error as error:
+            raise translate(error, self._where) from error
+        finally:
+            raw.rollback()
+
+    def query(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` on one snapshot."""
+        try:
+            self._raw.execute("BEGIN")
+            return work(self._tables)
+        except sqlite3.Error as error:
+            raise translate(error, self._where) from error
+        finally:
+            self._raw.rollback()
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def _configure(self) -> None:
+        raw = self._raw
+        try:
+            raw.execute("PRAGMA foreign_keys = ON")
+            if self._reads:
+                raw.execute("PRAGMA query_only = ON")
+            else:
+                _enter_wal(raw)
+        except BaseException:
+            raw.close()
+            raise
+
+    def _synchronize(self, durable: bool) -> None:
+        wanted = "FULL" if durable else "NORMAL"
+        if wanted != self._synchronous:
+            self._raw.execute(f"PRAGMA synchronous = {wanted}")
+            self._synchronous = wanted
+
+    def _run_alone(self, job: Job) -> None:
+        try:
+            job.result = job.work(self._tables)
+        except Exception as error:  # noqa: BLE001 - it reaches the caller of the job
+            job.error = error
+            self._raw.rollback()
+
+    def _run_beside_others(self, job: Job) -> None:
+        raw = self._raw
+        raw.execute("SAVEPOINT job")
+        try:
+            job.result, job.error = job.work(self._tables), None
+        except Exception as error:
+            if not raw.in_transaction:  # SQLite gave the whole transaction up, as on a full disk
+                raise
+            job.result, job.error = None, error
+            raw.execute("ROLLBACK TO job")
+        raw.execute("RELEASE job")
+
+    def _failed(self, error: Exception) -> Exception:
+        if self._reads and primary(error) == sqlite3.SQLITE_READONLY:
+            return RuntimeError(READ_ONLY)
+        return translate(error, self._where)
+
+
+def _enter_wal(raw: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; a read-only database stays as it is.
+
+    SQLite does not wait for a lock when it changes the mode, so this waits for the lock in
+    between, where it does.
+    """
+    for attempt in range(_ATTEMPTS_AT_WAL):
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if primary(error) == sqlite3.SQLITE_READONLY:
+                return
+            if primary(error) != sqlite3.SQLITE_BUSY or attempt == _ATTEMPTS_AT_WAL - 1:
+                raise
+        raw.execute("BEGIN IMMEDIATE")
+        raw.rollback()

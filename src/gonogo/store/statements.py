@@ -1,0 +1,340 @@
+"""Statements as the drivers take them: built once in SQLAlchemy Core, compiled once each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import ClauseElement
+
+from gonogo.records import CallFilter, State
+from gonogo.store import rows, schema
+from gonogo.store.schema import alerts, calls, decisions, limits, plans, slots
+
+_MOST: ColumnElement[int] = bindparam("most")
+_MANY = 1000
+"""How many shapes of statements are kept; there are a few dozen in practice."""
+
+
+class Statements:
+    """Texts of statements for one dialect, compiled when they are first asked for.
+
+    Parameters are always given by name. A statement whose text depends on its use (the number of
+    queues, the columns that change) is compiled once for each of its shapes.
+    """
+
+    def __init__(self, dialect: Dialect, upsert: Callable[[Table], Any]) -> None:
+        self._dialect = dialect
+        self._upsert = upsert
+        self._texts: dict[tuple[Any, ...], str] = {}
+
+    def text(self, build: Callable[..., ClauseElement], *shape: Any) -> str:
+        """The text of ``build(*shape)``."""
+        text = self._texts.get((build, *shape))
+        if text is None:
+            text = self._keep((build, *shape), build(*shape), None)
+        return text
+
+    def insert(self, table: Table, columns: tuple[str, ...]) -> str:
+        """Insert one row of ``columns``."""
+        text = self._texts.get(("insert", table.name))
+        return text or self._keep(("insert", table.name), insert(table), columns)
+
+    def upsert(self, table: Table, columns: tuple[str, ...]) -> str:
+        """Insert one row of ``columns``, or change the one with the same primary key."""
+        text = self._texts.get(("upsert", table.name))
+        if text is None:
+            statement = self._upsert(table)
+            names = [column.name for column in table.primary_key]
+            changed = {name: statement.excluded[name] for name in columns if name not in names}
+            statement = statement.on_conflict_do_update(index_elements=names, set_=changed)
+            text = self._keep(("upsert", table.name), statement, columns)
+        return text
+
+    def update(self, build: Callable[[], ClauseElement], columns: tuple[str, ...]) -> str:
+        """The update ``build()``, setting ``columns``."""
+        text = self._texts.get((build, columns))
+        return text or self._keep((build, columns), build(), columns)
+
+    def _keep(
+        self, shape: tuple[Any, ...], statement: ClauseElement, columns: Iterable[str] | None
+    ) -> str:
+        keys = None if columns is None else list(columns)
+        compiled = cast(SQLCompiler, statement.compile(dialect=self._dialect, column_keys=keys))
+        given = [name for name, bind in compiled.binds.items() if not bind.required]
+        if given:
+            raise TypeError(f"a value is bound into a shared statement: {given} in {compiled}")
+        if len(self._texts) >= _MANY:
+            self._texts.clear()
+        self._texts[shape] = str(compiled)
+        return self._texts[shape]
+
+
+def names(prefix: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Values as the parameters that ``_among`` makes."""
+    return {f"{prefix}_{number}": value for number, value in enumerate(values)}
+
+
+def _among(column: ColumnElement[Any], prefix: str, size: int) -> ColumnElement[bool]:
+    return column.in_([bindparam(f"{prefix}_{number}") for number in range(size)])
+
+
+def _select(table: Table, record: rows.Rows[Any]) -> Select[Any]:
+    return select(*(table.c[name] for name in record.columns))
+
+
+def _most(query: Select[Any]) -> Select[Any]:
+    """At most so many; the offset is said because SQLAlchemy would bind one."""
+    return query.limit(_MOST).offset(schema.ZERO)
+
+
+def _calls() -> Select[Any]:
+    return _select(calls, rows.CALLS)
+
+
+def _due(condition: ColumnElement[bool], time: ColumnElement[Any]) -> Select[Any]:
+    due = _calls().where(condition, time <= bindparam("now"))
+    return _most(due.order_by(time, calls.c.id))
+
+
+def call_by_id() -> ClauseElement:
+    return _calls().where(calls.c.id == bindparam("id"))
+
+
+def call_by_key() -> ClauseElement:
+    return _calls().where(
+        schema.holding, calls.c.action == bindparam("action"), calls.c.key == bindparam("key")
+    )
+
+
+def replace_call() -> ClauseElement:
+    return update(calls).where(
+        calls.c.id == bindparam("if_id"),
+        calls.c.epoch == bindparam("if_epoch"),
+        calls.c.state == bindparam("if_state"),
+    )
+
+
+def claim_calls(queues: int) -> ClauseElement:
+    """Claim due calls of so many queues.
+
+    The rows are chosen in a CTE, because a planner may otherwise run the choice more than once and
+    claim more than asked. ``exists`` is answered from an index when nothing is due, so that an
+    idle worker does not walk over everything that is scheduled.
+    """
+    waiting = calls.alias()
+    anything = exists().where(
+        waiting.c.state == schema.literal(State.PENDING),
+        _among(waiting.c.queue, "queue", queues),
+        waiting.c.run_at <= bindparam("now"),
+    )
+    chosen = (
+        select(calls.c.id)
+        .where(
+            schema.pending,
+            _among(calls.c.queue, "queue", queues),
+            calls.c.run_at <= bindparam("now"),
+            anything,
+        )
+        .order_by(calls.c.priority.desc(), calls.c.run_at, calls.c.id)
+        .limit(_MOST)
+        .offset(schema.ZERO)
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+    )
+    return (
+        update(calls)
+        .where(calls.c.id.in_(select(chosen.c.id)))
+        .values(
+            state=schema.literal(State.CLAIMED),
+            owner=bindparam("by"),
+            lease_until=bindparam("till"),
+            epoch=calls.c.epoch + schema.ONE,
+            attempt=calls.c.attempt + schema.ONE,
+        )
+        .returning(*(calls.c[name] for name in rows.CALLS.columns))
+    )
+
+
+def renew_call() -> ClauseElement:
+    return (
+        update(calls)
+        .where(
+            calls.c.id == bindparam("if_id"),
+            calls.c.epoch == bindparam("if_epoch"),
+            calls.c.owner == bindparam("if_owner"),
+            schema.in_state(State.CLAIMED, State.DISPATCHED),
+        )
+        .values(lease_until=bindparam("till"))
+    )
+
+
+def expired_calls() -> ClauseElement:
+    return _due(schema.leased, calls.c.lease_until)
+
+
+def doubtful_calls() -> ClauseElement:
+    return _due(schema.unknown, calls.c.run_at)
+
+
+def overdue_calls() -> ClauseElement:
+    return _due(schema.deadlined, calls.c.deadline_at)
+
+
+def lapsed_calls() -> ClauseElement:
+    return _due(schema.lapsing & schema.finished, calls.c.expires_at)
+
+
+def calls_waiting_on() -> ClauseElement:
+    waiting = schema.pending & (calls.c.after == bindparam("id"))
+    return _calls().where(waiting).order_by(calls.c.id)
+
+
+def next_run_at(queues: int) -> ClauseElement:
+    return select(func.min(calls.c.run_at)).where(
+        schema.pending, _among(calls.c.queue, "queue", queues)
+    )
+
+
+def calls_of_plan() -> ClauseElement:
+    wanted = calls.c.plan_id == bindparam("plan_id")
+    return _calls().where(wanted).order_by(func.coalesce(calls.c.position, schema.ZERO), calls.c.id)
+
+
+def find_calls(fields: tuple[str, ...], states: int) -> ClauseElement:
+    """Calls that match ``fields`` of a `CallFilter`, newest first."""
+    query = _calls()
+    if states:
+        query = query.where(_among(calls.c.state, "state", states))
+    for field in fields:
+        wanted = (
+            calls.c.id < bindparam(field)
+            if field == "before"
+            else calls.c[field] == bindparam(field)
+        )
+        query = query.where(wanted)
+    return _most(query.order_by(calls.c.id.desc()))
+
+
+def given(wanted: CallFilter) -> dict[str, Any]:
+    """The fields of a filter that are set, apart from its states and limit."""
+    fields = ("action", "key", "plan_id", "correlation_id", "before")
+    values = ((field, getattr(wanted, field)) for field in fields)
+    return {field: value for field, value in values if value is not None}
+
+
+def count_calls() -> ClauseElement:
+    return select(calls.c.state, func.count()).group_by(calls.c.state)
+
+
+def count_slot() -> ClauseElement:
+    return select(func.count()).where(slots.c.slot == bindparam("slot"))
+
+
+def free_slots() -> ClauseElement:
+    return delete(slots).where(slots.c.call_id == bindparam("call_id"))
+
+
+def attempts_of() -> ClauseElement:
+    table = schema.attempts
+    wanted = table.c.call_id == bindparam("call_id")
+    return _select(table, rows.ATTEMPTS).where(wanted).order_by(table.c.seq)
+
+
+def decisions_of() -> ClauseElement:
+    wanted = decisions.c.subject == bindparam("subject")
+    return _select(decisions, rows.DECISIONS).where(wanted).order_by(decisions.c.seq)
+
+
+def latest_decisions() -> ClauseElement:
+    newest = _select(decisions, rows.DECISIONS).order_by(decisions.c.seq.desc())
+    return _most(newest)
+
+
+def limit_rows(size: int) -> ClauseElement:
+    """Locked in sorted order, so that two transactions can never wait for each other."""
+    columns = (limits.c.name, limits.c.window, limits.c.since, limits.c.buckets)
+    wanted = _among(limits.c.name, "name", size)
+    return select(*columns).where(wanted).order_by(limits.c.name).with_for_update()
+
+
+def sweep_limits() -> ClauseElement:
+    idle = (
+        select(limits.c.name)
+        .where(limits.c.idle_at <= bindparam("now"))
+        .order_by(limits.c.idle_at)
+        .limit(_MOST)
+        .offset(schema.ZERO)
+        .with_for_update(skip_locked=True)
+        .cte("idle")
+    )
+    return delete(limits).where(limits.c.name.in_(select(idle.c.name)))
+
+
+def alert_by_id() -> ClauseElement:
+    return _select(alerts, rows.ALERTS).where(alerts.c.id == bindparam("id"))
+
+
+def unresolved_alert() -> ClauseElement:
+    wanted = alerts.c.fingerprint == bindparam("fingerprint")
+    return _select(alerts, rows.ALERTS).where(schema.unresolved, wanted)
+
+
+def change_alert() -> ClauseElement:
+    return update(alerts).where(
+        alerts.c.id == bindparam("if_id"), alerts.c.state == bindparam("if_state")
+    )
+
+
+def find_alerts(fields: tuple[str, ...]) -> ClauseElement:
+    query = _select(alerts, rows.ALERTS)
+    for field in fields:
+        query = query.where(alerts.c[field] == bindparam(field))
+    return _most(query.order_by(alerts.c.last_seen.desc(), alerts.c.id.desc()))
+
+
+def plan_by_id() -> ClauseElement:
+    return _select(plans, rows.PLANS).where(plans.c.id == bindparam("id"))
+
+
+def replace_plan() -> ClauseElement:
+    return update(plans).where(
+        plans.c.id == bindparam("if_id"), plans.c.state == bindparam("if_state")
+    )
+
+
+def find_plans(states: int) -> ClauseElement:
+    query = _select(plans, rows.PLANS)
+    if states:
+        query = query.where(_among(plans.c.state, "state", states))
+    return _most(query.order_by(plans.c.created_at.desc(), plans.c.id.desc()))
+
+
+def all_controls() -> ClauseElement:
+    return _select(schema.controls, rows.CONTROLS).order_by(schema.controls.c.name)
+
+
+def clear_control() -> ClauseElement:
+    return delete(schema.controls).where(schema.controls.c.name == bindparam("name"))
+
+
+def all_beats() -> ClauseElement:
+    return _select(schema.beats, rows.BEATS).order_by(schema.beats.c.name)
+
+
+def remove_beat() -> ClauseElement:
+    return delete(schema.beats).where(schema.beats.c.name == bindparam("name"))

@@ -1,0 +1,113 @@
+"""Bringing a database to the schema this code knows, and saying where it is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+from sqlalchemy import URL, Connection, Engine, inspect, text
+
+from gonogo.errors import SchemaError
+from gonogo.store.engines import BEGIN, make_engine
+from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE
+
+_UPGRADE = "run `gonogo db upgrade`"
+_LOCK = 7_461_023_850_113
+"""Number of the advisory lock that one upgrade at a time holds on PostgreSQL."""
+_one_at_a_time = threading.Lock()
+
+
+class SchemaStatus(Struct, frozen=True):
+    """Where a database is: ``current`` is ``None`` when it holds no ledger yet."""
+
+    current: str | None
+    head: str
+    pending: tuple[str, ...]
+
+
+def status(url: str | URL) -> SchemaStatus:
+    """Where the database is, without changing it.
+
+    Raises:
+        SchemaError: the schema is half migrated, or newer than this code.
+    """
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            current = _revision(connection)
+    finally:
+        engine.dispose()
+    known = 0 if current is None else REVISIONS.index(current) + 1
+    return SchemaStatus(current, REVISION, REVISIONS[known:])
+
+
+def upgrade(url: str | URL) -> SchemaStatus:
+    """Bring the database to the newest schema; several processes may do so at once.
+
+    Raises:
+        SchemaError: the schema is half migrated, or newer than this code.
+    """
+    engine = make_engine(url)
+    try:
+        _migrate(engine, fresh_only=False)
+    finally:
+        engine.dispose()
+    return status(url)
+
+
+def prepare(engine: Engine) -> None:
+    """Create the ledger in a database that has none; check the one that is there.
+
+    Raises:
+        SchemaError: it is half migrated, older or newer than this code.
+    """
+    with engine.connect() as connection:
+        current = _revision(connection)
+    if current is None:
+        _migrate(engine, fresh_only=True)
+    elif current != REVISION:
+        raise SchemaError(
+            f"the ledger's schema is {current}, this code needs {REVISION}; "
+            f"stop what runs on it, make a backup, and {_UPGRADE}"
+        )
+
+
+def _revision(connection: Connection) -> str | None:
+    names = inspect(connection).get_table_names()
+    tables = {name for name in names if name.startswith(PREFIX)}
+    if not tables:
+        return None
+    found: Sequence[str] = ()
+    if VERSION_TABLE in tables:
+        found = connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()  # noqa: S608 - a constant
+    if len(found) != 1:
+        raise SchemaError(
+            f"the database has tables of gonogo but not their version ({VERSION_TABLE}): "
+            "it was made or copied by half; restore it from a backup, or use another database"
+        )
+    if found[0] not in REVISIONS:
+        raise SchemaError(
+            f"the ledger's schema is {found[0]}, which this code does not know "
+            f"(newest: {REVISION}); a newer gonogo made it: install that version"
+        )
+    return found[0]
+
+
+def _migrate(engine: Engine, *, fresh_only: bool) -> None:
+    """Run the migrations in one transaction, alone; what another process did is not done again."""
+    from alembic import command  # noqa: PLC0415 - heavy, and needed once in a database's life
+    from alembic.config import Config  # noqa: PLC0415 - same
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    alone = engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+    with _one_at_a_time, alone.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        current = _revision(connection)
+        if current == REVISION or (fresh_only and current is not None):
+            return
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
