@@ -1,0 +1,277 @@
+"""Carrying out the ledger's jobs: claim one, admit, perform, settle; and the chores around it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from gonogo.action import Action
+from gonogo.arguments import Bound
+from gonogo.clock import Clock
+from gonogo.errors import (
+    ConfigurationError,
+    Drifted,
+    GonogoError,
+    OutcomeUnknown,
+    RateLimited,
+    Refused,
+)
+from gonogo.idempotency import IdempotencyManager
+from gonogo.perform import Loop
+from gonogo.pipeline import Pipeline
+from gonogo.records import Beat, Call, Outcome, Severity, State, advance
+from gonogo.recovery import Recovery
+from gonogo.settlement import Performed
+from gonogo.store.port import Transaction
+
+LEASE = 30.0
+"""Seconds a claim holds without being renewed; a dead worker's calls are found after that."""
+
+PARKED = 60.0
+"""Seconds a call waits when this process cannot run it: the action is not declared here."""
+
+SHORTEST_WAIT = 0.05
+LONGEST_WAIT = 60.0
+OVERTIME = 1.0
+"""Seconds beyond its time-out at which the attempt of a plain function is given up."""
+
+
+class Delivery:
+    """Takes due calls off one ledger for one process.
+
+    Args:
+        lease: seconds; see `LEASE`. Renewed every third of it.
+        queues: the queues to take calls from.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        recovery: Recovery,
+        *,
+        lease: float = LEASE,
+        queues: Sequence[str] = ("default",),
+    ) -> None:
+        if not lease > 0:
+            raise ConfigurationError(f"lease={lease!r}: give more than 0 seconds")
+        if not queues:
+            raise ConfigurationError("a worker needs at least one queue")
+        self.lease = lease
+        self.queues = tuple(queues)
+        self._pipeline = pipeline
+        self._recovery = recovery
+        self._clock: Clock = pipeline.clock
+        self._keys: IdempotencyManager = pipeline.keys
+        self._running: dict[str, tuple[Call, Action[Any, Any] | None]] = {}
+        self._mutex = threading.Lock()
+        self._renewed_at = self._clock.now()
+
+    @property
+    def owner(self) -> str:
+        """Who claims, as the ledger knows it."""
+        return self._pipeline.owner
+
+    @property
+    def fit(self) -> bool:
+        """Whether this process may claim: its own beat reached the ledger within the lease."""
+        return self._clock.now() - self._renewed_at < self.lease
+
+    def claim(self) -> Call | None:
+        """The next due call, claimed for this process; ``None`` when there is none.
+
+        Raises `StoreError` when the ledger cannot be asked.
+        """
+        now = self._clock.now()
+        claimed = self._pipeline.store.write(
+            lambda tx: tx.calls.claim(
+                owner=self.owner,
+                queues=self.queues,
+                now=now,
+                lease_until=now + self.lease,
+                limit=1,
+            ),
+            durable=False,
+        )
+        if not claimed:
+            return None
+        with self._mutex:
+            self._running[claimed[0].id] = (claimed[0], None)
+        return claimed[0]
+
+    def find(self, call_id: str) -> Call | None:
+        """The call of that id, if the ledger has it."""
+        return self._pipeline.get(call_id)
+
+    def result_of(self, call: Call) -> Any:
+        """The result of a call that succeeded; ``None`` when it was not kept."""
+        action = self._pipeline.actions.get(call.action)
+        if action is None or call.result is None:
+            return None
+        return action.decode_result(call.result)
+
+    def next_due(self) -> float | None:
+        """Seconds until a pending call of these queues is due; ``None`` when there is none."""
+        run_at = self._pipeline.store.read(lambda tx: tx.calls.next_run_at(self.queues))
+        return None if run_at is None else max(0.0, run_at - self._clock.now())
+
+    def perform(self, call: Call, *, loop: Loop | None = None) -> Call:
+        """Admit, perform and settle a claimed call; returns it as it is afterwards.
+
+        A refusal puts it back with its reason. Raises `StoreError` when the ledger is out of
+        reach: then the call is found again when its lease ends.
+        """
+        try:
+            return self._perform(call, loop)
+        finally:
+            with self._mutex:
+                self._running.pop(call.id, None)
+
+    def _perform(self, call: Call, loop: Loop | None) -> Call:
+        action = self._pipeline.actions.get(call.action)
+        if action is None:
+            return self._park(call, "its action is not declared in this process")
+        if call.deadline_at is not None and call.deadline_at <= self._clock.now():
+            return self._fail(call, "its deadline passed before it could run")
+        try:
+            bound = action.parameters.load(call.args)
+            admitted = self._admit(action, bound, call)
+        except Drifted as refusal:
+            return self._fail(call, str(refusal))
+        except RateLimited as refusal:
+            if refusal.retry_after is None:
+                return self._fail(call, str(refusal))
+            return self._release(call, refusal.retry_after, str(refusal))
+        except Refused as refusal:
+            return self._release(call, refusal.retry_after or LONGEST_WAIT / 2, str(refusal))
+        except ConfigurationError as error:
+            return self._park(call, str(error))
+        performed = self._pipeline.performer.run(action, admitted, bound, loop)
+        try:
+            return self._pipeline.settle(action, admitted, performed)
+        except OutcomeUnknown as error:  # not written: found again when its lease ends
+            self._pipeline.logger.log_action("call.not_settled", "error", error=str(error))
+            return admitted
+
+    def _admit(self, action: Action[Any, Any], bound: Bound, call: Call) -> Call:
+        admitted = self._pipeline.admit(action, bound, call, lease=self.lease, group="worker")
+        with self._mutex:
+            self._running[call.id] = (admitted, action)
+        return admitted
+
+    def _release(self, call: Call, wait: float, why: str) -> Call:
+        """Put it back: nothing happened, no attempt is used up."""
+        run_at = self._clock.now() + min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
+        after = advance(
+            call,
+            State.PENDING,
+            attempt=call.attempt - 1,
+            run_at=run_at,
+            lease_until=None,
+            owner=None,
+            note=why,
+        )
+        self._replace(call, after)
+        return after
+
+    def _park(self, call: Call, why: str) -> Call:
+        after = self._release(call, PARKED, f"parked: {why}")
+        self._alert(call, "parked: this process cannot run it", why)
+        return after
+
+    def _fail(self, call: Call, why: str) -> Call:
+        now = self._clock.now()
+        after = advance(
+            call,
+            State.FAILED,
+            outcome=Outcome.NOT_APPLIED,
+            held=False,
+            reservations=(),
+            lease_until=None,
+            settled_at=now,
+            note=why,
+        )
+
+        def work(tx: Transaction) -> None:
+            if tx.calls.replace(call, after):
+                self._pipeline.governor.release(tx, call.reservations)
+                self._pipeline.follow(tx, after, now)
+
+        self._pipeline.store.write(work, durable=False)
+        self._alert(call, "refused for good: it did not happen", why)
+        return after
+
+    def _replace(self, before: Call, after: Call) -> bool:
+        return self._pipeline.store.write(lambda tx: tx.calls.replace(before, after), durable=False)
+
+    def _alert(self, call: Call, reason: str, why: str) -> None:
+        context = {"call": call.id, "key": call.key, "why": why}
+        self._pipeline.alerts.alert(call.action, reason, Severity.ERROR.value, context)
+
+    # chores, run by a thread that no action can starve
+
+    def keep(self) -> set[str]:
+        """Renew the leases of the calls under way and beat; returns ids that were taken away.
+
+        Raises `StoreError` when the ledger is out of reach; `fit` turns false when that lasts.
+        """
+        now = self._clock.now()
+        with self._mutex:
+            held = {call_id: call.epoch for call_id, (call, _) in self._running.items()}
+
+        def work(tx: Transaction) -> set[str]:
+            tx.beats.put(
+                Beat(name=self.owner, kind="worker", at=now, detail={"running": len(held)})
+            )
+            if not held:
+                return set()
+            return tx.calls.renew(owner=self.owner, calls=held, lease_until=now + self.lease)
+
+        renewed = self._pipeline.store.write(work, durable=False)
+        self._renewed_at = now
+        return set(held) - renewed
+
+    def overtime(self) -> list[str]:
+        """Ids of calls whose function runs on beyond its time-out; each is settled as unknown.
+
+        A plain function cannot be stopped from outside. Its outcome no longer counts as heard,
+        the thread is given up, and what it returns later is kept as evidence.
+        """
+        now = self._clock.now()
+        with self._mutex:
+            late = [(c, a) for c, a in self._running.values() if a is not None and _late(c, a, now)]
+        for call, action in late:
+            error = TimeoutError(f"no outcome within {action.policy.timeout:g} s")
+            try:
+                self._pipeline.settle(action, call, Performed(ended_at=now, error=error))
+            except OutcomeUnknown:  # not written: the lease is no longer renewed and will end
+                pass
+            with self._mutex:
+                self._running.pop(call.id, None)
+        return [call.id for call, _ in late]
+
+    def maintain(self) -> int:
+        """One round of recovery, evidence and expired keys; returns how many calls changed."""
+        changed = self._recovery.run_once()
+        return changed + self._keys.release_lapsed(self._clock.now())
+
+    def leave(self) -> None:
+        """Take the beat away and release what was claimed and not begun."""
+        with self._mutex:
+            waiting = [call for call, action in self._running.values() if action is None]
+        try:
+            for call in waiting:
+                self._release(call, SHORTEST_WAIT, "its worker stopped before it began")
+            self._pipeline.store.write(lambda tx: tx.beats.remove(self.owner), durable=False)
+        except GonogoError as error:  # the lease ends by itself
+            self._pipeline.logger.log_action("worker.leave_failed", "warning", error=str(error))
+
+
+def _late(call: Call, action: Action[Any, Any], now: float) -> bool:
+    timeout = action.policy.timeout
+    return (
+        call.state is State.DISPATCHED
+        and timeout is not None
+        and call.dispatched_at is not None
+        and now >= call.dispatched_at + timeout + OVERTIME
+    )

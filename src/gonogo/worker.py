@@ -1,0 +1,330 @@
+"""Component 3: the worker. Threads over jobs of this process and over the ledger's jobs."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gonogo.action import Action
+from gonogo.clock import Clock, SystemClock
+from gonogo.errors import ConfigurationError, GonogoError
+from gonogo.local_jobs import Job, LocalJobs
+from gonogo.logs import StructuredLogger, carry
+from gonogo.records import State
+from gonogo.secrets import describe
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gonogo.delivery import Delivery
+    from gonogo.perform import Loop
+
+PAUSE_AFTER_FAULT = 1.0
+"""Seconds a thread waits after the ledger could not be asked."""
+
+_STATUS = {
+    State.PLANNED: "queued",
+    State.PENDING: "queued",
+    State.CLAIMED: "running",
+    State.DISPATCHED: "running",
+    State.SUCCEEDED: "completed",
+    State.FAILED: "failed",
+    State.UNKNOWN: "unknown",
+    State.CANCELLED: "cancelled",
+    State.DISCARDED: "cancelled",
+}
+
+
+class WorkerProcess:
+    """Runs jobs in ``max_workers`` threads.
+
+    Alone, it takes any callable (`submit_job`); the jobs live and die with the process. With a
+    ``delivery`` it also carries out the ledger's jobs, keeps their leases alive from a thread of
+    its own, and recovers the jobs of processes that died.
+
+    Args:
+        poll_interval: seconds between two looks into the ledger when idle. Jobs that are
+            submitted in this process start at once.
+        durable: the ledger outlives the process, so a bare callable cannot be a job on it.
+        history: finished jobs whose results are kept.
+    """
+
+    def __init__(
+        self,
+        poll_interval: float = 5.0,
+        max_workers: int = 1,
+        *,
+        delivery: Delivery | None = None,
+        durable: bool = False,
+        clock: Clock | None = None,
+        logger: StructuredLogger | None = None,
+        history: int = 1000,
+    ) -> None:
+        if not poll_interval > 0:
+            raise ConfigurationError(f"poll_interval={poll_interval!r}: give more than 0 seconds")
+        if type(max_workers) is not int or max_workers < 1:
+            raise ConfigurationError(f"max_workers={max_workers!r}: give a whole number from 1")
+        self.poll_interval = poll_interval
+        self.max_workers = max_workers
+        self._delivery = delivery
+        self._durable = durable
+        self._clock = clock or SystemClock()
+        self._logger = logger or StructuredLogger(clock=self._clock)
+        self._local = LocalJobs(self._clock, history)
+        self._changed = threading.Condition()
+        self._nudges = 0
+        self._names = itertools.count(1)
+        self._threads: dict[threading.Thread, str | None] = {}
+        self._keeper: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._stop.set()
+
+    # jobs of this process
+
+    def submit_job(
+        self, name: str, fn: Callable[..., Any] | Action[..., Any], *args: Any, **kwargs: Any
+    ) -> str:
+        """Queue ``fn(*args, **kwargs)``; returns the job's id. A declared action is enqueued.
+
+        Raises `ConfigurationError` for a bare callable when the ledger is durable: it could not
+        be found again after a restart.
+        """
+        return self.submit(name, fn, args, kwargs)
+
+    def submit(
+        self,
+        name: str,
+        fn: Callable[..., Any] | Action[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        priority: int = 0,
+        delay: float = 0.0,
+        timeout: float | None = None,
+    ) -> str:
+        """`submit_job` with options: ``priority`` (higher first), ``delay`` and ``timeout``.
+
+        Both are in seconds. A job beyond its time-out counts as ``unknown`` and its thread is
+        replaced; an action has its own time-out and priority.
+        """
+        given = dict(kwargs or {})
+        if isinstance(fn, Action):
+            handle = fn.enqueue_in(delay, *args, **given) if delay else fn.enqueue(*args, **given)
+            return handle.id
+        if not callable(fn):
+            raise ConfigurationError(f"job {name!r}: {fn!r} is not callable")
+        if self._durable:
+            raise ConfigurationError(
+                f"job {name!r}: {getattr(fn, '__qualname__', fn)!r} cannot be kept in a durable "
+                "ledger, because a function has no JSON form. Declare it with "
+                "@sandbox.action(...) and enqueue it, or use a WorkerProcess of its own for jobs "
+                "that may be lost with the process"
+            )
+        job = self._local.put(name, carry(lambda: fn(*args, **given)), priority, delay, timeout)
+        self.wake()
+        return job.id
+
+    def get_job_status(self, job_id: str) -> dict[str, Any]:
+        """``{'status': ...}`` with ``result`` or ``error``, of a job or of a call in the ledger.
+
+        Statuses: queued, running, completed, failed, unknown, cancelled, not_found.
+        """
+        if (local := self._local.view(job_id)) is not None:
+            return local
+        call = self._delivery.find(job_id) if self._delivery is not None else None
+        if call is None or self._delivery is None:
+            return {"status": "not_found"}
+        view: dict[str, Any] = {"id": call.id, "name": call.action, "status": _STATUS[call.state]}
+        if call.state is State.SUCCEEDED:
+            view["result"] = self._delivery.result_of(call)
+        elif call.note:
+            view["error"] = call.note
+        return view
+
+    def cancel_job(self, job_id: str) -> bool:
+        """Cancel a job of this process that has not begun; false when it has, or is unknown."""
+        return self._local.cancel(job_id)
+
+    @property
+    def job_queue(self) -> list[Job]:
+        """The jobs of this process that wait, in the order in which they will run."""
+        return self._local.waiting()
+
+    @property
+    def completed_jobs(self) -> dict[str, dict[str, Any]]:
+        """The finished jobs of this process that are remembered, oldest first: id → status."""
+        return self._local.finished()
+
+    # start and stop
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its threads take jobs."""
+        return not self._stop.is_set()
+
+    def start(self) -> None:
+        """Start the threads; does nothing when they run."""
+        with self._changed:
+            if not self._stop.is_set():
+                return
+            self._stop = threading.Event()
+            for _ in range(self.max_workers):
+                self._spawn(self._stop)
+            self._keeper = threading.Thread(
+                target=self._keep, args=(self._stop,), name="gonogo-keeper", daemon=True
+            )
+            self._keeper.start()
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Take no more jobs, and wait up to ``timeout`` seconds for those under way.
+
+        True when all ended in time. What did not is left to its lease: it will count as unknown.
+        Tolerates a worker that was never started or is stopped already.
+        """
+        with self._changed:
+            self._stop.set()
+            self._changed.notify_all()
+            threads = [t for t in self._threads if t is not threading.current_thread()]
+            keeper, self._keeper = self._keeper, None
+        give_up = self._clock.monotonic() + timeout
+        for thread in threads:
+            thread.join(max(0.0, give_up - self._clock.monotonic()))
+        ended = not any(thread.is_alive() for thread in threads)
+        if keeper is not None:
+            with self._changed:
+                self._threads.clear()
+            keeper.join(5.0)
+            if self._delivery is not None:
+                self._delivery.leave()
+        return ended
+
+    def wake(self) -> None:
+        """Look for work at once: something was queued."""
+        with self._changed:
+            self._nudges += 1
+            self._changed.notify()
+
+    # the loop
+
+    def run_once(self, *, loop: Loop | None = None) -> bool:
+        """Carry out at most one due job; false when there was none.
+
+        Raises `StoreError` when the ledger cannot be asked. A job's own failure is only recorded.
+        """
+        job = self._local.take()
+        if job is not None:
+            with self._busy_with(job.id):
+                self._local.run(job)
+            return True
+        delivery = self._delivery
+        if delivery is None or (self.is_running and not delivery.fit):
+            return False
+        call = delivery.claim()
+        if call is None:
+            return False
+        with self._busy_with(call.id):
+            delivery.perform(call, loop=loop)
+        return True
+
+    def keep_once(self) -> None:
+        """One round of the keeper: leases, hung jobs, recovery. See `Delivery`."""
+        self._give_up(self._local.give_up_overdue())
+        if self._delivery is not None:
+            self._delivery.keep()
+            self._give_up(self._delivery.overtime())
+            if self._delivery.maintain():
+                self.wake()
+
+    def _loop(self, stop: threading.Event) -> None:
+        """A thread's life: run what is due, else wait for a nudge, the next due time or a poll."""
+        runner = _LazyRunner()
+        try:
+            while not stop.is_set() and threading.current_thread() in self._threads:
+                nudges = self._nudges
+                try:
+                    if self.run_once(loop=runner):
+                        continue
+                    pause = self._pause()
+                except Exception as error:  # noqa: BLE001 - nothing may end the thread
+                    level = "error" if isinstance(error, GonogoError) else "critical"
+                    self._logger.log_action("worker.fault", level, error=describe(error))
+                    pause = PAUSE_AFTER_FAULT
+                with self._changed:
+                    if nudges == self._nudges and not stop.is_set():
+                        self._changed.wait(pause)
+        finally:
+            runner.close()
+            with self._changed:
+                self._threads.pop(threading.current_thread(), None)
+
+    def _pause(self) -> float:
+        dues = [self._local.next_due()]
+        if self._delivery is not None:
+            dues.append(self._delivery.next_due())
+        return max(0.005, min([self.poll_interval, *(due for due in dues if due is not None)]))
+
+    def _keep(self, stop: threading.Event) -> None:
+        """The keeper's life, until the worker stopped and its last job ended."""
+        pause = 1.0 if self._delivery is None else min(1.0, self._delivery.lease / 3)
+        while not (stop.wait(pause) and not self._busy()):
+            try:
+                self.keep_once()
+            except Exception as error:  # noqa: BLE001 - the keeper must outlive every fault
+                self._logger.log_action("worker.keeper_fault", "error", error=describe(error))
+            if stop.is_set():
+                self._clock.sleep(0.02)
+
+    def _give_up(self, job_ids: list[str]) -> None:
+        """Replace the threads that hang in these jobs; they end when their functions return."""
+        with self._changed:
+            for thread, job_id in list(self._threads.items()):
+                if job_id in job_ids:
+                    del self._threads[thread]
+                    if not self._stop.is_set():
+                        self._spawn(self._stop)
+
+    def _spawn(self, stop: threading.Event) -> None:
+        thread = threading.Thread(
+            target=self._loop, args=(stop,), name=f"gonogo-worker-{next(self._names)}", daemon=True
+        )
+        self._threads[thread] = None
+        thread.start()
+
+    @contextmanager
+    def _busy_with(self, job_id: str) -> Iterator[None]:
+        """Note what this thread does, so that the keeper can replace it when it hangs."""
+        thread = threading.current_thread()
+        with self._changed:
+            if thread in self._threads:
+                self._threads[thread] = job_id
+        try:
+            yield
+        finally:
+            with self._changed:
+                if thread in self._threads:
+                    self._threads[thread] = None
+
+    def _busy(self) -> bool:
+        with self._changed:
+            return any(job_id is not None for job_id in self._threads.values())
+
+
+class _LazyRunner:
+    """An event loop for a thread's async actions, made when the first one comes."""
+
+    def __init__(self) -> None:
+        self._runner: asyncio.Runner | None = None
+
+    def run(self, coroutine: Any) -> Any:
+        if self._runner is None:
+            import asyncio  # noqa: PLC0415 - only async actions pay for it
+
+            self._runner = asyncio.Runner()
+        return self._runner.run(coroutine)
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
