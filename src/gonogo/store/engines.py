@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+_ATTEMPTS_AT_WAL = 20
 _memories = itertools.count(1)
 
 
@@ -33,14 +35,8 @@ def parse(url: str | URL) -> URL:
     Raises:
         ConfigurationError: it is no URL, or names a database that gonogo does not know.
     """
-    try:
-        parsed = make_url(url)
-        driver = _DRIVERS.get(parsed.drivername)
-    except (ArgumentError, ValueError) as error:
-        raise ConfigurationError(
-            "the database URL cannot be read; write sqlite:///path/to/file.db "
-            "or postgresql://user:password@host/database"
-        ) from error
+    parsed = read(url)
+    driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         raise ConfigurationError(
             f"{parsed.drivername!r} databases are not known; "
@@ -48,6 +44,17 @@ def parse(url: str | URL) -> URL:
         )
     parsed = parsed.set(drivername=driver)
     return _sqlite(parsed) if driver == "sqlite" else parsed
+
+
+def read(url: str | URL) -> URL:
+    """The parts of a URL; the error for one that has none does not repeat it."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise ConfigurationError(
+            "the database URL cannot be read; write sqlite:///path/to/file.db "
+            "or postgresql://user:password@host/database"
+        ) from error
 
 
 def _sqlite(url: URL) -> URL:
@@ -86,17 +93,39 @@ def make_engine(url: str | URL, *, busy_timeout: float = 5.0, **options: Any) ->
             'for PostgreSQL: pip install "gonogo[postgres]"'
         ) from error
     if parsed.get_backend_name() == "sqlite":
-        _listen(engine, busy_timeout)
+        _listen(engine, parsed, busy_timeout)
     return engine
 
 
-def _listen(engine: Engine, busy_timeout: float) -> None:
+def _listen(engine: Engine, parsed: URL, busy_timeout: float) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {int(busy_timeout * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
+        if not in_memory(parsed):
+            enter_wal(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
+
+
+def enter_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; a read-only database stays as it is.
+
+    SQLite does not wait for a lock when it changes the mode, so this waits for the lock in
+    between, where it does.
+    """
+    for attempt in range(_ATTEMPTS_AT_WAL):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_READONLY:
+                return
+            if code != sqlite3.SQLITE_BUSY or attempt == _ATTEMPTS_AT_WAL - 1:
+                raise
+        connection.execute("BEGIN IMMEDIATE")
+        connection.rollback()

@@ -9,6 +9,7 @@ from typing import TypeVar
 from sqlalchemy import URL
 from sqlalchemy.dialects.sqlite import dialect
 
+from gonogo.store.engines import enter_wal
 from gonogo.store.group import Job
 from gonogo.store.memory import READ_ONLY
 from gonogo.store.port import Transaction
@@ -19,7 +20,6 @@ from gonogo.store.statements import Statements
 
 T = TypeVar("T")
 _STATEMENTS_KEPT = 256
-_ATTEMPTS_AT_WAL = 20
 
 
 class Connection:
@@ -88,7 +88,7 @@ class Connection:
             if self._reads:
                 raw.execute("PRAGMA query_only = ON")
             else:
-                _enter_wal(raw)
+                enter_wal(raw)
         except BaseException:
             raw.close()
             raise
@@ -122,22 +122,3 @@ class Connection:
         if self._reads and primary(error) == sqlite3.SQLITE_READONLY:
             return RuntimeError(READ_ONLY)
         return translate(error, self._where)
-
-
-def _enter_wal(raw: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log; a read-only database stays as it is.
-
-    SQLite does not wait for a lock when it changes the mode, so this waits for the lock in
-    between, where it does.
-    """
-    for attempt in range(_ATTEMPTS_AT_WAL):
-        try:
-            raw.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if primary(error) == sqlite3.SQLITE_READONLY:
-                return
-            if primary(error) != sqlite3.SQLITE_BUSY or attempt == _ATTEMPTS_AT_WAL - 1:
-                raise
-        raw.execute("BEGIN IMMEDIATE")
-        raw.rollback()

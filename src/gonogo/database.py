@@ -1,0 +1,157 @@
+"""The sandbox's own database: an engine, sessions that roll back, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.orm import Session
+
+from gonogo.errors import ConfigurationError
+from gonogo.store.engines import in_memory, make_engine, parse, read
+
+_BACKENDS = {"sqlite": "sqlite", "postgres": "postgresql", "postgresql": "postgresql"}
+_PORTS = {"postgresql": 5432}
+
+
+class SandboxDatabaseManager:
+    """A database to try things in, that can never be the one declared as production.
+
+    Without a URL it is a private SQLite file that ``cleanup`` removes, or with ``use_memory`` a
+    database in memory that every thread of the process sees. Nothing is opened before first use.
+
+    Args:
+        db_url: ``sqlite:///file.db`` or ``postgresql://user:password@host/name``.
+        use_memory: keep the database in memory; not together with a URL.
+        production_url: the database this one must not be. Credentials, default ports, symbolic
+            links and the case of host names make no difference.
+
+    Raises:
+        ConfigurationError: the URL is unknown, or it is the production database.
+    """
+
+    def __init__(
+        self,
+        db_url: str | URL | None = None,
+        use_memory: bool = False,
+        *,
+        production_url: str | URL | None = None,
+    ) -> None:
+        if db_url is not None and use_memory:
+            raise ConfigurationError("give a db_url or use_memory=True, not both")
+        self._directory: str | None = None
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+        self._given = None if db_url is None else parse(db_url)
+        self._use_memory = use_memory
+        if production_url is not None and self._given is not None:
+            _refuse_same(self._given, read(production_url))
+        self._url = self._given
+
+    def __repr__(self) -> str:
+        return f"SandboxDatabaseManager({self.database_url!r})"
+
+    def __enter__(self) -> SandboxDatabaseManager:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cleanup()
+
+    @property
+    def database_url(self) -> str:
+        """The URL for people and logs: its password is hidden."""
+        with self._lock:
+            return self._decided().render_as_string(hide_password=True)
+
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine, made when it is first asked for.
+
+        Raises:
+            ConfigurationError: the driver is not installed.
+        """
+        with self._lock:
+            if self._engine is None:
+                self._engine = make_engine(self._decided())
+            return self._engine
+
+    def get_session(self) -> Session:
+        """A session for ``with``: it commits only when told to, rolls back on error, and closes."""
+        return Session(self.engine)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session that commits when the block ends well and rolls back when it does not."""
+        with Session(self.engine) as session, session.begin():
+            yield session
+
+    def cleanup(self) -> None:
+        """Close every connection and remove what was made: memory and temporary file.
+
+        A database that was given by URL is left as it is. May be called twice; the manager can be
+        used again, and then begins with a new database.
+        """
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+                self._engine = None
+            self._url = self._given
+            if self._directory is not None:
+                shutil.rmtree(self._directory, ignore_errors=True)
+                self._directory = None
+
+    def _decided(self) -> URL:
+        if self._url is None:
+            if self._use_memory:
+                self._url = parse("sqlite://")
+            else:
+                self._directory = tempfile.mkdtemp(prefix="gonogo-sandbox-")
+                self._url = parse(f"sqlite:///{self._directory}/sandbox.db")
+        return self._url
+
+
+def _refuse_same(sandbox: URL, production: URL) -> None:
+    """The production database may be of any kind, and reached through any driver."""
+    backend = _BACKENDS.get(production.drivername.partition("+")[0])
+    if backend is None:
+        return
+    production = parse(production.set(drivername=backend))
+    if _identity(sandbox) == _identity(production):
+        raise ConfigurationError(
+            f"the sandbox database {sandbox.render_as_string(hide_password=True)} "
+            "is the production database; give the sandbox a database of its own"
+        )
+
+
+def _identity(url: URL) -> tuple[object, ...]:
+    """What makes two URLs the same database, whoever logs in and however it is spelled."""
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return backend, url.database if in_memory(url) else _real_path(url.database or "")
+    host = url.host or _first(url.query.get("host")) or "localhost"
+    port = url.port or int(_first(url.query.get("port")) or _PORTS[backend])
+    name = url.database or _first(url.query.get("dbname")) or url.username
+    return backend, host.rstrip(".").lower(), port, name
+
+
+def _real_path(database: str) -> str:
+    path = database.removeprefix("file:").partition("?")[0]
+    if path.startswith("//"):
+        path = "/" + path.lstrip("/").partition("/")[2]
+    return os.path.realpath(Path(path).expanduser())
+
+
+def _first(value: str | tuple[str, ...] | None) -> str | None:
+    return value[0] if isinstance(value, tuple) else value
