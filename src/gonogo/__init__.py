@@ -1,1 +1,61 @@
+"""gonogo makes actions that cannot be taken back safe to run.
 
+Declare an action once, rehearse a whole job, read the plan, say GO; workers do exactly that plan,
+never twice, and say *unknown* when the world may have changed and nobody heard.
+"""
+
+from gonogo.alerts import AlertSystem
+from gonogo.context import current
+from gonogo.dry_run import DryRunLock
+from gonogo.errors import (
+    ConfigurationError,
+    EffectFailed,
+    GonogoError,
+    OutcomeUnknown,
+    Refused,
+)
+from gonogo.evidence import absent, cannot_tell, landed
+from gonogo.governor import GovernorEnforcer
+from gonogo.heartbeat import SchedulerHeartbeat
+from gonogo.idempotency import IdempotencyManager
+from gonogo.limits import Concurrency, Limit
+from gonogo.logs import StructuredLogger, carry
+from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.readiness import SandboxReadinessChecker
+from gonogo.retry import Retry, RetryBackoffManager
+from gonogo.secrets import Secret
+from gonogo.settings import Settings
+from gonogo.signals import Cancel, NotApplied, Rejected, Snooze
+from gonogo.worker import WorkerProcess
+
+__all__ = [
+    "AlertSystem",
+    "Cancel",
+    "Concurrency",
+    "ConfigurationError",
+    "DryRunLock",
+    "EffectFailed",
+    "GonogoError",
+    "GovernorEnforcer",
+    "IdempotencyManager",
+    "Limit",
+    "NotApplied",
+    "OutcomeUnknown",
+    "Refused",
+    "Rejected",
+    "Retry",
+    "RetryBackoffManager",
+    "SandboxOrchestrator",
+    "SandboxReadinessChecker",
+    "SchedulerHeartbeat",
+    "Secret",
+    "Settings",
+    "Snooze",
+    "StructuredLogger",
+    "WorkerProcess",
+    "absent",
+    "cannot_tell",
+    "carry",
+    "current",
+    "landed",
+]

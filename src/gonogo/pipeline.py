@@ -409,7 +409,7 @@ class Pipeline:
     def conversation(self, action: Action[Any, Any], bound: Bound) -> Conversation:
         """Admit, perform, settle; retry while the policy says so; or answer from the ledger."""
         policy = action.policy
-        call = self.draft(action, bound, queue=None, state=State.CLAIMED)
+        call = self.draft(action, bound, queue=None, state=State.PENDING)
         lease = DIRECT_GRACE + policy.timeout if policy.timeout is not None else OPEN_ENDED
         give_up = self.clock.monotonic() + (policy.deadline or policy.timeout or OPEN_ENDED)
         while True:

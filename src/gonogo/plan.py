@@ -18,6 +18,7 @@ from gonogo.arguments import Bound, TaintedArgument
 from gonogo.errors import (
     ConfigurationError,
     Drifted,
+    DryRunBlocked,
     EffectRejected,
     KeyConflict,
     PlanError,
@@ -124,6 +125,7 @@ class Rehearsal:
         self.plan_id = plan_id
         self.calls: list[Call] = []
         self.problems: list[str] = []
+        self.over = False
         self._by_key: dict[tuple[str, str], Call] = {}
         self._mutex = threading.Lock()
 
@@ -228,6 +230,13 @@ class Rehearsal:
 
     def _append(self, call: Call) -> Call:
         with self._mutex:
+            if self.over:
+                raise DryRunBlocked(
+                    f"{call.action} was not performed: this thread belongs to a rehearsal that is "
+                    "over; wait for the job's threads before the rehearsal ends",
+                    action=call.action,
+                    key=call.key,
+                )
             placed = structs.replace(call, plan_id=self.plan_id, position=len(self.calls))
             self.calls.append(placed)
         return placed
@@ -309,6 +318,7 @@ class Planner:
             self._finish(plan, rehearsal)
 
     def _finish(self, plan: Plan, rehearsal: Rehearsal) -> None:
+        rehearsal.over = True
         costs = [self._costs(call) for call in rehearsal.calls]
         calls = self._forecast(rehearsal)
         problems = tuple(rehearsal.problems)
@@ -445,16 +455,17 @@ class Planner:
     ) -> list[Call]:
         queued: dict[str, Call] = {}
         for call in calls:
+            turn = now - (plan.size - (call.position or 0)) * 1e-6  # due now, in the plan's order
             if call.verdict not in TO_DO:
                 tx.calls.replace(call, advance(call, State.DISCARDED, settled_at=now))
                 continue
             self._require_free(tx, call, now)
-            changes: dict[str, Any] = {"run_at": max(call.run_at, now), "note": None}
+            changes: dict[str, Any] = {"run_at": max(call.run_at, turn), "note": None}
             if call.after is not None:
                 first = queued.get(call.after) or tx.calls.get(call.after)
                 if first is None:
                     raise PlanError(f"call {call.id} waits for {call.after}, which is gone")
-                changes.update(waits_for(first, call, now))
+                changes.update(waits_for(first, call, turn))
             after = advance(
                 call,
                 State.PENDING,

@@ -1,0 +1,52 @@
+"""The observers every sandbox has: one writes events to the log, one alerts about refusals.
+
+They are subscribers like any other, and like any other they can never break a call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from gonogo.alerts import AlertSystem
+from gonogo.clock import Clock
+from gonogo.events import Event, EventBus
+from gonogo.logs import StructuredLogger
+
+QUIET = 60.0
+"""Seconds in which the same refusal of the same action raises one alert."""
+
+_LEVELS = {"call.refused": "warning", "call.late_result": "warning", "call.recovered": "warning"}
+
+
+def log_events(events: EventBus, logger: StructuredLogger) -> None:
+    """Write every event as one structured log line."""
+
+    def write(event: Event) -> None:
+        level = _LEVELS.get(event.name, "info")
+        if logger.logger.isEnabledFor(getattr(logging, level.upper())):
+            about = {"call": event.call_id, "of": event.action, "key": event.key}
+            fields = {name: value for name, value in about.items() if value is not None}
+            if event.correlation_id is not None:
+                fields["correlation_id"] = event.correlation_id
+            logger.log_action(event.name, level, **{**event.detail, **fields})
+
+    events.subscribe(write)
+
+
+def alert_on_refusals(events: EventBus, alerts: AlertSystem, clock: Clock) -> None:
+    """Raise one alert a minute for each kind of refusal of each action."""
+    last: dict[tuple[str | None, str], float] = {}
+    mutex = threading.Lock()
+
+    def alert(event: Event) -> None:
+        kind = str(event.detail.get("error"))
+        now = clock.now()
+        with mutex:
+            if now - last.get((event.action, kind), float("-inf")) < QUIET:
+                return
+            last[event.action, kind] = now
+        context = {"call": event.call_id, "key": event.key, "why": event.detail.get("reason")}
+        alerts.alert(event.action or "sandbox", f"refused: {kind}", "warning", context)
+
+    events.subscribe(alert, names=("call.refused",))

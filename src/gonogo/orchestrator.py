@@ -1,0 +1,473 @@
+"""The one assembly point: settings → store, components, pipeline. No globals."""
+
+from __future__ import annotations
+
+import os
+import random as _random
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
+
+from gonogo.action import Action, Classifier, KeyTemplate, Policy
+from gonogo.alerts import AlertSystem
+from gonogo.arguments import MAX_BYTES
+from gonogo.clock import Clock, SystemClock
+from gonogo.delivery import Delivery
+from gonogo.dry_run import DryRunLock
+from gonogo.errors import ConfigurationError
+from gonogo.events import EventBus
+from gonogo.governor import GovernorEnforcer
+from gonogo.heartbeat import SchedulerHeartbeat
+from gonogo.idempotency import IdempotencyManager
+from gonogo.ids import new_id
+from gonogo.jobs import Handle, Jobs
+from gonogo.limits import Concurrency, Limit
+from gonogo.logs import StructuredLogger
+from gonogo.observers import alert_on_refusals, log_events
+from gonogo.pipeline import Pipeline
+from gonogo.plan import Plan, Planner
+from gonogo.readiness import SandboxReadinessChecker
+from gonogo.records import Call, CallFilter, Control, Decision, PlanRecord, State
+from gonogo.recovery import Recovery, Resolution
+from gonogo.retry import Retry, RetryBackoffManager
+from gonogo.router import Router
+from gonogo.settings import Settings
+from gonogo.store.memory import MemoryStore
+from gonogo.store.port import Store
+from gonogo.worker import WorkerProcess
+
+if TYPE_CHECKING:
+    import logging
+
+    from gonogo.database import SandboxDatabaseManager
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MAX_SKEW = 5.0
+"""Seconds the machine's clock may have been set back under a running process."""
+
+
+class SandboxOrchestrator:
+    """The sandbox: declare actions, rehearse jobs, approve plans, let workers carry them out.
+
+    ::
+
+        sandbox = SandboxOrchestrator("sqlite:///ops.db")
+
+        @sandbox.action("payment", key="payment:{invoice}", irreversible=True)
+        def pay(invoice: str, cents: int) -> str: ...
+
+    Locked (dry-run) until a plan is approved or `arm` is called. Nothing is opened or started
+    before it is needed; two orchestrators share nothing but a ledger they both name.
+
+    Args:
+        db_url: the ledger; without one (and without ``SANDBOX_DB_URL``) it lives in memory.
+        settings: ready-made settings; then neither the environment nor a file is read.
+        config: a TOML file with a table ``[gonogo]``.
+        overrides: any field of `Settings`.
+    """
+
+    def __init__(
+        self,
+        db_url: str | None = None,
+        *,
+        settings: Settings | None = None,
+        config: str | Path | None = None,
+        clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
+        logger_instance: logging.Logger | None = None,
+        **overrides: Any,
+    ) -> None:
+        if db_url is not None:
+            overrides["db_url"] = db_url
+        base = settings or Settings.load(os.environ, file=config)
+        self.settings = base.replaced(overrides, "as an argument")
+        self.clock = clock or SystemClock()
+        self.events = EventBus()
+        self._database: SandboxDatabaseManager | None = None
+        self._random = random or _random.random
+        self._started = False
+        self._mutex = threading.RLock()
+        self.store: Store = self._open_store()
+        self._make_components(logger_instance)
+        self._join_components()
+
+    def _open_store(self) -> Store:
+        if self.settings.use_memory_db:
+            return MemoryStore()
+        from gonogo.store.sqlite import SqliteStore  # noqa: PLC0415 - heavy, and memory needs none
+
+        url = self.db_manager.engine.url
+        if url.get_backend_name() != "sqlite":
+            raise ConfigurationError(
+                f"a ledger on {url.get_backend_name()} is not supported by this version: give a "
+                "SQLite URL such as sqlite:///ops.db"
+            )
+        return SqliteStore(self.db_manager.engine)
+
+    def _make_components(self, logger_instance: logging.Logger | None) -> None:
+        s, clock, store = self.settings, self.clock, self.store
+        self.logger = StructuredLogger(logger_instance, clock=clock, level=s.log_level)
+        self.dry_run_lock = DryRunLock(s.dry_run, s.strict, store=store, clock=clock)
+        self.retry_manager = RetryBackoffManager(
+            s.max_retries, s.base_delay, s.max_delay, clock=clock, random=self._random
+        )
+        self.idempotency_manager = IdempotencyManager(s.idempotency_ttl, store=store, clock=clock)
+        self.governor = GovernorEnforcer(store=store, clock=clock)
+        self.alert_system = AlertSystem(store=store, clock=clock, max_alerts=s.max_alerts)
+        self.readiness_checker = SandboxReadinessChecker(clock=clock, store=store)
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{new_id(clock.now())[-6:]}"
+        self.heartbeat = SchedulerHeartbeat(
+            s.heartbeat_interval,
+            s.heartbeat_timeout,
+            clock=clock,
+            store=store,
+            name=f"heartbeat {self.owner}",
+        )
+        if s.log_json is not None:
+            self.logger.configure(json=s.log_json)
+
+    def _join_components(self) -> None:
+        s = self.settings
+        self.pipeline = Pipeline(
+            store=self.store,
+            clock=self.clock,
+            lock=self.dry_run_lock,
+            keys=self.idempotency_manager,
+            governor=self.governor,
+            readiness=self.readiness_checker,
+            alerts=self.alert_system,
+            logger=self.logger,
+            events=self.events,
+            random=self._random,
+            owner=self.owner,
+        )
+        self.recovery = Recovery(self.pipeline)
+        self.worker = WorkerProcess(
+            s.worker_interval,
+            s.max_workers,
+            delivery=Delivery(self.pipeline, self.recovery, lease=s.lease, queues=s.queue_names),
+            durable=self.store.shared,
+            clock=self.clock,
+            logger=self.logger,
+        )
+        self.jobs = Jobs(self.pipeline, wake=self.worker.wake)
+        self.planner = Planner(self.pipeline, self.jobs, wake=self.worker.wake)
+        self._router = Router(self.pipeline, self.jobs, self.planner)
+        log_events(self.events, self.logger)
+        alert_on_refusals(self.events, self.alert_system, self.clock)
+        self._register_checks()
+
+    def __repr__(self) -> str:
+        where = "memory" if self.settings.use_memory_db else self.db_manager.database_url
+        return f"<SandboxOrchestrator on {where}>"
+
+    # declaring
+
+    def action(
+        self,
+        name: str,
+        *,
+        irreversible: bool | None = None,
+        key: KeyTemplate | None = None,
+        repeatable: bool | None = None,
+        retry: Retry | None = None,
+        timeout: float | None = 30.0,
+        deadline: float | None = None,
+        limits: Iterable[Limit] = (),
+        concurrency: int | Concurrency | Iterable[Concurrency] = (),
+        needs_approval: bool = False,
+        secrets: Iterable[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        key_ttl: float | None = None,
+        verify_after: float | None = None,
+        in_flight: Literal["raise", "wait"] = "raise",
+        classify: Classifier | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> Callable[[Callable[P, R]], Action[P, R]]:
+        """Declare a function as an action. See `Policy` for what each keyword means.
+
+        ``irreversible`` must be said, unless the name is in the lock's named set. ``key`` is
+        required then. ``repeatable`` is ``not irreversible`` unless said; ``verify_after`` is the
+        time-out unless said.
+
+        Raises `ConfigurationError` at the declaration for whatever does not fit together.
+        """
+        declared = irreversible
+        if declared is None:
+            if not self.dry_run_lock.is_irreversible(name):
+                raise ConfigurationError(
+                    f"action {name!r}: say irreversible=True (it cannot be taken back: locked in "
+                    "dry-run, needs a key) or irreversible=False; silence is not permission"
+                )
+            declared = True
+        policy = Policy(
+            name=name,
+            irreversible=declared,
+            repeatable=not declared if repeatable is None else repeatable,
+            key=key,
+            retry=retry or Retry(),
+            timeout=timeout,
+            deadline=deadline,
+            limits=tuple(limits),
+            concurrency=_slots(concurrency),
+            needs_approval=needs_approval,
+            queue=queue,
+            priority=priority,
+            key_ttl=key_ttl,
+            verify_after=verify_after if verify_after is not None else (timeout or 30.0),
+            in_flight=in_flight,
+            classify=classify,
+        )
+
+        def declare(fn: Callable[P, R]) -> Action[P, R]:
+            made = Action(fn, policy, self._router, secrets=secrets, max_bytes=max_bytes)
+            with self._mutex:
+                if name in self.pipeline.actions:
+                    raise ConfigurationError(
+                        f"action {name!r} is declared twice; names are what keys are scoped by"
+                    )
+                for limit in policy.limits:
+                    self.governor.declare(limit)
+                self.pipeline.actions[name] = made
+            return made
+
+        return declare
+
+    @property
+    def actions(self) -> Mapping[str, Action[Any, Any]]:
+        """The declared actions by name."""
+        return dict(self.pipeline.actions)
+
+    # rehearse, approve, apply
+
+    def rehearse(
+        self, name: str, *, expires_in: float | None = None
+    ) -> AbstractContextManager[Plan]:
+        """Run the block in dry-run, recording what it would do; see `Planner.rehearse`."""
+        return self.planner.rehearse(name, expires_in=expires_in or self.settings.plan_ttl)
+
+    def approve(self, target: Plan | Handle | str, *, by: str, reason: str) -> PlanRecord | Call:
+        """A person's yes to a plan, or to a single call that needs it. Ids are fine too."""
+        if isinstance(target, Handle):
+            return self.jobs.approve(target.id, by=by, reason=reason)
+        if isinstance(target, Plan):
+            target.record = self.planner.approve(target.id, by=by, reason=reason)
+            return target.record
+        if self.store.read(lambda tx: tx.plans.get(target)) is not None:
+            return self.planner.approve(target, by=by, reason=reason)
+        return self.jobs.approve(target, by=by, reason=reason)
+
+    def apply(self, plan: Plan | str, *, by: str | None = None) -> list[Handle]:
+        """Queue exactly the plan's calls, and nothing else; see `Planner.apply`."""
+        if isinstance(plan, str):
+            return self.planner.apply(plan, by=by)
+        handles = self.planner.apply(plan.id, by=by)
+        plan.record = self.planner.get(plan.id).record
+        return handles
+
+    def plan(self, plan_id: str) -> Plan:
+        """The plan of that id, as it is now."""
+        return self.planner.get(plan_id)
+
+    # people's switches
+
+    def arm(self, *, by: str, reason: str, seconds: float = 3600.0) -> Control:
+        """Unlock for a while; see `DryRunLock.arm`."""
+        return self.dry_run_lock.arm(by=by, reason=reason, seconds=seconds)
+
+    def lock(self, *, by: str, reason: str) -> None:
+        """Lock again now; see `DryRunLock.lock`."""
+        self.dry_run_lock.lock(by=by, reason=reason)
+
+    def halt(
+        self, action: str | None = None, *, by: str, reason: str, until: float | None = None
+    ) -> Control:
+        """Refuse an action, or everything, from now on; see `GovernorEnforcer.halt`."""
+        return self.governor.halt(action, by=by, reason=reason, until=until)
+
+    def resume(self, action: str | None = None, *, by: str, reason: str) -> bool:
+        """End a halt; see `GovernorEnforcer.resume`."""
+        resumed = self.governor.resume(action, by=by, reason=reason)
+        self.worker.wake()
+        return resumed
+
+    def resolve(
+        self,
+        call: Handle | str,
+        resolution: Resolution,
+        *,
+        by: str,
+        reason: str,
+        result: Any = None,
+    ) -> Call:
+        """Settle an unknown call by a person's word; see `Recovery.resolve`."""
+        call_id = call if isinstance(call, str) else call.id
+        resolved = self.recovery.resolve(call_id, resolution, by=by, reason=reason, result=result)
+        self.worker.wake()
+        return resolved
+
+    # looking
+
+    def call(self, call_id: str) -> Call:
+        """The ledger's record of a call; `ConfigurationError` when there is none of that id."""
+        return self.jobs.get(call_id)
+
+    def handle(self, call_id: str) -> Handle:
+        """A handle to a call by its id."""
+        return Handle(self.jobs, self.jobs.get(call_id).id, is_new=False)
+
+    def calls(self, **wanted: Any) -> list[Call]:
+        """Calls that match the fields of `CallFilter`, newest first, 100 unless ``limit`` says."""
+        return self.store.read(lambda tx: tx.calls.find(CallFilter(**wanted)))
+
+    def counts(self) -> dict[State, int]:
+        """Number of calls in each state."""
+        return self.store.read(lambda tx: tx.calls.counts())
+
+    def decisions(self, limit: int = 100) -> list[Decision]:
+        """Who decided what and why, newest first."""
+        return self.store.read(lambda tx: tx.decisions.latest(limit))
+
+    def explain(self, call: Handle | str) -> list[str]:
+        """In sentences: why a call did what it did."""
+        return self.jobs.explain(call if isinstance(call, str) else call.id)
+
+    # life
+
+    @property
+    def db_manager(self) -> SandboxDatabaseManager:
+        """The database component; opened when first asked for."""
+        with self._mutex:
+            if self._database is None:
+                from gonogo.database import SandboxDatabaseManager  # noqa: PLC0415 - heavy
+
+                self._database = SandboxDatabaseManager(
+                    self.settings.db_url,
+                    use_memory=self.settings.use_memory_db,
+                    production_url=self.settings.production_url,
+                )
+            return self._database
+
+    def initialize(self) -> SandboxOrchestrator:
+        """Set the default limits and start the worker and the heartbeat. Safe to call twice."""
+        s = self.settings
+        with self._mutex:
+            for name, most, window in (
+                ("payment", s.payment_limit, s.payment_window),
+                ("api_call", s.api_limit, s.api_window),
+                ("data_export", s.data_export_limit, s.data_export_window),
+            ):
+                self.governor.declare(Limit(name, most, per=window), default=True)
+            self.heartbeat.start()
+            self.worker.start()
+            self._started = True
+        return self
+
+    def cleanup(self) -> None:
+        """Stop everything and close the ledger. Safe at any time, and twice."""
+        with self._mutex:
+            self._started = False
+            self.worker.stop(self.settings.drain)
+            self.heartbeat.stop()
+            self.alert_system.flush()
+            self.store.close()
+            if self._database is not None:
+                self._database.cleanup()
+
+    def run(self) -> bool:
+        """Work until SIGTERM or SIGINT, then drain. For the main thread of a worker process.
+
+        Returns whether every job under way ended within the ``drain`` setting.
+        """
+        import signal  # noqa: PLC0415 - only a worker's main program needs it
+
+        stop = threading.Event()
+        before = {
+            s: signal.signal(s, lambda *_: stop.set()) for s in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            self.initialize()
+            while not stop.wait(0.2):
+                pass
+            return self.worker.stop(self.settings.drain)
+        finally:
+            self.cleanup()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def __enter__(self) -> SandboxOrchestrator:
+        return self.initialize()
+
+    def __exit__(self, *_: object) -> None:
+        self.cleanup()
+
+    def is_ready(self) -> bool:
+        """Whether it is initialized and every check says GO."""
+        return self._started and self.readiness_checker.is_ready()
+
+    def get_status(self) -> dict[str, Any]:
+        """Everything at a glance."""
+        counts = self.counts()
+        return {
+            "readiness": self.readiness_checker.get_status(),
+            "heartbeat": self.heartbeat.get_health_status(),
+            "governor": self.governor.get_status(),
+            "dry_run": self.dry_run_lock.dry_run,
+            "worker_queue_length": len(self.worker.job_queue) + counts.get(State.PENDING, 0),
+            "completed_jobs": len(self.worker.completed_jobs),
+            "calls": {state.value: count for state, count in counts.items()},
+            "alerts": len(self.alert_system.alerts),
+            "idempotent_operations": len(self.idempotency_manager.seen_operations),
+        }
+
+    status = get_status
+
+    def _register_checks(self) -> None:
+        register = self.readiness_checker.register_check
+        both = ("call", "worker")
+        register("database_connected", self._reaches_ledger, cache=1.0, groups=both)
+        register("governor_configured", self._knows_limits, cache=1.0, groups=both)
+        register("clock", self._clock_is_sound, cache=1.0, groups=both)
+        register("worker_running", self._has_worker, groups=("system",))
+        register("heartbeat_active", self.heartbeat.is_healthy, groups=("system",))
+        self.heartbeat.register_check("database_connected", self._reaches_ledger)
+
+    def _reaches_ledger(self) -> bool:
+        self.store.read(lambda tx: tx.controls.all())
+        return True
+
+    def _knows_limits(self) -> tuple[bool, str]:
+        known = self.governor.rate_limits
+        missing = [
+            limit.name
+            for action in self.actions.values()
+            for limit in action.policy.limits
+            if limit.name not in known
+        ]
+        if missing:
+            return False, f"not in force: {', '.join(missing)}"
+        return bool(known) or not self._started, f"{len(known)} limits in force"
+
+    def _clock_is_sound(self) -> tuple[bool, str]:
+        skew = self.clock.skew()
+        return abs(skew) <= MAX_SKEW, f"the wall clock is {-skew:+.1f} s off the sandbox's"
+
+    def _has_worker(self) -> tuple[bool, str]:
+        if self.worker.is_running:
+            return True, "in this process"
+        fresh = self.clock.now() - self.settings.lease
+        beats = self.store.read(lambda tx: tx.beats.all())
+        alive = [beat.name for beat in beats if beat.kind == "worker" and beat.at > fresh]
+        return bool(alive), f"{len(alive)} elsewhere" if alive else "no worker beats on this ledger"
+
+
+def _slots(given: int | Concurrency | Iterable[Concurrency]) -> tuple[Concurrency, ...]:
+    if isinstance(given, int):
+        return (Concurrency(given),)
+    return (given,) if isinstance(given, Concurrency) else tuple(given)
