@@ -154,7 +154,7 @@ class Check:
             ok, evidence = False, describe(run.error)
         else:
             ok, evidence = _judge(run.value)
-        result = CheckResult(
+        run.result = CheckResult(
             name=self.name,
             ok=ok,
             evidence=evidence,
@@ -163,9 +163,7 @@ class Check:
             seconds=self._clock.monotonic() - run.started,
             hung=run.late,
         )
-        if not run.late:
-            run.result = result
-        return result
+        return run.result
 
 
 def ask_all(checks: Iterable[Check]) -> tuple[CheckResult, ...]:
