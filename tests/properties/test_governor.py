@@ -158,7 +158,7 @@ def test_a_clock_that_steps_back_opens_no_window(jumps: list[float], maximum: in
     governor = GovernorEnforcer(clock=clock)
     governor.set_limit("units", maximum, WINDOW)
     admitted: list[Admitted] = []
-    latest = START
+    latest = -math.inf  # the governor has seen no time yet
     for jump in jumps:
         clock.set(clock.now() + jump)
         latest = max(latest, clock.now())
