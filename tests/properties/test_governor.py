@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gonogo.clock import FakeClock
@@ -155,6 +155,7 @@ def test_a_denial_changes_nothing(rounds: list[tuple[float, list[int]]]) -> None
     moves=st.lists(st.tuples(st.integers(-20, 8), st.integers(1, 4)), min_size=1, max_size=25),
     maximum=st.integers(1, 5),
 )
+@example(moves=[(0, 1), (8, 2), (-8, 1), (8, 4), (3, 2)], maximum=2)
 def test_a_clock_that_steps_back_opens_no_window(
     moves: list[tuple[int, int]], maximum: int
 ) -> None:
