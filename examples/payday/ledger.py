@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from typing import Any
 
-from gonogo.records import TERMINAL, Call, CallFilter, State
+from gonogo.records import TERMINAL, Attempt, Call, CallFilter, State
 from gonogo.store.port import Store
 
 _STANDING = tuple(set(State) - {State.PLANNED, State.DISCARDED})
@@ -29,6 +31,14 @@ class Ledger:
         """The calls that are not at their end, of all actions."""
         return self._find(CallFilter(states=_UNSETTLED, limit=10_000))
 
+    def story(self, call: Call) -> str:
+        """What became of each attempt, in a few words: ``HTTP Error 503 → succeeded``."""
+        attempts = self._store.read(lambda tx: tx.attempts.of(call.id))
+        words = [_words(attempt) for attempt in attempts]
+        if call.note:
+            words.append(call.note)
+        return " → ".join(words) or call.state.value
+
     def _newest_first(self, action: str) -> Iterator[Call]:
         before: str | None = None
         while True:
@@ -42,3 +52,15 @@ class Ledger:
 
     def _find(self, wanted: CallFilter) -> list[Call]:
         return self._store.read(lambda tx: tx.calls.find(wanted))
+
+
+def arguments(call: Call) -> dict[str, Any]:
+    """What a call was asked to do, as it stands in the ledger."""
+    found: dict[str, Any] = json.loads(call.args)
+    return found
+
+
+def _words(attempt: Attempt) -> str:
+    if attempt.fault is None:
+        return attempt.outcome.value
+    return attempt.fault.message.partition("\n")[0]

@@ -40,6 +40,7 @@ FAULTS = {
 REFUSED = "refused"  # not a fault: 422, a firm no
 _DECK = 24
 _ONE_REFUSED_IN = 90
+_REFUSED_FIRST = 34
 _DEAF = 0.4
 _SLOW = 1.6
 _LATE = 1.5
@@ -81,7 +82,7 @@ class Provider:
         """The fault that ``attempt`` (from 1) of ``reference`` meets."""
         if self._seed is None:
             return FINE
-        if (number(reference) - self._seed) % _ONE_REFUSED_IN == _ONE_REFUSED_IN // 3:
+        if (number(reference) - self._seed) % _ONE_REFUSED_IN == _REFUSED_FIRST:
             return REFUSED
         return self._dealer.deal(reference, attempt)
 

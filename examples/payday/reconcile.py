@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,16 +30,16 @@ IN_ORDER = frozenset({Finding.DONE, Finding.NOT_DONE, Finding.IN_DOUBT})
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One reference: the ledger's state of it (``None``: no call), the other side's entries."""
+    """One reference: the ledger's call for it, if any, and how many entries the others have."""
 
     reference: str
     finding: Finding
-    state: State | None
+    call: Call | None
     entries: int
-    call: Call | None = None
 
     @property
     def in_order(self) -> bool:
+        """Whether both sides agree on it."""
         return self.finding in IN_ORDER
 
     @property
@@ -50,38 +50,38 @@ class Line:
 
 
 def reconcile(
-    ordered: Mapping[str, Terms],
+    ordered: Iterable[str],
     calls: Mapping[str, Call],
     entries: Iterable[tuple[str, Terms]],
+    *,
+    terms: Callable[[Call], Terms],
 ) -> list[Line]:
     """Every reference that anybody knows, compared.
 
     Args:
-        ordered: reference → terms, of everything that should be done.
+        ordered: references of everything that should be in the ledger.
         calls: reference → the ledger's latest call for it.
         entries: what the other side has: reference and terms of each.
+        terms: the terms of a call, from its arguments.
     """
     found: dict[str, list[Terms]] = {}
-    for reference, terms in entries:
-        found.setdefault(reference, []).append(terms)
+    for reference, entry in entries:
+        found.setdefault(reference, []).append(entry)
     references = dict.fromkeys([*ordered, *calls, *found])
-    return [
-        _compare(reference, ordered.get(reference), calls.get(reference), found.get(reference, []))
-        for reference in references
-    ]
+    lines = []
+    for reference in references:
+        call, theirs = calls.get(reference), found.get(reference, [])
+        finding = _finding(call.state if call else None, terms(call) if call else None, theirs)
+        lines.append(Line(reference, finding, call, len(theirs)))
+    return lines
 
 
-def _compare(reference: str, wanted: Terms | None, call: Call | None, found: list[Terms]) -> Line:
-    state = call.state if call is not None else None
-    return Line(reference, _finding(wanted, state, found), state, len(found), call)
-
-
-def _finding(wanted: Terms | None, state: State | None, found: list[Terms]) -> Finding:
+def _finding(state: State | None, wanted: Terms | None, found: list[Terms]) -> Finding:
     if len(found) > 1:
         return Finding.DUPLICATE
     if state is None:
         return Finding.STRANGE if found else Finding.LOST
-    if found and wanted is not None and found[0] != wanted:
+    if found and found[0] != wanted:
         return Finding.ALTERED
     if state is State.SUCCEEDED:
         return Finding.DONE if found else Finding.LOST

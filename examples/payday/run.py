@@ -36,7 +36,7 @@ class Run:
         """Returns whether every call settled in time."""
         total = len(self._ledger.unsettled())
         if not total:
-            self._screen.say("Nothing is left to do.")
+            self._screen.say("Nothing is left to do: all of it was done before.")
             return True
         self._workers = [self._stage.worker(self._places) for _ in range(2)]
         self._killed = total < _WORTH_KILLING
@@ -54,15 +54,17 @@ class Run:
         return True
 
     def _kill_one(self, left: list[Call], meter: Meter) -> None:
-        """SIGKILL a worker while it performs something."""
-        performing = [call for call in left if call.state is State.DISPATCHED]
-        if not performing:
-            return
-        victim = self._workers.pop(0)
-        victim.kill()
-        self._killed = True
-        meter.say(f"worker {victim.pid} was killed (SIGKILL) while {len(performing)} calls ran")
-        self._workers.append(self._start(meter))
+        """SIGKILL a worker while it pays something."""
+        paying = [c for c in left if c.state is State.DISPATCHED and c.action == "payment"]
+        for victim in self._workers:
+            hit = [call.key or "" for call in paying if f":{victim.pid}:" in (call.owner or "")]
+            if hit:
+                victim.kill()
+                self._workers.remove(victim)
+                self._killed = True
+                meter.say(f"worker {victim.pid} was killed (SIGKILL) during {', '.join(hit)}")
+                self._workers.append(self._start(meter))
+                return
 
     def _replace_the_dead(self, meter: Meter) -> None:
         for worker in [w for w in self._workers if w.exit_code is not None]:

@@ -244,7 +244,7 @@ def test_a_firm_refusal_stays_one(tmp_path: Path) -> None:
     """A refused reference is refused at every attempt."""
     provider = Provider(tmp_path / "books.db", seed=0)
 
-    assert {provider.deal("INV-30", attempt) for attempt in range(1, 9)} == {REFUSED}
+    assert {provider.deal("INV-34", attempt) for attempt in range(1, 9)} == {REFUSED}
     provider.books.close()
 
 

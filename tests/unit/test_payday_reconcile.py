@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from examples.payday.reconcile import Finding, reconcile
+from examples.payday.reconcile import Finding, Line, reconcile
 
 from gonogo.records import Call, State
 
@@ -12,6 +12,11 @@ TERMS = ("DE89", "10.00", "EUR")
 
 def call(state: State, attempt: int = 1, note: str | None = None) -> Call:
     return Call(id="c", action="payment", state=state, created_at=0, attempt=attempt, note=note)
+
+
+def compare(calls: dict[str, Call], entries: list[tuple[str, tuple[str, ...]]]) -> list[Line]:
+    """INV-1 is ordered, on `TERMS`."""
+    return reconcile(["INV-1"], calls, entries, terms=lambda _: TERMS)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,7 @@ def test_each_combination_has_one_finding(
     """The ledger's state and the other side's entries together decide what is found."""
     calls = {} if state is None else {"INV-1": call(state)}
 
-    (line,) = reconcile({"INV-1": TERMS}, calls, [("INV-1", entry) for entry in entries])
+    (line,) = compare(calls, [("INV-1", entry) for entry in entries])
 
     assert line.finding is finding
     assert line.entries == len(entries)
@@ -49,9 +54,9 @@ def test_each_combination_has_one_finding(
 
 def test_what_nobody_ordered_is_found_too() -> None:
     """An entry without an order or a call is a line of its own, and not in order."""
-    lines = reconcile({"INV-1": TERMS}, {"INV-1": call(State.SUCCEEDED)}, [
-        ("INV-1", TERMS), ("INV-9", TERMS),
-    ])  # fmt: skip
+    entries = [("INV-1", TERMS), ("INV-9", TERMS)]
+
+    lines = compare({"INV-1": call(State.SUCCEEDED)}, entries)
 
     assert [(line.reference, line.finding) for line in lines] == [
         ("INV-1", Finding.DONE),
@@ -71,6 +76,6 @@ def test_what_nobody_ordered_is_found_too() -> None:
 )
 def test_lines_that_did_not_go_smoothly_are_told_apart(done: Call, eventful: bool) -> None:
     """Only what was done at the first attempt, without a note, needs no explanation."""
-    (line,) = reconcile({"INV-1": TERMS}, {"INV-1": done}, [("INV-1", TERMS)])
+    (line,) = compare({"INV-1": done}, [("INV-1", TERMS)])
 
     assert line.eventful is eventful
