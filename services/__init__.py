@@ -1,0 +1,1 @@
+"""Doors through which programs of this repository reach gonogo; no logic lives here."""
