@@ -46,8 +46,12 @@ class SqlCalls:
     def claim(
         self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
     ) -> list[Call]:
+        if not queues:
+            return []
+        text = self._run.texts.text(statements.claim_calls, len(queues))
         wanted = {"by": owner, "now": now, "till": lease_until, "most": limit}
-        claimed = self._all(statements.claim_calls, wanted, queues)
+        found = self._run(text, {**wanted, **names("queue", queues)}).fetchall()
+        claimed = [CALLS.decode(row) for row in found]
         claimed.sort(key=lambda call: (-call.priority, call.run_at, call.id))
         return claimed
 
@@ -81,6 +85,8 @@ class SqlCalls:
         return self._all(statements.calls_waiting_on, {"id": call_id})
 
     def next_run_at(self, queues: Sequence[str]) -> float | None:
+        if not queues:
+            return None
         text = self._run.texts.text(statements.next_run_at, len(queues))
         earliest: float | None = self._run(text, names("queue", queues)).fetchone()[0]
         return earliest
@@ -103,12 +109,8 @@ class SqlCalls:
         row = self._run(self._run.texts.text(build), wanted).fetchone()
         return None if row is None else CALLS.decode(row)
 
-    def _all(
-        self, build: Callable[..., Any], wanted: Mapping[str, Any], queues: Sequence[str] = ()
-    ) -> list[Call]:
-        shape = (len(queues),) if queues else ()
-        text = self._run.texts.text(build, *shape)
-        found = self._run(text, {**wanted, **names("queue", queues)}).fetchall()
+    def _all(self, build: Callable[[], Any], wanted: Mapping[str, Any]) -> list[Call]:
+        found = self._run(self._run.texts.text(build), wanted).fetchall()
         return [CALLS.decode(row) for row in found]
 
     def _refill(self, before: Call, after: Call) -> None:

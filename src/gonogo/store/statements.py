@@ -134,7 +134,8 @@ def claim_calls(queues: int) -> ClauseElement:
 
     The rows are chosen in a CTE, because a planner may otherwise run the choice more than once and
     claim more than asked. ``exists`` is answered from an index when nothing is due, so that an
-    idle worker does not walk over everything that is scheduled.
+    idle worker does not walk over everything that is scheduled. The sum with zero keeps the
+    planner from searching by time, after which it would sort everything that is due.
     """
     waiting = calls.alias()
     anything = exists().where(
@@ -147,7 +148,7 @@ def claim_calls(queues: int) -> ClauseElement:
         .where(
             schema.pending,
             _among(calls.c.queue, "queue", queues),
-            calls.c.run_at <= bindparam("now"),
+            calls.c.run_at + schema.ZERO <= bindparam("now"),
             anything,
         )
         .order_by(calls.c.priority.desc(), calls.c.run_at, calls.c.id)

@@ -149,7 +149,7 @@ def upgrade() -> None:
         ["plan_id", "position"],
         **_where("plan_id IS NOT NULL"),
     )
-    op.create_index("gonogo_state", "gonogo_calls", ["state"])
+    op.create_index("gonogo_action", "gonogo_calls", ["action", "state"])
     op.create_table(
         "gonogo_controls",
         sa.Column("name", sa.Text(), nullable=False),

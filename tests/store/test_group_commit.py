@@ -1,0 +1,149 @@
+"""Group commit: who waits shares the next commit, and nobody is ever left waiting."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from gonogo.errors import StoreUnavailable
+from gonogo.store.group import GroupCommit
+
+
+class Commits:
+    """Commits that are held open until told, and remember who was in them."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.entered = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+        self.error: BaseException | None = None
+
+    def __call__(self, batch) -> None:
+        self.sizes.append(len(batch))
+        self.entered.release()
+        assert self.go.acquire(timeout=30)
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        for job in batch:
+            job.result = job.work(None)
+
+
+@pytest.fixture
+def commits():
+    return Commits()
+
+
+@pytest.fixture
+def group(commits):
+    return GroupCommit(commits)
+
+
+def start(group, results, number):
+    def work():
+        try:
+            results[number] = group.write(lambda _: number, True)
+        except BaseException as error:
+            results[number] = error
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def waiting(group, count):
+    """Return when ``count`` jobs wait; they come from threads that do nothing else."""
+    while len(group._waiting) < count:
+        threading.Event().wait(0.001)
+
+
+def crowd(group, commits, count):
+    """One leader inside its commit, and ``count`` others that came meanwhile."""
+    results: dict[int, object] = {}
+    threads = [start(group, results, 0)]
+    assert commits.entered.acquire(timeout=30)
+    threads += [start(group, results, number) for number in range(1, count + 1)]
+    waiting(group, count)
+    return results, threads
+
+
+def test_those_who_wait_share_one_commit(group, commits):
+    """All that arrive during a commit are in the next one, and each gets its own result."""
+    results, threads = crowd(group, commits, 7)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    assert commits.sizes == [1, 7]
+    assert results == {number: number for number in range(8)}
+
+
+def test_a_commit_is_bounded(group, commits):
+    """More than a commit may hold are spread over several."""
+    results, threads = crowd(group, commits, 100)
+    commits.go.release(9)
+    for thread in threads:
+        thread.join(30)
+    assert commits.sizes == [1, 64, 36]
+    assert len(results) == 101
+
+
+def test_a_failed_commit_reaches_everybody_in_it(group, commits):
+    """When the commit fails, each caller raises an error of its own, and the next one works."""
+    results, threads = crowd(group, commits, 3)
+    commits.go.release()
+    assert commits.entered.acquire(timeout=30)
+    commits.error = StoreUnavailable("disk full")
+    commits.go.release()
+    for thread in threads:
+        thread.join(30)
+    failed = [results[number] for number in (1, 2, 3)]
+    assert results[0] == 0
+    assert all(isinstance(error, StoreUnavailable) for error in failed)
+    assert len({id(error) for error in failed}) == 3
+    commits.go.release()
+    assert group.write(lambda _: "next", True) == "next"
+
+
+def test_an_interrupted_leader_strands_nobody(group, commits):
+    """KeyboardInterrupt in the leader is its own; the others are committed by one of them."""
+    results, threads = crowd(group, commits, 3)
+    commits.go.release()
+    assert commits.entered.acquire(timeout=30)
+    commits.error = KeyboardInterrupt()
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    interrupted = [n for n, result in results.items() if isinstance(result, KeyboardInterrupt)]
+    assert len(interrupted) == 1
+    assert sorted(n for n, r in results.items() if r == n) == sorted({0, 1, 2, 3} - {*interrupted})
+    assert commits.sizes == [1, 3, 2]
+
+
+def test_an_interrupted_follower_is_not_run(group, commits, monkeypatch):
+    """A caller that is interrupted while it waits takes its work back, and the line moves on."""
+    results, threads = crowd(group, commits, 1)
+
+    class Interrupted(threading.local):
+        on = False
+
+    here = Interrupted()
+    from gonogo.store.group import Job
+
+    wait = Job.wait
+
+    def interrupt(job):
+        if here.on:
+            here.on = False
+            raise KeyboardInterrupt
+        wait(job)
+
+    monkeypatch.setattr(Job, "wait", interrupt)
+    here.on = True
+    with pytest.raises(KeyboardInterrupt):
+        group.write(lambda _: results.setdefault("ran", True), True)
+    commits.go.release(3)
+    for thread in threads:
+        thread.join(30)
+    assert results == {0: 0, 1: 1}
+    assert not group._led

@@ -1,0 +1,87 @@
+"""Migrations: what they build is what the tables declare, on every database."""
+
+from __future__ import annotations
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, text
+
+from gonogo.store.engines import make_engine
+from gonogo.store.schema import REVISION, VERSION_TABLE, metadata
+from gonogo.store.upgrade import status, upgrade
+
+
+def difference(engine: Engine) -> list[object]:
+    with engine.connect() as connection:
+        options = {"version_table": VERSION_TABLE, "compare_type": True}
+        context = MigrationContext.configure(connection, opts=options)
+        return compare_metadata(context, metadata)
+
+
+def indexes(engine: Engine) -> dict[str, str]:
+    query = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql NOT NULL")
+    with engine.connect() as connection:
+        found = connection.execute(query).all()
+    return {name: " ".join(sql.replace('"', "").split()) for name, sql in found}
+
+
+def test_the_migrations_make_the_declared_schema(tmp_path):
+    """On SQLite tables, columns and every index, conditions included, are as declared."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    upgrade(url)
+    migrated, declared = make_engine(url), create_engine("sqlite://")
+    metadata.create_all(declared)
+    try:
+        assert difference(migrated) == []
+        assert indexes(migrated) == indexes(declared)
+    finally:
+        migrated.dispose()
+        declared.dispose()
+
+
+def test_the_migrations_run_on_postgresql(postgres_url):
+    """The same migrations make the same tables on PostgreSQL, and are not run twice."""
+    assert status(postgres_url).current is None
+    assert upgrade(postgres_url).current == REVISION
+    assert upgrade(postgres_url).pending == ()
+    engine = make_engine(postgres_url)
+    try:
+        assert difference(engine) == []
+    finally:
+        engine.dispose()
+
+
+def test_a_database_may_hold_other_tables(tmp_path):
+    """Tables of others are neither taken for a ledger nor touched."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num TEXT)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('theirs')"))
+    upgrade(url)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "theirs"
+    engine.dispose()
+
+
+def test_a_failed_migration_leaves_nothing(tmp_path, monkeypatch):
+    """When a migration fails half-way, the database is as before and can be upgraded later."""
+    from alembic import op
+
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    create = op.create_table
+
+    def fail(name: str, *columns: object, **options: object) -> object:
+        if name == "gonogo_plans":
+            raise OSError("power cut")
+        return create(name, *columns, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(op, "create_table", fail)
+        try:
+            upgrade(url)
+            raise AssertionError("it did not fail")
+        except OSError:
+            pass
+    assert status(url).current is None
+    assert upgrade(url).current == REVISION
