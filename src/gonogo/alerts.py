@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import json, structs
 
 from gonogo.clock import Clock, SystemClock
-from gonogo.errors import ConfigurationError, Refused, StoreError
+from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
 from gonogo.ids import new_id
 from gonogo.outbox import Outbox
 from gonogo.records import Alert, AlertState, Decision, Severity
@@ -230,7 +230,7 @@ class AlertSystem:
         def work(tx: Transaction) -> Alert:
             before = tx.alerts.get(alert_id)
             if before is None:
-                raise ConfigurationError(f"there is no alert {alert_id!r}; see get_alerts()")
+                raise NotFound(f"there is no alert {alert_id!r}; see get_alerts()")
             seen = before.state if expected is None else expected
             if before.state is AlertState.RESOLVED or before.state != seen:
                 raise _changed(before)

@@ -38,6 +38,10 @@ class ConfigurationError(GonogoError):
     """The code, a setting or an argument is wrong; nothing was done. Fix it and run again."""
 
 
+class NotFound(ConfigurationError):
+    """The ledger has no call, plan or alert of that id."""
+
+
 class Refused(GonogoError):
     """A guard said no before the effect: it did not happen, and nothing was used up."""
 

@@ -14,6 +14,7 @@ from gonogo.errors import (
     EffectFailed,
     EffectRejected,
     InFlight,
+    NotFound,
     OutcomeUnknown,
     Refused,
     ResultUnavailable,
@@ -273,12 +274,10 @@ class Jobs:
         return cancelled
 
     def get(self, call_id: str) -> Call:
-        """The call; `ConfigurationError` when there is none of that id."""
+        """The call; `NotFound` when there is none of that id."""
         call = self._pipeline.get(call_id)
         if call is None:
-            raise ConfigurationError(
-                f"there is no call {call_id!r} in this ledger", call_id=call_id
-            )
+            raise NotFound(f"there is no call {call_id!r} in this ledger", call_id=call_id)
         return call
 
     def result(self, call_id: str, timeout: float | None) -> Any:
@@ -326,9 +325,7 @@ class Jobs:
         def work(tx: Transaction) -> list[str]:
             call = tx.calls.get(call_id)
             if call is None:
-                raise ConfigurationError(
-                    f"there is no call {call_id!r} in this ledger", call_id=call_id
-                )
+                raise NotFound(f"there is no call {call_id!r} in this ledger", call_id=call_id)
             attempts, decisions = tx.attempts.of(call_id), list(tx.decisions.of(call_id))
             if call.plan_id is not None:
                 decisions += tx.decisions.of(call.plan_id)

@@ -315,7 +315,7 @@ class SandboxOrchestrator:
     # looking
 
     def call(self, call_id: str) -> Call:
-        """The ledger's record of a call; `ConfigurationError` when there is none of that id."""
+        """The ledger's record of a call; `NotFound` when there is none of that id."""
         return self.jobs.get(call_id)
 
     def handle(self, call_id: str) -> Handle:

@@ -21,6 +21,7 @@ from gonogo.errors import (
     DryRunBlocked,
     EffectRejected,
     KeyConflict,
+    NotFound,
     PlanError,
 )
 from gonogo.events import Event
@@ -371,14 +372,14 @@ class Planner:
         return structs.replace(call, verdict="waits", note=f"waits for {room}")
 
     def get(self, plan_id: str) -> Plan:
-        """The plan with its calls; `ConfigurationError` when there is none of that id."""
+        """The plan with its calls; `NotFound` when there is none of that id."""
 
         def work(tx: Transaction) -> tuple[PlanRecord | None, list[Call]]:
             return tx.plans.get(plan_id), tx.calls.of_plan(plan_id)
 
         record, calls = self._store.read(work)
         if record is None:
-            raise ConfigurationError(f"there is no plan {plan_id!r} in this ledger")
+            raise NotFound(f"there is no plan {plan_id!r} in this ledger")
         return Plan(record, calls, [self._costs(call) for call in calls])
 
     def approve(self, plan_id: str, *, by: str, reason: str) -> PlanRecord:
@@ -438,7 +439,9 @@ class Planner:
 
         def work(tx: Transaction) -> PlanRecord:
             plan = tx.plans.get(plan_id)
-            if plan is None or plan.state in {PlanState.APPLIED, PlanState.DISCARDED}:
+            if plan is None:
+                raise NotFound(f"there is no plan {plan_id!r} in this ledger")
+            if plan.state in {PlanState.APPLIED, PlanState.DISCARDED}:
                 raise PlanError(f"plan {plan_id} {_is(plan)} and cannot be discarded")
             discarded = structs.replace(plan, state=PlanState.DISCARDED)
             self._change(tx, plan, discarded)
@@ -500,7 +503,7 @@ class Planner:
     def _expect(self, tx: Transaction, plan_id: str, state: PlanState, now: float) -> PlanRecord:
         plan = tx.plans.get(plan_id)
         if plan is None:
-            raise PlanError(f"there is no plan {plan_id!r} in this ledger")
+            raise NotFound(f"there is no plan {plan_id!r} in this ledger")
         if plan.state is not state:
             why = f": {'; '.join(plan.problems[:3])}" if plan.problems else ""
             raise PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}{why}")
@@ -577,8 +580,8 @@ def _blank(plan_id: str, name: str, now: float, expires_in: float) -> PlanRecord
     )
 
 
-def _is(plan: PlanRecord | None) -> str:
-    return "does not exist" if plan is None else f"is {plan.state.value}"
+def _is(plan: PlanRecord) -> str:
+    return f"is {plan.state.value}"
 
 
 def _require_who_and_why(doing: str, by: str, reason: str) -> None:

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from gonogo.action import Action, as_evidence
 from gonogo.deadlines import Run
-from gonogo.errors import ConfigurationError, Refused
+from gonogo.errors import ConfigurationError, NotFound, Refused
 from gonogo.evidence import Evidence, cannot_tell
 from gonogo.ids import new_id
 from gonogo.pipeline import Pipeline
@@ -190,7 +190,7 @@ class Recovery:
         ``landed``: it happened, ``result`` is its result. ``absent``: it did not happen; it ends
         as failed and its key is free. ``retry``: it did not happen; run it again.
 
-        Raises `ConfigurationError` without who and why, or when there is no such call, and
+        Raises `ConfigurationError` without who and why, `NotFound` when there is no such call, and
         `Refused` when it is not unknown (any more).
         """
         if resolution not in ("landed", "absent", "retry"):
@@ -199,7 +199,7 @@ class Recovery:
             raise ConfigurationError("resolving a call needs by= (who) and reason= (why)")
         call = self._pipeline.get(call_id)
         if call is None:
-            raise ConfigurationError(f"there is no call {call_id!r}", call_id=call_id)
+            raise NotFound(f"there is no call {call_id!r} in this ledger", call_id=call_id)
         text = None
         if resolution == "landed":
             text = msgspec.json.encode(result, order="sorted").decode()
