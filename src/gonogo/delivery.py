@@ -115,6 +115,22 @@ class Delivery:
         run_at = self._pipeline.store.read(lambda tx: tx.calls.next_run_at(self.queues))
         return None if run_at is None else max(0.0, run_at - self._clock.now())
 
+    def idle(self, within: float = 0.0) -> bool:
+        """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
+
+        Looks for evidence about unknown calls count as well.
+        """
+        due = self._clock.now() + within
+        with self._mutex:
+            if self._running:
+                return False
+
+        def work(tx: Transaction) -> bool:
+            run_at = tx.calls.next_run_at(self.queues)
+            return (run_at is None or run_at > due) and not tx.calls.doubtful(due, 1)
+
+        return self._pipeline.store.read(work)
+
     def perform(self, call: Call, *, loop: Loop | None = None) -> Call:
         """Admit, perform and settle a claimed call; returns it as it is afterwards.
 

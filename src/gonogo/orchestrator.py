@@ -30,7 +30,7 @@ from gonogo.observers import alert_on_refusals, log_events
 from gonogo.pipeline import Pipeline
 from gonogo.plan import Plan, Planner
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Call, CallFilter, Control, Decision, PlanRecord, State
+from gonogo.records import Beat, Call, CallFilter, Control, Decision, PlanRecord, PlanState, State
 from gonogo.recovery import Recovery, Resolution
 from gonogo.retry import Retry, RetryBackoffManager
 from gonogo.router import Router
@@ -147,10 +147,11 @@ class SandboxOrchestrator:
             owner=self.owner,
         )
         self.recovery = Recovery(self.pipeline)
+        self.delivery = Delivery(self.pipeline, self.recovery, lease=s.lease, queues=s.queue_names)
         self.worker = WorkerProcess(
             s.worker_interval,
             s.max_workers,
-            delivery=Delivery(self.pipeline, self.recovery, lease=s.lease, queues=s.queue_names),
+            delivery=self.delivery,
             durable=self.store.shared,
             clock=self.clock,
             logger=self.logger,
@@ -271,9 +272,18 @@ class SandboxOrchestrator:
         plan.record = self.planner.get(plan.id).record
         return handles
 
+    def discard(self, plan: Plan | str, *, by: str, reason: str) -> PlanRecord:
+        """Give a plan up: nothing of it will run; see `Planner.discard`."""
+        plan_id = plan if isinstance(plan, str) else plan.id
+        return self.planner.discard(plan_id, by=by, reason=reason)
+
     def plan(self, plan_id: str) -> Plan:
-        """The plan of that id, as it is now."""
+        """The plan of that id, as it is now; `NotFound` when there is none."""
         return self.planner.get(plan_id)
+
+    def plans(self, *states: PlanState, limit: int = 100) -> list[PlanRecord]:
+        """The plans in any of ``states`` (none given: in all), newest first."""
+        return self.store.read(lambda tx: tx.plans.find(states=states, limit=limit))
 
     # people's switches
 
@@ -356,18 +366,22 @@ class SandboxOrchestrator:
 
     def initialize(self) -> SandboxOrchestrator:
         """Set the default limits and start the worker and the heartbeat. Safe to call twice."""
-        s = self.settings
         with self._mutex:
-            for name, most, window in (
-                ("payment", s.payment_limit, s.payment_window),
-                ("api_call", s.api_limit, s.api_window),
-                ("data_export", s.data_export_limit, s.data_export_window),
-            ):
-                self.governor.declare(Limit(name, most, per=window), default=True)
+            self.set_default_limits()
             self.heartbeat.start()
             self.worker.start()
             self._started = True
         return self
+
+    def set_default_limits(self) -> None:
+        """Declare the limits of the settings; a limit of the same name goes before them."""
+        s = self.settings
+        for name, most, window in (
+            ("payment", s.payment_limit, s.payment_window),
+            ("api_call", s.api_limit, s.api_window),
+            ("data_export", s.data_export_limit, s.data_export_window),
+        ):
+            self.governor.declare(Limit(name, most, per=window), default=True)
 
     def cleanup(self) -> None:
         """Stop everything and close the ledger. Safe at any time, and twice."""
@@ -380,10 +394,11 @@ class SandboxOrchestrator:
             if self._database is not None:
                 self._database.cleanup()
 
-    def run(self) -> bool:
+    def run(self, *, until_idle: float | None = None) -> bool:
         """Work until SIGTERM or SIGINT, then drain. For the main thread of a worker process.
 
-        Returns whether every job under way ended within the ``drain`` setting.
+        With ``until_idle`` it also ends when nothing is under way and nothing becomes due within
+        so many seconds. Returns whether every job under way ended within the ``drain`` setting.
         """
         import signal  # noqa: PLC0415 - only a worker's main program needs it
 
@@ -394,7 +409,8 @@ class SandboxOrchestrator:
         try:
             self.initialize()
             while not stop.wait(0.2):
-                pass
+                if until_idle is not None and self.delivery.idle(until_idle):
+                    break
             return self.worker.stop(self.settings.drain)
         finally:
             self.cleanup()
@@ -435,7 +451,7 @@ class SandboxOrchestrator:
         register("governor_configured", self._knows_limits, cache=1.0, groups=both)
         register("clock", self._clock_is_sound, cache=1.0, groups=both)
         register("worker_running", self._has_worker, groups=("system",))
-        register("heartbeat_active", self.heartbeat.is_healthy, groups=("system",))
+        register("heartbeat_active", self._has_heartbeat, groups=("system",))
         self.heartbeat.register_check("database_connected", self._reaches_ledger)
 
     def _reaches_ledger(self) -> bool:
@@ -461,10 +477,20 @@ class SandboxOrchestrator:
     def _has_worker(self) -> tuple[bool, str]:
         if self.worker.is_running:
             return True, "in this process"
-        fresh = self.clock.now() - self.settings.lease
+        alive = len(self._beating("worker", self.settings.lease))
+        return alive > 0, f"{alive} elsewhere" if alive else "no worker beats on this ledger"
+
+    def _has_heartbeat(self) -> tuple[bool, str]:
+        if self.heartbeat.is_running:
+            return self.heartbeat.is_healthy(), "in this process"
+        beats = self._beating("heartbeat", self.settings.heartbeat_timeout)
+        well = sum(all(beat.detail.get("checks", {}).values()) for beat in beats)
+        return well > 0, f"{well} well of {len(beats)} elsewhere"
+
+    def _beating(self, kind: str, within: float) -> list[Beat]:
+        fresh = self.clock.now() - within
         beats = self.store.read(lambda tx: tx.beats.all())
-        alive = [beat.name for beat in beats if beat.kind == "worker" and beat.at > fresh]
-        return bool(alive), f"{len(alive)} elsewhere" if alive else "no worker beats on this ledger"
+        return [beat for beat in beats if beat.kind == kind and beat.at > fresh]
 
 
 def _slots(given: int | Concurrency | Iterable[Concurrency]) -> tuple[Concurrency, ...]:
