@@ -76,11 +76,14 @@ class AlertSystem:
         reason: str,
         severity: str = "warning",
         context: Mapping[str, Any] | None = None,
+        *,
+        patience: float = 0.05,
     ) -> AlertView:
         """Raise an alert, keep it and hand it out.
 
-        When the ledger cannot be written the alert is handed out all the same: that may be what
-        it is about.
+        Quick subscribers have seen it when this returns: it waits for them up to ``patience``
+        seconds, but not behind one that still has an earlier alert. When the ledger cannot be
+        written the alert is handed out all the same: that may be what it is about.
 
         Raises:
             ConfigurationError: when the severity is not one of the four, or there is no task or
@@ -93,7 +96,7 @@ class AlertSystem:
         except StoreError as error:
             self.unrecorded += 1
             _log.warning("alert on %s was not recorded: %s", made.task, describe(error))
-        return self.publish(made)
+        return self.publish(made, patience)
 
     def fire(
         self,
@@ -107,10 +110,13 @@ class AlertSystem:
         """Write an alert in a transaction that is open; `publish` it when that is committed."""
         return tx.alerts.fire(self._make(task, reason, severity, context, now))
 
-    def publish(self, alert: Alert) -> AlertView:
-        """Hand a committed alert to the subscribers; never blocks, never raises."""
+    def publish(self, alert: Alert, patience: float = 0.0) -> AlertView:
+        """Hand a committed alert to the subscribers; never raises.
+
+        Waits up to ``patience`` seconds for them, see `alert`.
+        """
         view = _view(alert)
-        self._outbox.put(view)
+        self._outbox.put(view, patience)
         return view
 
     def _make(

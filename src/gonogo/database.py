@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from gonogo.errors import ConfigurationError
 from gonogo.store.engines import in_memory, make_engine, parse, read
 
+MEMORY = "sqlite:///:memory:"
 _BACKENDS = {"sqlite": "sqlite", "postgres": "postgresql", "postgresql": "postgresql"}
 _PORTS = {"postgresql": 5432}
 
@@ -73,7 +74,8 @@ class SandboxDatabaseManager:
     def database_url(self) -> str:
         """The URL for people and logs: its password is hidden."""
         with self._lock:
-            return self._decided().render_as_string(hide_password=True)
+            url = self._decided()
+        return MEMORY if in_memory(url) else url.render_as_string(hide_password=True)
 
     @property
     def engine(self) -> Engine:

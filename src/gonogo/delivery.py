@@ -9,6 +9,7 @@ from typing import Any
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.clock import Clock
+from gonogo.endings import ended, given_back
 from gonogo.errors import (
     ConfigurationError,
     Drifted,
@@ -20,7 +21,7 @@ from gonogo.errors import (
 from gonogo.idempotency import IdempotencyManager
 from gonogo.perform import Loop
 from gonogo.pipeline import Pipeline
-from gonogo.records import Beat, Call, Outcome, Severity, State, advance
+from gonogo.records import Beat, Call, Severity, State, advance
 from gonogo.recovery import Recovery
 from gonogo.settlement import Performed
 from gonogo.store.port import Transaction
@@ -197,24 +198,15 @@ class Delivery:
 
     def _fail(self, call: Call, why: str) -> Call:
         now = self._clock.now()
-        after = advance(
-            call,
-            State.FAILED,
-            outcome=Outcome.NOT_APPLIED,
-            held=False,
-            reservations=(),
-            lease_until=None,
-            settled_at=now,
-            note=why,
-        )
+        after = ended(call, State.FAILED, now, why)
 
         def work(tx: Transaction) -> None:
             if tx.calls.replace(call, after):
-                self._pipeline.governor.release(tx, call.reservations)
+                self._pipeline.governor.release(tx, given_back(call, after))
                 self._pipeline.follow(tx, after, now)
 
         self._pipeline.store.write(work, durable=False)
-        self._alert(call, "refused for good: it did not happen", why)
+        self._alert(call, "refused for good", why)
         return after
 
     def _replace(self, before: Call, after: Call) -> bool:
@@ -222,7 +214,7 @@ class Delivery:
 
     def _alert(self, call: Call, reason: str, why: str) -> None:
         context = {"call": call.id, "key": call.key, "why": why}
-        self._pipeline.alerts.alert(call.action, reason, Severity.ERROR.value, context)
+        self._pipeline.alerts.alert(call.action, reason, Severity.ERROR.value, context, patience=0)
 
     # chores, run by a thread that no action can starve
 

@@ -17,15 +17,22 @@ _HAPPENED = {
 
 
 def explain(
-    call: Call, attempts: Sequence[Attempt], decisions: Iterable[Decision], now: float
+    call: Call,
+    attempts: Sequence[Attempt],
+    decisions: Iterable[Decision],
+    now: float,
+    holder: Call | None = None,
 ) -> list[str]:
-    """The story of a call, oldest first: request, decisions and attempts in order, where it is."""
+    """The story of a call, oldest first: request, decisions and attempts in order, where it is.
+
+    ``holder`` is the call that holds its key now, be it this one, another one or none.
+    """
     told = [(call.created_at, _requested(call))]
     told += [(a.ended_at, _tried(a)) for a in attempts]
     told += [(d.at, f"{_time(d.at)}: {d.what} by {d.actor}: {d.reason}.") for d in decisions]
     story = [sentence for _, sentence in sorted(told, key=lambda pair: pair[0])]
     story.append(_standing(call, now))
-    if key := _key(call):
+    if key := _key(call, holder):
         story.append(key)
     return story
 
@@ -83,6 +90,12 @@ def _failed(call: Call, now: float) -> str:
     return "failed; it did not happen."
 
 
+def _cancelled(call: Call, now: float) -> str:
+    if call.outcome is Outcome.UNKNOWN:
+        return "cancelled, possibly after having had its effect in an earlier attempt."
+    return "cancelled; it did not happen."
+
+
 _STANDINGS: dict[State, Callable[[Call, float], str]] = {
     State.PLANNED: lambda call, now: f"planned ({call.verdict or 'waits for approval'}).",
     State.PENDING: _pending,
@@ -91,17 +104,20 @@ _STANDINGS: dict[State, Callable[[Call, float], str]] = {
     State.SUCCEEDED: lambda call, now: f"succeeded at {_time(call.settled_at or now)}.",
     State.FAILED: _failed,
     State.UNKNOWN: _unknown,
-    State.CANCELLED: lambda call, now: "cancelled; it did not happen.",
+    State.CANCELLED: _cancelled,
     State.DISCARDED: lambda call, now: "discarded; it was planned and never queued.",
 }
 
 
-def _key(call: Call) -> str:
+def _key(call: Call, holder: Call | None) -> str:
     if call.key is None:
         return ""
     if call.held:
         until = "" if call.expires_at is None else f" until {_time(call.expires_at)}"
         return f"Its key {call.key!r} is taken{until}: the same call again gets its answer."
+    if holder is not None:
+        whose = f"is taken by call {holder.id}, which is {holder.state.value}"
+        return f"The key {call.key!r} {whose}: the same call again gets the answer of that one."
     return f"The key {call.key!r} is free: the same call again would be performed."
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from gonogo.action import Action
 from gonogo.arguments import Bound
+from gonogo.endings import ended, given_back
 from gonogo.errors import (
     ConfigurationError,
     EffectFailed,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 OPTIONS = ("priority", "after", "queue")
 """Keywords of ``enqueue`` that are not the action's own arguments."""
 
+TURN = 1e-6
+"""Seconds between the due times of calls that are queued together, so that they keep their order."""
+
 _POLL = 0.1
 
 
@@ -53,6 +57,8 @@ class JobOptions(Struct, frozen=True, kw_only=True):
                 f"{', '.join(OPTIONS)}",
                 action=action,
             )
+        if run_at is not None and not 0 <= run_at < NEVER:
+            raise ConfigurationError(f"action {action!r}: {run_at!r} is not a time to run at")
         after, priority, queue = given.get("after"), given.get("priority"), given.get("queue")
         if isinstance(after, Handle):
             after = after.id
@@ -129,21 +135,22 @@ class Jobs:
         irreversible, `ConfigurationError` for a secret argument (it cannot wait in a ledger).
         """
         drafts = [self.draft(action, bound, options) for bound in rows]
+        if not drafts:
+            return []
 
         def work(tx: Transaction) -> list[Handle]:
             now = self._pipeline.clock.now()
             if action.policy.irreversible and not action.policy.needs_approval:
                 controls = tx.controls.all()
-                key = drafts[0].key if drafts else None
-                self._pipeline.lock.check(controls, now, action=action.name, key=key)
+                self._pipeline.lock.check(controls, now, action=action.name, key=drafts[0].key)
             fresh: list[Call] = []
             known: dict[str, Call] = {}
             handles = []
-            for draft in drafts:
+            for turn, draft in enumerate(drafts, 1 - len(drafts)):
                 owner = self._owner(tx, draft, known, now)
                 if owner is draft:
-                    owner = self._place(tx, draft, now)
-                    fresh.append(owner)
+                    placed = self._place(tx, draft, now)
+                    fresh.append(structs.replace(placed, run_at=placed.run_at + turn * TURN))
                 handles.append(Handle(self, owner.id, is_new=owner.id == draft.id))
             tx.calls.insert_many(fresh)
             return handles
@@ -217,6 +224,7 @@ class Jobs:
         Raises `ConfigurationError` without who and why, `Refused` when it is not waiting.
         """
         _require_who_and_why("approving", by, reason)
+        now = self._pipeline.clock.now()
         call = self.get(call_id)
         if call.state is not State.PLANNED or call.plan_id is not None:
             raise Refused(
@@ -226,19 +234,21 @@ class Jobs:
                 key=call.key,
                 call_id=call_id,
             )
-        now = self._pipeline.clock.now()
-        after = advance(
-            call, State.PENDING, approved_by=by, run_at=max(call.run_at, now), note=None
-        )
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> Call:
+            freed = {"run_at": max(call.run_at, now), "note": None}
+            first = None if call.after is None else tx.calls.get(call.after)
+            if first is not None:
+                freed.update(waits_for(first, call, now))
+            after = advance(call, State.PENDING, approved_by=by, **freed)
             if not tx.calls.replace(call, after):
                 raise InFlight(f"call {call_id} changed meanwhile; look again", call_id=call_id)
             self._decide(tx, "approved", call_id, by, reason, now)
+            return after
 
-        self._pipeline.store.write(work)
+        approved = self._pipeline.store.write(work)
         self._wake()
-        return after
+        return approved
 
     def cancel(self, call_id: str, *, by: str, reason: str) -> bool:
         """Cancel a call of which nothing was sent yet; false when it is too late."""
@@ -250,20 +260,11 @@ class Jobs:
             current = tx.calls.get(call_id) or call
             if current.state not in {State.PENDING, State.CLAIMED, State.PLANNED}:
                 return False
-            ended = State.DISCARDED if current.state is State.PLANNED else State.CANCELLED
-            after = advance(
-                current,
-                ended,
-                outcome=Outcome.NOT_APPLIED,
-                held=False,
-                reservations=(),
-                lease_until=None,
-                settled_at=now,
-                note=f"cancelled by {by}: {reason}",
-            )
+            end = State.DISCARDED if current.state is State.PLANNED else State.CANCELLED
+            after = ended(current, end, now, f"cancelled by {by}: {reason}")
             if not tx.calls.replace(current, after):
                 return False
-            self._pipeline.governor.release(tx, current.reservations)
+            self._pipeline.governor.release(tx, given_back(current, after))
             self._pipeline.follow(tx, after, now)
             self._decide(tx, "cancelled", call_id, by, reason, now)
             return True
@@ -317,7 +318,10 @@ class Jobs:
             if call.outcome is Outcome.UNKNOWN:
                 failed.happened = "maybe"
             raise failed
-        raise Refused(f"{name} did not happen: {call.note or call.state.value}", **about)
+        refused = Refused(f"{name} was {call.state.value}: {call.note or 'no reason'}", **about)
+        if call.outcome is Outcome.UNKNOWN:
+            refused.happened = "maybe"
+        raise refused
 
     def explain(self, call_id: str) -> list[str]:
         """See `Handle.explain`."""
@@ -329,7 +333,8 @@ class Jobs:
             attempts, decisions = tx.attempts.of(call_id), list(tx.decisions.of(call_id))
             if call.plan_id is not None:
                 decisions += tx.decisions.of(call.plan_id)
-            return explain(call, attempts, decisions, self._pipeline.clock.now())
+            holder = tx.calls.holder(call.action, call.key) if call.key is not None else None
+            return explain(call, attempts, decisions, self._pipeline.clock.now(), holder)
 
         return self._pipeline.store.read(work)
 
@@ -345,7 +350,7 @@ class Jobs:
 def waits_for(first: Call, call: Call, now: float) -> dict[str, Any]:
     """The changes that make ``call`` wait for ``first``; `Refused` when that ended badly."""
     if first.state is State.SUCCEEDED:
-        return {"run_at": max(call.run_at, now)}
+        return {"run_at": max(call.run_at % NEVER, now)}
     if first.state in TERMINAL:
         raise Refused(
             f"{call.action} ({call.key or call.id}) waits for call {first.id}, which ended as "
@@ -353,7 +358,8 @@ def waits_for(first: Call, call: Call, now: float) -> dict[str, Any]:
             action=call.action,
             key=call.key,
         )
-    return {"run_at": NEVER, "note": f"waits until call {first.id} has succeeded"}
+    run_at = NEVER + call.run_at % NEVER
+    return {"run_at": run_at, "note": f"waits until call {first.id} has succeeded"}
 
 
 def _require_who_and_why(doing: str, by: str, reason: str) -> None:

@@ -47,6 +47,7 @@ def alert_on_refusals(events: EventBus, alerts: AlertSystem, clock: Clock) -> No
                 return
             last[event.action, kind] = now
         context = {"call": event.call_id, "key": event.key, "why": event.detail.get("reason")}
-        alerts.alert(event.action or "sandbox", f"refused: {kind}", "warning", context)
+        name = event.action or "sandbox"
+        alerts.alert(name, f"refused: {kind}", "warning", context, patience=0)
 
     events.subscribe(alert, names=("call.refused",))

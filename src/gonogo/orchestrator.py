@@ -357,9 +357,12 @@ class SandboxOrchestrator:
             if self._database is None:
                 from gonogo.database import SandboxDatabaseManager  # noqa: PLC0415 - heavy
 
+                memory = (
+                    self.settings.use_memory_db
+                )  # said aloud, it wins over a URL from elsewhere
                 self._database = SandboxDatabaseManager(
-                    self.settings.db_url,
-                    use_memory=self.settings.use_memory_db,
+                    None if memory else self.settings.db_url,
+                    use_memory=memory,
                     production_url=self.settings.production_url,
                 )
             return self._database

@@ -28,7 +28,7 @@ class _Subscription(Generic[T]):
 class Outbox(Generic[T]):
     """A bounded queue, and one daemon thread that lives while there is something in it.
 
-    A full queue drops what comes and counts it in ``dropped``: nobody who puts ever waits. A
+    A full queue drops what comes and counts it in ``dropped``. A
     subscriber that raises is counted and keeps its place; one that hangs holds up the others, not
     the callers.
     """
@@ -60,11 +60,16 @@ class Outbox(Generic[T]):
 
         return unsubscribe
 
-    def put(self, item: T) -> None:
-        """Queue ``item`` if anybody wants it; never blocks, never raises."""
+    def put(self, item: T, patience: float = 0.0) -> None:
+        """Queue ``item`` if anybody wants it; never raises.
+
+        With ``patience`` it waits up to that many seconds until ``item`` was handed out, unless
+        something else is still being handed out: so one that hangs makes one caller wait, once.
+        """
         if not any(subscription.wants(item) for subscription in self._subscriptions):
             return
         with self._changed:
+            idle = self._thread is None
             if len(self._queue) >= self._size:
                 self.dropped += 1
                 return
@@ -72,6 +77,8 @@ class Outbox(Generic[T]):
             # A thread that a fork left behind is not alive in the child.
             if self._thread is None or not self._thread.is_alive():
                 self._start()
+        if idle and patience > 0:
+            self.flush(patience)
 
     def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until all is handed out; whether it was.

@@ -277,6 +277,31 @@ def test_a_slow_subscriber_delays_nobody(clock: FakeClock) -> None:
     assert len(alerts.alerts) == 6
 
 
+def test_quick_subscribers_have_seen_an_alert_that_returned(alerts: AlertSystem) -> None:
+    """`alert` waits a moment for its subscribers, so that what follows may count on them."""
+    seen: list[str] = []
+    alerts.subscribe("*", lambda a: seen.append(a["reason"]))
+    for number in range(100):
+        alerts.alert("pay", str(number), patience=WAIT)
+        assert seen[-1] == str(number)
+
+
+def test_nobody_waits_behind_a_subscriber_that_hangs(
+    alerts: AlertSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One caller is patient, once; while its alert is still handed out no other one waits."""
+    waits: list[float] = []
+    flush = alerts._outbox.flush
+    monkeypatch.setattr(alerts._outbox, "flush", lambda t: waits.append(t) or flush(0))
+    gate = Gate()
+    alerts.subscribe("*", gate)
+    for number in range(5):
+        alerts.alert("pay", str(number), patience=WAIT)
+    assert waits == [WAIT]
+    gate.go.set()
+    assert flush(WAIT)
+
+
 def test_one_thread_serves_all_and_ends_when_idle(alerts: AlertSystem) -> None:
     """Alerts are handed out in order by one daemon thread, which is gone when all is said."""
     workers: list[threading.Thread] = []

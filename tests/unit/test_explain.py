@@ -1,0 +1,42 @@
+"""The last sentences of a call's story: what its key means for the next call."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from gonogo.explain import explain
+from gonogo.records import Call, Outcome, State
+
+FAILED = Call(
+    id="c1",
+    action="payment",
+    state=State.FAILED,
+    created_at=0.0,
+    key="INV-7",
+    outcome=Outcome.NOT_APPLIED,
+)
+
+
+def last(call: Call, holder: Call | None) -> str:
+    return explain(call, [], [], 10.0, holder)[-1]
+
+
+def test_a_key_nobody_holds_is_free() -> None:
+    """Without a holder the same call again would be performed, and it says so."""
+    assert last(FAILED, None).endswith("is free: the same call again would be performed.")
+
+
+def test_a_key_another_call_holds_is_not_called_free() -> None:
+    """A planned or failed call names the one that answers for its key now."""
+    paid = structs.replace(FAILED, id="c2", state=State.SUCCEEDED, held=True)
+    planned = structs.replace(FAILED, state=State.PLANNED, verdict="done", outcome=None)
+    for call in (FAILED, planned):
+        said = last(call, paid)
+        assert "taken by call c2, which is succeeded" in said
+        assert "free" not in said
+
+
+def test_its_own_key_gets_its_answer() -> None:
+    """The call that holds the key says until when."""
+    paid = structs.replace(FAILED, state=State.SUCCEEDED, held=True, expires_at=60.0)
+    assert "is taken until 1970-01-01 00:01:00Z" in last(paid, paid)
