@@ -357,9 +357,8 @@ class SandboxOrchestrator:
             if self._database is None:
                 from gonogo.database import SandboxDatabaseManager  # noqa: PLC0415 - heavy
 
-                memory = (
-                    self.settings.use_memory_db
-                )  # said aloud, it wins over a URL from elsewhere
+                # Said aloud, memory wins over a URL that comes from elsewhere.
+                memory = self.settings.use_memory_db
                 self._database = SandboxDatabaseManager(
                     None if memory else self.settings.db_url,
                     use_memory=memory,
