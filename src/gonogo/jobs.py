@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 OPTIONS = ("priority", "after", "queue")
 """Keywords of ``enqueue`` that are not the action's own arguments."""
 
-TURN = 1e-6
-"""Seconds between the due times of calls that are queued together, so that they keep their order."""
+TURN = 4e-6
+"""Seconds between the due times of calls that are queued together: they keep their order."""
 
 _POLL = 0.1
 
@@ -134,7 +134,7 @@ class Jobs:
         key is known with other arguments, `DryRunBlocked` when the sandbox is locked and the action
         irreversible, `ConfigurationError` for a secret argument (it cannot wait in a ledger).
         """
-        drafts = [self.draft(action, bound, options) for bound in rows]
+        drafts = _in_turn([self.draft(action, bound, options) for bound in rows], options)
         if not drafts:
             return []
 
@@ -146,11 +146,11 @@ class Jobs:
             fresh: list[Call] = []
             known: dict[str, Call] = {}
             handles = []
-            for turn, draft in enumerate(drafts, 1 - len(drafts)):
+            for draft in drafts:
                 owner = self._owner(tx, draft, known, now)
                 if owner is draft:
-                    placed = self._place(tx, draft, now)
-                    fresh.append(structs.replace(placed, run_at=placed.run_at + turn * TURN))
+                    owner = self._place(tx, draft, now)
+                    fresh.append(owner)
                 handles.append(Handle(self, owner.id, is_new=owner.id == draft.id))
             tx.calls.insert_many(fresh)
             return handles
@@ -345,6 +345,15 @@ class Jobs:
             id=new_id(now), at=now, what=what, subject=call_id, actor=by, reason=reason
         )
         tx.decisions.append(decision)
+
+
+def _in_turn(drafts: list[Call], options: JobOptions) -> list[Call]:
+    """Due one after the other; the last of them now, or the first of them when it was wanted."""
+    first = 0 if options.run_at is not None else 1 - len(drafts)
+    return [
+        structs.replace(draft, run_at=draft.run_at + turn * TURN)
+        for turn, draft in enumerate(drafts, first)
+    ]
 
 
 def waits_for(first: Call, call: Call, now: float) -> dict[str, Any]:

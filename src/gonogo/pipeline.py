@@ -19,6 +19,7 @@ from gonogo.alerts import AlertSystem
 from gonogo.arguments import Bound
 from gonogo.clock import Clock
 from gonogo.dry_run import DryRunLock
+from gonogo.endings import ended, given_back
 from gonogo.errors import (
     Drifted,
     EffectFailed,
@@ -353,7 +354,8 @@ class Pipeline:
         """Free or cancel the calls that wait for this one."""
         if call.state is State.SUCCEEDED:
             for waiting in tx.calls.waiting_on(call.id):
-                tx.calls.replace(waiting, structs.replace(waiting, run_at=now, note=None))
+                due = waiting.run_at - NEVER
+                tx.calls.replace(waiting, structs.replace(waiting, run_at=due, note=None))
         elif call.state in {State.FAILED, State.CANCELLED, State.DISCARDED}:
             for waiting in tx.calls.waiting_on(call.id):
                 cancelled = advance(
@@ -452,18 +454,11 @@ class Pipeline:
 
         def work(tx: Transaction) -> None:
             now = self.clock.now()
-            ended = advance(
-                call,
-                State.FAILED,
-                held=False,
-                reservations=(),
-                lease_until=None,
-                settled_at=now,
-                note=f"refused before it could run again: {refusal}",
-            )
-            if tx.calls.replace(call, ended):
-                self.governor.release(tx, call.reservations)
-                self.follow(tx, ended, now)
+            note = f"refused before it could run again: {refusal}"
+            after = ended(call, State.FAILED, now, note)
+            if tx.calls.replace(call, after):
+                self.governor.release(tx, given_back(call, after))
+                self.follow(tx, after, now)
 
         self.store.write(work, durable=False)
 

@@ -196,7 +196,10 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 NEVER = 9_999_999_999.0
-"""A ``run_at`` that does not come (the year 2286): waiting for something else than time."""
+"""A ``run_at`` that does not come (the year 2286): waiting for something else than time.
+
+A call that waits for another one and for a time has ``NEVER`` plus that time.
+"""
 
 
 class IllegalTransition(Exception):
