@@ -146,12 +146,20 @@ def test_a_killed_writer_leaves_all_or_nothing(url):
     survivor.close()
 
 
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_opens_the_database_anew(store):
-    """A child made by fork writes and reads by itself, and its parent goes on."""
+    """A child forked in the middle of a write is not stuck in it, and its parent goes on."""
     insert(store)
-    context = multiprocessing.get_context("fork")
-    child = context.Process(target=lambda: (insert(store, id="child"), os._exit(0)))
-    child.start()
+
+    def in_the_child():
+        assert store._writer is None
+        insert(store, id="child")
+        store.close()
+
+    child = multiprocessing.get_context("fork").Process(target=in_the_child)
+    with store._io:  # as a thread that is writing holds it
+        child.start()
     child.join(30)
     insert(store)
     assert child.exitcode == 0
@@ -470,3 +478,14 @@ def test_a_limit_is_one_row(store):
     rows = store._writer._raw.execute("SELECT buckets FROM gonogo_limits").fetchall()
     assert len(rows) == 1
     assert len(rows[0][0]) < 61 * 30
+
+
+def test_limits_that_are_over_are_swept(store):
+    """Rows of keys nobody uses any more go as new ones come, so the table stays short."""
+    for number in range(100):
+        store.write(
+            lambda tx, n=number: tx.limits.reserve([charge(f"k{n}", window=1.0)], NOW + n * 10),
+            durable=False,
+        )
+    rows = store._writer._raw.execute("SELECT count(*) FROM gonogo_limits").fetchone()[0]
+    assert rows <= 2
