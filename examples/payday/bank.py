@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any, TypedDict
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -51,5 +52,9 @@ class Bank:
         return counts
 
     def _ask(self, request: Request) -> Any:
-        with self._open(request, timeout=self._timeout) as answer:
-            return json.load(answer)
+        try:
+            with self._open(request, timeout=self._timeout) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            error.close()  # it holds the connection
+            raise

@@ -10,6 +10,7 @@ Exit codes: 0 the books agree, 1 they do not, 2 it could not run, 130 interrupte
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -68,6 +69,7 @@ def _payday(sheet: Sheet, stage: Stage, screen: Screen) -> bool:
         screen.faults(bank.faults())
         eventful = [line.call for line in [*payments, *mails] if line.eventful and line.call]
         _explain(app, ledger, eventful, stage.folder / "explained.txt", screen)
+        _write(payments, mails, stage.folder / "reconciliation.csv")
         screen.reconciliation("Payments: the ledger and the provider's books", payments)
         screen.reconciliation("Confirmations: the ledger and the mail server", mails)
     finally:
@@ -121,6 +123,17 @@ def _explain(app: Payday, ledger: Ledger, calls: list[Call], file: Path, screen:
     most = max(calls, key=lambda call: (call.attempt, call.id))
     screen.say(f"\nOne of them in full; {file} has them all:")
     screen.say(textwrap.indent(told[most.id], "  "))
+
+
+def _write(payments: list[Line], mails: list[Line], file: Path) -> None:
+    """The whole comparison, line by line."""
+    with file.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(["invoice", "what", "ledger", "other side has", "finding"])
+        for what, lines in (("payment", payments), ("confirmation", mails)):
+            for line in lines:
+                state = "" if line.call is None else line.call.state.value
+                table.writerow([line.reference, what, state, line.entries, line.finding.value])
 
 
 def _parser() -> argparse.ArgumentParser:

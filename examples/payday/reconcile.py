@@ -37,6 +37,10 @@ class Line:
     call: Call | None
     entries: int
 
+    def __str__(self) -> str:
+        state = "nothing" if self.call is None else self.call.state.value
+        return f"{self.reference}: {self.finding}; ledger: {state}, other side: {self.entries}"
+
     @property
     def in_order(self) -> bool:
         """Whether both sides agree on it."""

@@ -47,7 +47,7 @@ class Screen:
             self.say(f"  {problem}")
 
     def reconciliation(self, title: str, lines: Sequence[Line]) -> None:
-        """The summary of one comparison: how many lines of each finding."""
+        """One comparison: how many lines of each finding, and every line that is not in order."""
         counts = Counter(line.finding for line in lines)
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("finding")
@@ -58,6 +58,9 @@ class Screen:
                 good = not counts[finding] or finding in {Finding.DONE, Finding.NOT_DONE}
                 table.add_row(finding.value, str(counts[finding]), style="" if good else "bold red")
         self._console.print(table)
+        for line in lines:
+            if not line.in_order:
+                self.say(f"  {line}", "bold red")
 
     def faults(self, kinds: Mapping[str, int]) -> None:
         """What the provider did to us."""

@@ -14,9 +14,11 @@ from examples.payday.books import Books
 from examples.payday.children import ROOT
 from examples.payday.mailbox import Folder
 from examples.payday.make_payouts import FILE
+from examples.payday.provider import FAULTS
 
 ROWS = 40
-REFUSED = {"INV-26-0034"}  # by the provider's fraud check, for good
+SEED = 182  # meets every fault within the rows, and is soon over
+REFUSED = {"INV-26-0036"}  # by the provider's fraud check, for good
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
@@ -25,7 +27,7 @@ def demo(state: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the demo on the first rows of the list; its output comes as plain lines."""
     command = [sys.executable, "-u", "-m", "examples.payday.demo", "--state", str(state)]
     return subprocess.Popen(
-        [*command, "--rows", str(ROWS), *arguments],
+        [*command, "--rows", str(ROWS), "--seed", str(SEED), *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -69,7 +71,8 @@ def test_every_invoice_is_paid_once_and_a_second_run_pays_nothing(tmp_path: Path
     """With every fault and a worker killed, each invoice is paid and confirmed exactly once."""
     first = finish(demo(tmp_path / "state"))
 
-    assert "was killed (SIGKILL)" in first
+    assert "was killed (SIGKILL) during payment:" in first
+    assert all(fault in first for fault in (*FAULTS, "refused"))
     assert "The books agree." in first
     expect_everything_once(tmp_path / "state")
 
@@ -79,7 +82,7 @@ def test_every_invoice_is_paid_once_and_a_second_run_pays_nothing(tmp_path: Path
     expect_everything_once(tmp_path / "state")
 
 
-@pytest.mark.parametrize("moment", ["2  Rehearse", "3  Perform", "was killed", "4  Reconcile"])
+@pytest.mark.parametrize("moment", ["2  Rehearse", "3  Perform", "was killed"])
 def test_killed_at_any_moment_it_continues_and_pays_once(tmp_path: Path, moment: str) -> None:
     """SIGKILL of the demo, and with it of all its processes, loses and repeats nothing."""
     state = tmp_path / "state"
