@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, Ty
 import msgspec
 from msgspec import Struct
 
-from gonogo.arguments import MAX_BYTES, Parameters
+from gonogo.arguments import MAX_BYTES, Parameters, canonical
 from gonogo.durations import parse_duration
-from gonogo.errors import ConfigurationError
+from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.evidence import Evidence
 from gonogo.limits import Concurrency, Limit
 from gonogo.records import Call, Charge, Outcome
 from gonogo.retry import Retry
+from gonogo.secrets import describe
 from gonogo.templates import Template
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ class Given(Struct, frozen=True):
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<given: {len(self.args)} by position, {', '.join(self.kwargs) or 'none'} by name>"
 
 
 class Runner(Protocol):
@@ -227,7 +231,7 @@ class Action(Generic[P, R]):
 
     def simulate(self, fn: Callable[P, Any]) -> Callable[P, Any]:
         """Declare what a rehearsal pretends the action returned; takes the action's arguments."""
-        self.simulator = fn
+        self.simulator = self._plain(fn, "simulate")
         return fn
 
     def precondition(self, fn: Callable[P, Any]) -> Callable[P, Any]:
@@ -236,14 +240,31 @@ class Action(Generic[P, R]):
         ``fn`` returns a mapping of facts (read when planned, re-read before the effect: a
         difference is `Drifted`), or ``False`` / raises to say that the effect must not happen.
         """
-        self.reader = fn
+        self.reader = self._plain(fn, "precondition")
+        return fn
+
+    def _plain(self, fn: Callable[..., Any], hook: str) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(fn):
+            raise ConfigurationError(
+                f"action {self.name!r}: {hook} takes a plain function, also for an async action"
+            )
         return fn
 
     def key_of(self, arguments: Mapping[str, Any]) -> str | None:
         """The idempotency key for these arguments; ``None`` when the action has none."""
         if self._key is None:
             return None
-        key = self._key(arguments)
+        shown = {n: v for n, v in arguments.items() if n not in self.parameters.secrets}
+        try:
+            key = self._key(shown)
+        except GonogoError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"action {self.name!r}: its key function failed with {describe(error)}; it "
+                f"is given the arguments {', '.join(shown) or 'none'}",
+                action=self.name,
+            ) from error
         if not isinstance(key, str) or not key or len(key) > MAX_KEY:
             raise ConfigurationError(
                 f"action {self.name!r}: its key function returned {key!r}; a key is a text of 1 to "
@@ -263,12 +284,12 @@ class Action(Generic[P, R]):
     def encode_result(self, value: Any) -> tuple[str | None, str | None]:
         """``value`` as JSON text, or ``None`` and the reason why it cannot be kept."""
         try:
-            text = msgspec.json.encode(value, order="sorted").decode()
-        except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            return None, f"the result was not kept: {error}"
+            text = canonical(value)
+        except Exception as error:  # noqa: BLE001 - the effect happened, whatever its result is
+            return None, f"the result was not kept: {describe(error)}"
         if len(text) > MAX_RESULT_BYTES:
             return None, f"the result was not kept: {len(text):,} bytes as JSON"
-        return text, None
+        return text.decode(), None
 
     def decode_result(self, text: str) -> Any:
         """A stored result in the type the function declares, or as plain JSON if that changed."""

@@ -11,6 +11,7 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -21,6 +22,11 @@ from gonogo.simulated import find_tainted
 
 MAX_BYTES = 256 * 1024
 """Largest canonical form of one call's arguments, in bytes, unless the action says otherwise."""
+
+_SHORT = 2
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_EXACT = (str, int, bool)
+"""Types whose values have one JSON form, so that converting them changes nothing."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -43,6 +49,15 @@ class Bound(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Bound({self.text})"
 
+    def secret_texts(self) -> tuple[str, ...]:
+        """The secrets as they would stand in a text; not the ones too short to be told from it."""
+        if not self.has_secrets:
+            return ()
+        plain = msgspec.json.decode(self.text)
+        hidden = (v for n, v in self.values.items() if plain.get(n) == MASK)
+        texts = {str(v.reveal() if isinstance(v, Secret) else v) for v in hidden}
+        return tuple(sorted((t for t in texts if len(t) > _SHORT), key=len, reverse=True))
+
 
 class TaintedArgument(Exception):
     """An argument is, or contains, a value that a rehearsal made up."""
@@ -50,7 +65,26 @@ class TaintedArgument(Exception):
 
 def fingerprint(text: str) -> str:
     """``v1:`` and the SHA-256 of the canonical JSON, in hex."""
-    return "v1:" + hashlib.sha256(text.encode()).hexdigest()
+    return _digest(text.encode())
+
+
+def _digest(text: bytes) -> str:
+    return "v1:" + hashlib.sha256(text).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical JSON of ``value``: keys sorted, no spaces, whole numbers as keys allowed.
+
+    Raises `TypeError`, `ValueError` (also for NaN and infinity), `OverflowError` or
+    `RecursionError` when it has no JSON form.
+    """
+    try:
+        text = _ENCODER.encode(value)
+    except TypeError:
+        text = _ENCODER.encode(_text_keys(value))
+    if b"null" in text or b"NaN" in text or b"Infinity" in text:
+        _require_finite(value)
+    return text
 
 
 class Parameters:
@@ -69,7 +103,7 @@ class Parameters:
     ) -> None:
         self._action = action
         self._max_bytes = max_bytes
-        self._signature = inspect.signature(fn)
+        self._signature = _signature(fn, action)
         self._parameters = list(self._signature.parameters.values())
         hints = _hints(fn, action)
         self.names = tuple(p.name for p in self._parameters)
@@ -83,12 +117,16 @@ class Parameters:
             for n in self.names
             if n in secrets or redactor.is_secret(n) or _is_secret(hints.get(n))
         )
+        self._shown = _without_secrets(self._signature, self.secrets)
+        self._is_secret_name = redactor.is_secret
+        self._open = next((p.name for p in self._parameters if p.kind is p.VAR_KEYWORD), None)
         self.returns = hints.get("return", Any)
         self._simple = all(p.kind is _POSITIONAL[1] for p in self._parameters)
         self._fields = [n for n in self.names if n not in self.secrets]
         self._struct = self._make_struct(hints)
         self._decoder = self._make_decoder()
-        self._finite = all(_cannot_hold_float(hints.get(n)) for n in self._fields)
+        self._exact = all(hints.get(n) in _EXACT for n in self._fields)
+        self._decimals = [n for n in self._fields if _is_decimal(hints.get(n))]
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Bound:
         """Bind and convert one call's arguments.
@@ -100,12 +138,9 @@ class Parameters:
         given = self._given(args, kwargs)
         plain = {n: v for n, v in given.items() if n not in self.secrets}
         try:
-            text = msgspec.json.encode(self._struct(**plain), order="sorted").decode()
-            values = self._load(text)
+            text, values = self._convert(plain)
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as e:
             raise self._explain(plain, e) from e
-        if not self._finite:
-            self._require_finite(plain)
         if len(text) > self._max_bytes:
             raise ConfigurationError(
                 f"action {self._action!r}: the arguments take {len(text):,} bytes as JSON, more "
@@ -114,9 +149,9 @@ class Parameters:
             )
         hidden = {n: v for n, v in given.items() if n in self.secrets}
         if hidden:
-            values = {**values, **hidden}
+            values.update(hidden)
             text = self._with_markers(text, hidden)
-        return Bound(text, fingerprint(text), values, bool(hidden))
+        return Bound(text.decode(), _digest(text), values, bool(hidden))
 
     def load(self, text: str) -> Bound:
         """Arguments as stored; `ConfigurationError` when they no longer fit the function."""
@@ -124,7 +159,7 @@ class Parameters:
         if self.secrets:
             stored = msgspec.json.decode(text)
             kept = {n: v for n, v in stored.items() if n not in self.secrets}
-            plain = msgspec.json.encode(kept, order="sorted").decode()
+            plain = _ENCODER.encode(kept).decode()
         try:
             return Bound(text, fingerprint(text), self._load(plain))
         except msgspec.MsgspecError as error:
@@ -158,21 +193,45 @@ class Parameters:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
             raise ConfigurationError(
-                f"action {self._action!r}: {error}; it takes {self._signature}",
+                f"action {self._action!r}: {error}; it takes {self._shown}",
                 action=self._action,
             ) from error
+        self._refuse_unnamed_secrets(bound.arguments)
         if (tainted := find_tainted(bound.arguments)) is not None:
             raise TaintedArgument(f"an argument is {tainted!r}")
         return bound.arguments
 
-    def _load(self, text: str) -> dict[str, Any]:
+    def _convert(self, plain: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
+        """The canonical form of the converted values, so that equal arguments have one form."""
+        for name in self._decimals:
+            if isinstance(plain.get(name), float):
+                raise TypeError(
+                    f"`{name}` is a Decimal and was given a float; give Decimal('1.10')"
+                )
+        text = canonical(self._struct(**plain))
+        struct = self._decoder.decode(text)
+        if not self._exact:
+            text = canonical(struct)
+        return text, {name: getattr(struct, name) for name in self._fields}
+
+    def _refuse_unnamed_secrets(self, given: Mapping[str, Any]) -> None:
+        for name in given.get(self._open, ()) if self._open else ():
+            if self._is_secret_name(name):
+                raise ConfigurationError(
+                    f"action {self._action!r}: {name!r} looks like a secret and would be stored "
+                    f"among **{self._open}; declare it as a parameter of its own",
+                    action=self._action,
+                )
+
+    def _load(self, text: str | bytes) -> dict[str, Any]:
         struct = self._decoder.decode(text)
         return {name: getattr(struct, name) for name in self._fields}
 
-    def _with_markers(self, text: str, hidden: Collection[str]) -> str:
+    @staticmethod
+    def _with_markers(text: bytes, hidden: Collection[str]) -> bytes:
         stored = msgspec.json.decode(text)
         stored.update(dict.fromkeys(hidden, MASK))
-        return msgspec.json.encode(stored, order="sorted").decode()
+        return _ENCODER.encode(stored)
 
     def _make_struct(self, hints: Mapping[str, Any]) -> type[msgspec.Struct]:
         fields: list[Any] = []
@@ -188,9 +247,14 @@ class Parameters:
                 fields.append((p.name, hint))
             else:
                 fields.append((p.name, hint, _default(p.default)))
-        return msgspec.defstruct(
-            f"{self._action}_arguments", fields, kw_only=True, forbid_unknown_fields=True
-        )
+        try:
+            return msgspec.defstruct(
+                f"{self._action}_arguments", fields, kw_only=True, forbid_unknown_fields=True
+            )
+        except TypeError as error:
+            raise ConfigurationError(
+                f"action {self._action!r}: a default cannot be used: {error}"
+            ) from error
 
     def _make_decoder(self) -> msgspec.json.Decoder[Any]:
         try:
@@ -205,30 +269,40 @@ class Parameters:
         culprit = ""
         for name, value in given.items():
             try:
-                msgspec.json.encode(value)
+                canonical(value)
             except (TypeError, ValueError, OverflowError, RecursionError) as cause:
                 culprit, error = f" argument {name!r} ({type(value).__name__})", cause
                 break
         return ConfigurationError(
             f"action {self._action!r}:{culprit} does not fit: {error}. Arguments travel as JSON "
-            f"and are checked against {self._signature}",
+            f"and are checked against {self._shown}",
             action=self._action,
         )
 
-    def _require_finite(self, given: Mapping[str, Any]) -> None:
-        for name, value in given.items():
-            if _has_nan(value):
-                raise ConfigurationError(
-                    f"action {self._action!r}: argument {name!r} is or contains NaN or infinity, "
-                    "which JSON cannot hold; give a number, or None where that is allowed",
-                    action=self._action,
-                )
+
+def _signature(fn: Callable[..., Any], action: str) -> inspect.Signature:
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"action {action!r}: its parameters cannot be told ({error}); declare a Python function"
+        ) from error
+
+
+def _without_secrets(signature: inspect.Signature, secrets: Collection[str]) -> inspect.Signature:
+    """As it may be shown: a default of a secret parameter is a secret too."""
+    return signature.replace(
+        parameters=[
+            p.replace(default=MASK) if p.name in secrets and p.default is not p.empty else p
+            for p in signature.parameters.values()
+        ]
+    )
 
 
 def _hints(fn: Callable[..., Any], action: str) -> dict[str, Any]:
     try:
         return typing.get_type_hints(fn, include_extras=True)
-    except NameError as error:
+    except Exception as error:
         raise ConfigurationError(
             f"action {action!r}: an annotation cannot be resolved ({error}); define the type "
             "where the module can see it, outside the function that declares the action"
@@ -236,7 +310,16 @@ def _hints(fn: Callable[..., Any], action: str) -> dict[str, Any]:
 
 
 def _is_secret(hint: Any) -> bool:
-    return hint is Secret or typing.get_origin(hint) is Secret
+    """Whether a value of this type is, or may contain, a `Secret`."""
+    return hint is Secret or any(
+        _is_secret(part) for part in (typing.get_origin(hint), *typing.get_args(hint)) if part
+    )
+
+
+def _is_decimal(hint: Any) -> bool:
+    return hint is Decimal or (
+        Decimal in (parts := typing.get_args(hint)) and float not in parts and hint is not dict
+    )
 
 
 def _default(value: Any) -> Any:
@@ -245,22 +328,36 @@ def _default(value: Any) -> Any:
     return value
 
 
-def _cannot_hold_float(hint: Any) -> bool:
-    return hint in {str, int, bool, bytes}
+def _text_keys(value: Any) -> Any:
+    """``value`` ready to encode, with the whole numbers that are keys turned to text."""
+    if isinstance(value, dict):
+        named = {_text_key(key): _text_keys(item) for key, item in value.items()}
+        if len(named) != len(value):
+            raise TypeError("two keys of a dict would be the same text in JSON")
+        return named
+    if isinstance(value, (list, tuple)):
+        return [_text_keys(item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        return {name: _text_keys(getattr(value, name)) for name in value.__struct_fields__}
+    return msgspec.Raw(_ENCODER.encode(value))
 
 
-def _has_nan(value: Any, depth: int = 20) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if depth and not isinstance(value, (str, bytes, int)):
-        if not isinstance(value, (dict, list, tuple, set, frozenset)):
-            try:
-                value = msgspec.to_builtins(value)
-            except TypeError:
-                return False
-        if isinstance(value, dict):
-            value = list(value.values())
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return any(_has_nan(item, depth - 1) for item in value)
-        return isinstance(value, float) and not math.isfinite(value)
-    return False
+def _text_key(key: object) -> str:
+    if isinstance(key, str):
+        return key
+    if type(key) is int:
+        return str(key)
+    raise TypeError(f"a key of a dict is {type(key).__name__}; JSON has text and whole numbers")
+
+
+def _require_finite(value: Any) -> None:
+    """Raise `ValueError` for NaN and infinity, also as `Decimal`: JSON would make them null."""
+    waiting = [msgspec.to_builtins(value, builtin_types=(Decimal,))]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, (list, tuple, set, frozenset)):
+            waiting += item
+        elif isinstance(item, (float, Decimal)) and not math.isfinite(item):
+            raise ValueError("it is or contains NaN or infinity, which JSON cannot hold")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from gonogo.action import Action
@@ -45,8 +44,8 @@ class Performer:
                 else:
                     value = action.parameters.invoke(action.fn, bound.values)
         except BaseException as error:  # noqa: BLE001 - settled first, then raised again
-            return self._performed(context, error=error)
-        return self._performed(context, value=value)
+            return self._performed(context, bound, error=error)
+        return self._performed(context, bound, value=value)
 
     async def arun(self, action: Action[Any, Any], call: Call, bound: Bound) -> Performed:
         """One attempt of an ``async def`` action in the running loop; it is cancelled on time."""
@@ -55,8 +54,8 @@ class Performer:
             with correlation(call.correlation_id), entered(context):
                 value = await self._limited(action, call, bound)
         except BaseException as error:  # noqa: BLE001 - settled first, then raised again
-            return self._performed(context, error=error)
-        return self._performed(context, value=value)
+            return self._performed(context, bound, error=error)
+        return self._performed(context, bound, value=value)
 
     async def _limited(self, action: Action[Any, Any], call: Call, bound: Bound) -> Any:
         import asyncio  # noqa: PLC0415 - only async actions pay for it
@@ -79,10 +78,19 @@ class Performer:
         )
 
     def _performed(
-        self, context: Context, *, value: Any = None, error: BaseException | None = None
+        self,
+        context: Context,
+        bound: Bound,
+        *,
+        value: Any = None,
+        error: BaseException | None = None,
     ) -> Performed:
         return Performed(
-            ended_at=self._clock.now(), value=value, error=error, spent=dict(context.spent)
+            ended_at=self._clock.now(),
+            value=value,
+            error=error,
+            spent=context.spent,
+            secrets=bound.secret_texts() if error is not None else (),
         )
 
 
@@ -91,11 +99,3 @@ class _NewLoop:
         import asyncio  # noqa: PLC0415 - only async actions pay for it
 
         return asyncio.run(coroutine)
-
-
-def guarded(fn: Callable[[], Any]) -> tuple[Any, Exception | None]:
-    """The result of user code that only observes or reads, or the error it ended with."""
-    try:
-        return fn(), None
-    except Exception as error:  # noqa: BLE001 - the caller decides what the error means
-        return None, error

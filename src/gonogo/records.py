@@ -28,8 +28,18 @@ class State(StrEnum):
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.PENDING, State.DISCARDED}),
-    State.PENDING: frozenset({State.CLAIMED, State.CANCELLED, State.FAILED}),
-    State.CLAIMED: frozenset({State.DISPATCHED, State.PENDING, State.CANCELLED, State.FAILED}),
+    State.PENDING: frozenset(
+        {
+            State.CLAIMED,
+            State.CANCELLED,
+            State.FAILED,
+            State.SUCCEEDED,  # the late result of an attempt that was given up
+            State.UNKNOWN,  # not tried again, and an earlier attempt may have happened
+        }
+    ),
+    State.CLAIMED: frozenset(
+        {State.DISPATCHED, State.PENDING, State.CANCELLED, State.FAILED, State.UNKNOWN}
+    ),
     State.DISPATCHED: frozenset(
         {State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.PENDING, State.CANCELLED}
     ),

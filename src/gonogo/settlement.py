@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from gonogo.endings import ended
 from gonogo.outcomes import classify, retry_after
 from gonogo.records import (
     NEVER,
@@ -18,8 +19,8 @@ from gonogo.records import (
     advance,
 )
 from gonogo.retry import rule
-from gonogo.secrets import describe, redact_text
-from gonogo.signals import Cancel, Snooze
+from gonogo.secrets import MASK, describe, redact_text
+from gonogo.signals import Cancel, Signal, Snooze
 
 if TYPE_CHECKING:
     from gonogo.action import Action
@@ -29,12 +30,44 @@ DIRECT_GRACE = 30.0
 
 
 class Performed(Struct, frozen=True, kw_only=True):
-    """What an attempt did: returned ``value``, or raised ``error``."""
+    """What an attempt did: returned ``value``, or raised ``error``.
+
+    Attributes:
+        spent: actual costs by limit name.
+        secrets: texts of the call's secret arguments, masked in whatever is kept of ``error``.
+    """
 
     ended_at: float
     value: Any = None
     error: BaseException | None = None
     spent: dict[str, int] = {}
+    secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<performed, ended at {self.ended_at}>"
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The error, to chain others to; ``None`` when its traceback would show a secret."""
+        if self.error is None or not self.secrets:
+            return self.error
+        from traceback import format_exception  # noqa: PLC0415 - only failures with secrets pay
+
+        shown = "".join(format_exception(self.error))
+        return None if any(secret in shown for secret in self.secrets) else self.error
+
+    @property
+    def fault(self) -> Fault:
+        """The error as the ledger keeps it: short, and without secrets."""
+        if self.error is None:
+            return Fault("", "")
+        try:
+            message = str(self.error) or describe(self.error)
+        except Exception:  # noqa: BLE001 - an error that cannot be printed is still named
+            message = describe(self.error)
+        for secret in self.secrets:
+            message = message.replace(secret, MASK)
+        return Fault(type(self.error).__name__, redact_text(message, 500))
 
 
 class Notice(Struct, frozen=True):
@@ -60,21 +93,42 @@ class Settlement(Struct, frozen=True, kw_only=True):
     notice: Notice | None = None
 
 
-def judge(action: Action[Any, Any], call: Call, performed: Performed, random: float) -> Settlement:
-    """Decide what becomes of ``call`` after an attempt; ``random`` in [0, 1) feeds the jitter."""
+def in_doubt(call: Call) -> bool:
+    """Whether an earlier attempt of a call that is not over may have had its effect.
+
+    Only repeatable calls run again in doubt. It lasts until they succeed, or evidence settles them:
+    that a later attempt was turned away says nothing about the one before it.
+    """
+    return call.outcome is Outcome.UNKNOWN and call.settled_at is None
+
+
+def judge(
+    action: Action[Any, Any],
+    call: Call,
+    performed: Performed,
+    random: float,
+    began: float | None = None,
+) -> Settlement:
+    """Decide what becomes of ``call`` after an attempt.
+
+    Args:
+        random: in [0, 1), feeds the jitter.
+        began: epoch seconds at which the first attempt began; this one's unless said.
+    """
     error = performed.error
     if error is None:
         return _succeeded(action, call, performed)
     if isinstance(error, Snooze):
-        return _snoozed(call, performed, error)
-    if isinstance(error, Cancel):
-        return _cancelled(call, performed, error)
+        return _snoozed(action, call, performed, error)
+    if isinstance(error, Cancel) and not in_doubt(call):
+        return _cancelled(call, performed)
     outcome = outcome_of(action, error)
     asked = retry_after(error)
+    since = began if began is not None else call.dispatched_at or call.created_at
     ruling = rule(
         action.policy.retry,
         attempt=call.attempt - 1,
-        elapsed=performed.ended_at - call.created_at,
+        elapsed=performed.ended_at - since,
         outcome=outcome,
         repeatable=call.repeatable,
         error=error,
@@ -88,8 +142,12 @@ def judge(action: Action[Any, Any], call: Call, performed: Performed, random: fl
 
 
 def outcome_of(action: Action[Any, Any], error: BaseException) -> Outcome:
-    """The action's own classification where it has an answer, else the common one."""
-    if action.policy.classify is not None and isinstance(error, Exception):
+    """The action's own classification where it has an answer, else the common one.
+
+    A signal is the action's word already.
+    """
+    own_word = isinstance(error, Signal) or not isinstance(error, Exception)
+    if action.policy.classify is not None and not own_word:
         try:
             own = action.policy.classify(error)
         except Exception:  # noqa: BLE001 - a broken classifier proves nothing
@@ -129,20 +187,28 @@ def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Se
     )
 
 
-def _snoozed(call: Call, performed: Performed, signal: Snooze) -> Settlement:
+def _snoozed(
+    action: Action[Any, Any], call: Call, performed: Performed, signal: Snooze
+) -> Settlement:
     """Nothing happened and no attempt is used up; the budget waits in its place."""
-    run_at = performed.ended_at + max(0.0, signal.seconds)
-    after = _waiting(call, run_at, attempt=call.attempt - 1, note=f"snoozed: {signal}")
-    return Settlement(after=after, attempt=None)
+    asked = retry_after(signal)  # None for what is no finite number
+    run_at = performed.ended_at + (action.policy.retry.base_delay if asked is None else asked)
+    if call.deadline_at is not None and run_at >= call.deadline_at:
+        why = "it would run again after the deadline"
+        return _ended(action, call, performed, Outcome.NOT_APPLIED, why)
+    note = f"snoozed: {performed.fault.message}"
+    return Settlement(
+        after=_waiting(call, run_at, attempt=call.attempt - 1, note=note), attempt=None
+    )
 
 
-def _cancelled(call: Call, performed: Performed, signal: Cancel) -> Settlement:
+def _cancelled(call: Call, performed: Performed) -> Settlement:
     after = advance(
         call,
         State.CANCELLED,
         outcome=Outcome.NOT_APPLIED,
         held=False,
-        note=str(signal),
+        note=performed.fault.message,
         reservations=(),
         lease_until=None,
         settled_at=performed.ended_at,
@@ -154,17 +220,33 @@ def _cancelled(call: Call, performed: Performed, signal: Cancel) -> Settlement:
 def _retried(
     call: Call, performed: Performed, outcome: Outcome, delay: float, asked: float | None
 ) -> Settlement:
-    why = f"attempt {call.attempt} {_said(outcome)} ({_fault(performed).message})"
+    why = f"attempt {call.attempt} {_said(outcome)} ({performed.fault.message})"
     if asked is not None:
         why += f"; the other side asked for {asked:g} s"
     after = _waiting(
         call,
         performed.ended_at + delay,
-        outcome=outcome,
-        fault=_fault(performed),
+        outcome=Outcome.UNKNOWN if in_doubt(call) else outcome,
+        fault=performed.fault,
         note=f"{why}; it runs again",
     )
     return Settlement(after=after, attempt=_attempt(call, performed, outcome))
+
+
+def withdrawn(action: Action[Any, Any] | None, call: Call, now: float, note: str) -> Settlement:
+    """What becomes of a pending or claimed call that will not be performed (again)."""
+    if not in_doubt(call) or not _irreversible(action):
+        after = ended(call, State.FAILED, now, note)
+        return Settlement(after=after, attempt=None, refund=not after.reservations)
+    after = advance(
+        call,
+        State.UNKNOWN,
+        run_at=_first_look(action, now),
+        lease_until=None,
+        settled_at=now,
+        note=note,
+    )
+    return Settlement(after=after, attempt=None)
 
 
 def _waiting(call: Call, run_at: float, **changes: Any) -> Call:
@@ -177,13 +259,16 @@ def _ended(
     action: Action[Any, Any] | None,
     call: Call,
     performed: Performed,
-    outcome: Outcome,
+    last: Outcome,
     why: str,
 ) -> Settlement:
+    outcome = Outcome.UNKNOWN if in_doubt(call) else last
+    if outcome is not last:
+        why += "; an earlier attempt may have happened"
     harmless = outcome is Outcome.UNKNOWN and call.repeatable and not _irreversible(action)
     proven = outcome in {Outcome.NOT_APPLIED, Outcome.REJECTED}
     state = State.FAILED if proven or harmless else State.UNKNOWN
-    fault = _fault(performed)
+    fault = performed.fault
     changes: dict[str, Any] = {}
     if proven:
         changes["reservations"] = ()
@@ -197,14 +282,14 @@ def _ended(
         outcome=outcome,
         fault=fault,
         held=call.held and (outcome is Outcome.REJECTED or state is State.UNKNOWN),
-        note=f"{_said(outcome)}: {fault.message}; {why}",
+        note=f"{_said(last)}: {fault.message}; {why}",
         lease_until=None,
         settled_at=performed.ended_at,
         **changes,
     )
     return Settlement(
         after=after,
-        attempt=_attempt(call, performed, outcome),
+        attempt=_attempt(call, performed, last),
         refund=proven,
         notice=_notice(after, fault, irreversible=_irreversible(action)),
     )
@@ -217,6 +302,8 @@ def _notice(after: Call, fault: Fault, *, irreversible: bool) -> Notice:
         return Notice("outcome unknown: it may have happened", severity, context)
     if after.outcome is Outcome.REJECTED:
         return Notice("rejected by the other side", Severity.WARNING, context)
+    if after.outcome is Outcome.UNKNOWN:
+        return Notice("failed: it may have happened, and may be repeated", Severity.ERROR, context)
     return Notice("failed: it did not happen", Severity.ERROR, context)
 
 
@@ -240,13 +327,6 @@ def _said(outcome: Outcome) -> str:
     }[outcome]
 
 
-def _fault(performed: Performed) -> Fault:
-    error = performed.error
-    if error is None:
-        return Fault("", "")
-    return Fault(type(error).__name__, redact_text(str(error) or describe(error), 500))
-
-
 def _attempt(call: Call, performed: Performed, outcome: Outcome) -> Attempt:
     return Attempt(
         call_id=call.id,
@@ -256,7 +336,7 @@ def _attempt(call: Call, performed: Performed, outcome: Outcome) -> Attempt:
         started_at=call.dispatched_at or call.created_at,
         ended_at=performed.ended_at,
         outcome=outcome,
-        fault=None if performed.error is None else _fault(performed),
+        fault=None if performed.error is None else performed.fault,
     )
 
 

@@ -1,0 +1,170 @@
+"""The first step: every guard, and one commit, before the first byte of the effect leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import structs
+
+from gonogo.action import Action
+from gonogo.arguments import Bound
+from gonogo.clock import Clock
+from gonogo.dry_run import DryRunLock
+from gonogo.errors import InFlight, NotApproved, RateLimited, Refused
+from gonogo.facts import read_facts, require_same
+from gonogo.governor import GovernorEnforcer, check_halt
+from gonogo.idempotency import IdempotencyManager
+from gonogo.readiness import SandboxReadinessChecker
+from gonogo.records import Call, State, advance
+from gonogo.settlement import in_doubt
+from gonogo.store.port import Store, Transaction
+from gonogo.telling import Teller
+
+
+class Admission:
+    """Readiness, precondition, halt, lock, approval, key, slots, limits; then ``dispatched``."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        lock: DryRunLock,
+        keys: IdempotencyManager,
+        governor: GovernorEnforcer,
+        readiness: SandboxReadinessChecker,
+        teller: Teller,
+        owner: str,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = lock
+        self._keys = keys
+        self._governor = governor
+        self._readiness = readiness
+        self._teller = teller
+        self._owner = owner
+
+    def admit(
+        self, action: Action[Any, Any], bound: Bound, call: Call, *, lease: float, group: str
+    ) -> Call:
+        """See `Pipeline.admit`."""
+        try:
+            if action.policy.irreversible:
+                self._readiness.require(group, action.name, call.key)
+            admitted = self._pass(action, bound, call, lease)
+        except Refused as refusal:
+            self._teller.refused(call, refusal)
+            raise
+        if admitted.id == call.id:
+            self._teller.tell("call.admitted", admitted, attempt=admitted.attempt)
+        return admitted
+
+    def _pass(self, action: Action[Any, Any], bound: Bound, call: Call, lease: float) -> Call:
+        """Read the precondition, which is user code, outside of the transaction.
+
+        Of a call whose key is taken it is not read: what was true before the effect need not be
+        true after it, and the recorded answer stands.
+        """
+        if action.reader is None:
+            return self._commit(action, bound, call, lease, facts=True) or call
+        if call.epoch == 0 and self._is_taken(call):
+            admitted = self._commit(action, bound, call, lease, facts=False)
+            if admitted is not None:
+                return admitted
+        require_same(call, read_facts(action, bound.values, call.key))
+        return self._commit(action, bound, call, lease, facts=True) or call
+
+    def _is_taken(self, call: Call) -> bool:
+        if (key := call.key) is None:
+            return False
+        holder = self._store.read(lambda tx: tx.calls.holder(call.action, key))
+        return holder is not None and not self._keys.lapsed(holder, self._clock.now())
+
+    def _commit(
+        self, action: Action[Any, Any], bound: Bound, call: Call, lease: float, *, facts: bool
+    ) -> Call | None:
+        """The transaction. ``None`` when ``facts`` are still to be read: the key came free."""
+
+        def work(tx: Transaction) -> Call | None:
+            now = self._clock.now()
+            self._guard(tx, action, call, now)
+            if call.epoch == 0:
+                owner = self._keys.claim(tx, call, now)
+                if owner is not call:
+                    return owner
+                if not facts:
+                    return None
+            dispatched = self._dispatch(tx, action, bound, call, now, lease)
+            if call.epoch == 0:
+                tx.calls.insert(dispatched)
+            elif not tx.calls.replace(call, dispatched):
+                raise InFlight(
+                    f"{call.action}: call {call.id} was taken over by somebody else",
+                    action=call.action,
+                    key=call.key,
+                    call_id=call.id,
+                )
+            return dispatched
+
+        return self._store.write(work)
+
+    def _guard(self, tx: Transaction, action: Action[Any, Any], call: Call, now: float) -> None:
+        controls = tx.controls.all()
+        check_halt(controls, action.name, now)
+        if action.policy.irreversible:
+            self._readiness.require_not_held(controls, action.name, call.key)
+            if call.approved_by is None:
+                self._lock.check(controls, now, action=action.name, key=call.key)
+        if action.policy.needs_approval and call.approved_by is None:
+            raise NotApproved(
+                f"{call.action} ({call.key or call.id}) needs a person's approval: enqueue it and "
+                "approve the call, or rehearse and approve the plan",
+                action=call.action,
+                key=call.key,
+                call_id=call.id,
+            )
+
+    def _dispatch(
+        self,
+        tx: Transaction,
+        action: Action[Any, Any],
+        bound: Bound,
+        call: Call,
+        now: float,
+        lease: float,
+    ) -> Call:
+        if call.reservations:  # kept while it waited for a retry; counted anew where it runs
+            self._governor.release(tx, call.reservations)
+        slots = action.slots(bound.values)
+        self._take_slots(tx, call, slots)
+        charges = self._governor.charges(action.name, action.charges(bound.values, now), now)
+        claimed = call
+        if call.state is not State.CLAIMED:
+            claimed = structs.replace(
+                call, state=State.CLAIMED, epoch=call.epoch + 1, attempt=call.attempt + 1
+            )
+        return advance(
+            claimed,
+            State.DISPATCHED,
+            owner=self._owner,
+            dispatched_at=now,
+            settled_at=None,
+            outcome=call.outcome if in_doubt(call) else None,
+            lease_until=now + lease,
+            reservations=self._governor.reserve(tx, charges, now) if charges else (),
+            slots=tuple(name for name, _ in slots),
+            note=None,
+        )
+
+    def _take_slots(self, tx: Transaction, call: Call, slots: tuple[tuple[str, int], ...]) -> None:
+        for name, most in slots:
+            filled = tx.calls.in_slot(name)
+            if filled >= most:
+                raise RateLimited(
+                    f"Rate limit exceeded: {filled} of {most} calls of {name!r} run at this "
+                    f"moment; {call.action} ({call.key or call.id}) was not performed",
+                    action=call.action,
+                    key=call.key,
+                    retry_after=1.0,
+                )

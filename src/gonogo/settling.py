@@ -1,0 +1,179 @@
+"""The third step: what an attempt did, written once, fenced, with all that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import structs
+
+from gonogo.action import Action
+from gonogo.alerts import AlertSystem
+from gonogo.dry_run import DryRunLock
+from gonogo.errors import OutcomeUnknown
+from gonogo.governor import GovernorEnforcer
+from gonogo.records import NEVER, Alert, Call, Outcome, Severity, State, advance
+from gonogo.settlement import Performed, Settlement, judge
+from gonogo.store.port import Store, Transaction
+from gonogo.telling import Teller
+
+Written = tuple[Call, Alert | None, bool]
+
+_BARREN = frozenset({State.FAILED, State.CANCELLED, State.DISCARDED})
+
+
+class Settling:
+    """Classify, write, settle or refund, free who waits, alert: one transaction."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        lock: DryRunLock,
+        governor: GovernorEnforcer,
+        alerts: AlertSystem,
+        teller: Teller,
+        random: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._lock = lock
+        self._governor = governor
+        self._alerts = alerts
+        self._teller = teller
+        self._random = random
+
+    def settle(self, action: Action[Any, Any], call: Call, performed: Performed) -> Call:
+        """See `Pipeline.settle`."""
+        try:
+            settlement = judge(action, call, performed, self._random(), self._began(action, call))
+            settled, alert, late = self._store.write(
+                lambda tx: self._write(tx, call, settlement, performed), durable=False
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the effect was tried and nothing is written
+            raise OutcomeUnknown(
+                f"{call.action} ({call.key or call.id}) ran, but its outcome could not be written: "
+                f"{error}. The ledger will call it unknown when its lease ends",
+                action=call.action,
+                key=call.key,
+                call_id=call.id,
+            ) from (performed.cause or error)
+        if alert is not None:
+            self._alerts.publish(alert)
+        if settled.state is State.SUCCEEDED and not late:
+            self._lock.note_executed(settled.action)
+        self._teller.settled(settled, settlement, late=late)
+        return settled
+
+    def _began(self, action: Action[Any, Any], call: Call) -> float:
+        """When the first attempt began; looked up only where something depends on it."""
+        now = call.dispatched_at or call.created_at
+        if action.policy.retry.max_elapsed is None or call.attempt == 1:
+            return now
+        attempts = self._store.read(lambda tx: tx.attempts.of(call.id))
+        return min([attempt.started_at for attempt in attempts], default=now)
+
+    def _write(
+        self, tx: Transaction, call: Call, settlement: Settlement, performed: Performed
+    ) -> Written:
+        now = performed.ended_at
+        if performed.spent and settlement.after.state is State.SUCCEEDED:
+            stands = tx.calls.get(call.id)
+            if stands is not None and stands.fence == call.fence:
+                kept = self._governor.settle(tx, call.reservations, performed.spent)
+                after = structs.replace(settlement.after, reservations=kept)
+                settlement = structs.replace(settlement, after=after)
+        after = settlement.after
+        if not tx.calls.replace(call, after):
+            return self._late(tx, call, settlement, performed)
+        if settlement.attempt is not None:
+            tx.attempts.append(settlement.attempt)
+        if settlement.refund:
+            self._governor.release(tx, call.reservations)
+        self.follow(tx, after, now)
+        alert = None
+        if (notice := settlement.notice) is not None:
+            alert = self._alerts.fire(
+                tx, call.action, notice.reason, notice.severity, notice.context, now
+            )
+        return after, alert, False
+
+    def _late(
+        self, tx: Transaction, call: Call, settlement: Settlement, performed: Performed
+    ) -> Written:
+        """The claim was lost. A known outcome is evidence about the attempt it is the outcome of.
+
+        Once that attempt was taken for absent and another began, or its call was settled
+        otherwise, an effect that did land may be there twice: a person must look.
+        """
+        now = performed.ended_at
+        stands = tx.calls.get(call.id) or call
+        if settlement.attempt is not None:
+            tx.attempts.append(
+                structs.replace(settlement.attempt, note="came late; kept as evidence")
+            )
+        outcome = settlement.after.outcome
+        known = outcome in {Outcome.SUCCEEDED, Outcome.REJECTED}
+        same = stands.attempt == call.attempt
+        severity = Severity.WARNING
+        if known and same and stands.state in {State.UNKNOWN, State.PENDING}:
+            stands = self._adopt(tx, stands, settlement, performed)
+        elif _contradicts(outcome, stands, same=same):
+            severity = Severity.CRITICAL
+        context = {"call": call.id, "key": call.key, "outcome": str(outcome)}
+        reason = "a result came after the claim was lost"
+        return stands, self._alerts.fire(tx, call.action, reason, severity, context, now), True
+
+    def _adopt(
+        self, tx: Transaction, stands: Call, settlement: Settlement, performed: Performed
+    ) -> Call:
+        after = settlement.after
+        kept = stands.reservations
+        if settlement.refund:
+            self._governor.release(tx, kept)
+            kept = ()
+        elif performed.spent:
+            kept = self._governor.settle(tx, kept, performed.spent)
+        adopted = advance(
+            stands,
+            after.state,
+            outcome=after.outcome,
+            result=after.result,
+            fault=after.fault,
+            held=after.held,
+            lease_until=None,
+            settled_at=performed.ended_at,
+            expires_at=after.expires_at,
+            note="settled by its own late result",
+            reservations=kept,
+        )
+        tx.calls.replace(stands, adopted)  # read in this transaction, so nobody came between
+        self.follow(tx, adopted, performed.ended_at)
+        return adopted
+
+    def follow(self, tx: Transaction, call: Call, now: float) -> None:
+        """Free or cancel the calls that wait for this one, and those that wait for them."""
+        ended = [call]
+        while ended:
+            first = ended.pop()
+            for waiting in tx.calls.waiting_on(first.id):
+                if first.state is State.SUCCEEDED:
+                    due = waiting.run_at - NEVER
+                    tx.calls.replace(waiting, structs.replace(waiting, run_at=due, note=None))
+                elif first.state in _BARREN:
+                    cancelled = advance(
+                        waiting,
+                        State.CANCELLED,
+                        held=False,
+                        settled_at=now,
+                        note=f"the call it waited for ended as {first.state.value}: {first.id}",
+                    )
+                    if tx.calls.replace(waiting, cancelled):
+                        ended.append(cancelled)
+
+
+def _contradicts(outcome: Outcome | None, stands: Call, *, same: bool) -> bool:
+    """Whether a late ``outcome`` and the call as it stands cannot both be the whole truth."""
+    if outcome is Outcome.SUCCEEDED:
+        proven = stands.state is State.SUCCEEDED or stands.outcome is Outcome.UNKNOWN
+        return not same or not proven
+    return outcome is Outcome.REJECTED and same and stands.state is State.SUCCEEDED

@@ -1,0 +1,56 @@
+"""Telling what happens to calls, to whoever listens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gonogo.clock import Clock
+from gonogo.errors import Refused
+from gonogo.events import Event, EventBus
+from gonogo.records import Call, State
+from gonogo.settlement import Settlement
+
+
+class Teller:
+    """Emits events about calls; makes none while nobody listens."""
+
+    def __init__(self, events: EventBus, clock: Clock) -> None:
+        self._events = events
+        self._clock = clock
+
+    def tell(self, name: str, call: Call, **detail: Any) -> None:
+        """Emit the event ``name`` about ``call``."""
+        if self._events:
+            now = self._clock.now()
+            event = Event(name, now, call.id, call.action, call.key, call.correlation_id, detail)
+            self._events.emit(event)
+
+    def refused(self, call: Call, refusal: Refused) -> None:
+        """A guard said no."""
+        self.tell(
+            "call.refused",
+            call,
+            error=type(refusal).__name__,
+            reason=str(refusal),
+            retry_after=refusal.retry_after,
+        )
+
+    def settled(self, call: Call, settlement: Settlement, *, late: bool) -> None:
+        """An attempt is over; ``late`` when its claim had been lost."""
+        if not self._events:
+            return
+        if late:
+            outcome = str(settlement.after.outcome)
+            self.tell("call.late_result", call, outcome=outcome, epoch=settlement.after.epoch)
+        elif call.state is State.PENDING:
+            self.tell("call.retry_scheduled", call, attempt=call.attempt, run_at=call.run_at)
+        else:
+            began = call.dispatched_at or call.created_at
+            self.tell(
+                "call.settled",
+                call,
+                outcome=str(call.outcome),
+                state=call.state.value,
+                attempt=call.attempt,
+                duration=round((call.settled_at or began) - began, 6),
+            )
