@@ -1,0 +1,5 @@
+"""The command line: ``gonogo``, or ``python -m gonogo``."""
+
+from gonogo.cli.program import main
+
+__all__ = ["main"]

@@ -1,0 +1,148 @@
+"""What every command shares: its session, the options ``--app --json --debug``, who and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from gonogo.cli.output import Output
+from gonogo.cli.target import load_app, users_code
+from gonogo.durations import parse_duration
+from gonogo.errors import ConfigurationError
+from gonogo.orchestrator import SandboxOrchestrator
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Session:
+    """One run of the command line.
+
+    Attributes:
+        app: what ``--app`` said.
+        debug: show tracebacks.
+        out: where words go.
+    """
+
+    def __init__(self) -> None:
+        self.app: str | None = None
+        self.debug = False
+        self.out = Output()
+        self._sandbox: SandboxOrchestrator | None = None
+
+    @property
+    def sandbox(self) -> SandboxOrchestrator:
+        """The application's sandbox, loaded when it is first asked for; looking performs nothing.
+
+        The limits that its workers set by default are declared here too. Work that the
+        application started when it was imported is stopped: carrying out jobs is for ``worker``.
+        """
+        if self._sandbox is None:
+            self._sandbox = sandbox = load_app(self.app)
+            sandbox.worker.stop()
+            sandbox.heartbeat.stop()
+            sandbox.set_default_limits()
+            if not sandbox.store.shared:
+                self.out.note("note: this ledger is in memory and ends with this command")
+        return self._sandbox
+
+    def close(self) -> None:
+        """Close the ledger, if it was opened."""
+        if self._sandbox is not None:
+            with users_code():
+                self._sandbox.cleanup()
+
+
+pass_session = click.make_pass_decorator(Session)
+
+
+def _remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value:
+        session = context.ensure_object(Session)
+        target = session.out if parameter.name == "json" else session
+        setattr(target, str(parameter.name), value)
+
+
+def _shared() -> list[click.Parameter]:
+    """The options of every command; each level of the command line accepts them."""
+    said: dict[str, Any] = {"expose_value": False, "callback": _remember, "is_eager": True}
+    return [
+        click.Option(
+            ["--app"],
+            metavar="MODULE:ATTRIBUTE",
+            help="The sandbox, or a function that returns it. Else GONOGO_APP, or app in "
+            "gonogo.toml or [tool.gonogo] of pyproject.toml.",
+            **said,
+        ),
+        click.Option(["--json"], is_flag=True, help="One JSON document on stdout.", **said),
+        click.Option(["--debug"], is_flag=True, help="Show tracebacks.", **said),
+    ]
+
+
+class Command(click.Command):
+    """A command with the shared options and an example in its help."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        kwargs.setdefault("epilog", _example(example))
+        super().__init__(*args, **kwargs)
+        self.params += _shared()
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        kwargs.setdefault("epilog", _example(example))
+        super().__init__(*args, **kwargs)
+        self.params += _shared()
+
+
+def _example(text: str) -> str | None:
+    return f"\b\nExample:\n  {text}" if text else None
+
+
+def _said(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("say something", param=parameter)
+    return value
+
+
+def by(*, required: bool = True) -> Callable[[F], F]:
+    """The option ``--by``: who decides. There is no default; it may come from GONOGO_BY."""
+    return click.option(
+        "--by",
+        required=required,
+        envvar="GONOGO_BY",
+        metavar="WHO",
+        callback=_said,
+        help="Who decides; recorded. Else GONOGO_BY.",
+    )
+
+
+def reason() -> Callable[[F], F]:
+    """The option ``--reason``: why it was decided."""
+    return click.option(
+        "--reason", required=True, metavar="WHY", callback=_said, help="Why; recorded."
+    )
+
+
+def duration(text: str) -> float:
+    """Seconds of ``90``, ``30s`` or ``1h30m``; `ValueError` when it is no duration."""
+    try:
+        return parse_duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+
+
+@contextmanager
+def as_usage_error() -> Iterator[None]:
+    """A `ValueError` in the block is a mistake on the command line."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None

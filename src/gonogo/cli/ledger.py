@@ -1,0 +1,81 @@
+"""``db``: the ledger's schema. Works without an application as well."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gonogo.cli.base import Group, Session, pass_session
+from gonogo.cli.exits import Exit
+from gonogo.cli.target import find_target
+from gonogo.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gonogo.store.upgrade import SchemaStatus
+
+_url = click.option(
+    "--url", help="The database. Else the application's, else SANDBOX_DB_URL.", metavar="URL"
+)
+
+
+@click.group(cls=Group, example="gonogo db status --url sqlite:///ops.db")
+def db() -> None:
+    """The ledger's schema: where it is, bringing it up to date."""
+
+
+@db.command(example="gonogo db status --url sqlite:///ops.db")
+@_url
+@pass_session
+def status(session: Session, url: str | None) -> Exit:
+    """Show the schema; exits with 10 when it must be upgraded."""
+    from gonogo.store import upgrade  # noqa: PLC0415 - heavy, and only this needs it
+
+    found = upgrade.status(_database(session, url))
+    _tell(session, found)
+    return Exit.STORE if found.current is not None and found.pending else Exit.OK
+
+
+@db.command(example="gonogo db upgrade --url sqlite:///ops.db")
+@_url
+@pass_session
+def upgrade(session: Session, url: str | None) -> None:
+    """Bring the ledger to the newest schema; make a backup first."""
+    from gonogo.store import upgrade as schema  # noqa: PLC0415 - heavy, and only this needs it
+
+    database = _database(session, url)
+    before = schema.status(database)
+    _tell(session, schema.upgrade(database), applied=before.pending)
+
+
+def _database(session: Session, url: str | None) -> str:
+    if url is None and find_target(session.app) is not None:
+        url = session.sandbox.settings.db_url
+        if url is None:
+            raise ConfigurationError(
+                "the application's ledger is not kept, so it has no schema to upgrade: give "
+                "SandboxOrchestrator a database URL"
+            )
+    url = url or os.environ.get("SANDBOX_DB_URL")
+    if not url:
+        raise ConfigurationError("name the database: --url, --app or SANDBOX_DB_URL")
+    return url
+
+
+def _tell(session: Session, found: SchemaStatus, applied: tuple[str, ...] | None = None) -> None:
+    document: dict[str, Any] = {
+        "current": found.current,
+        "head": found.head,
+        "pending": list(found.pending),
+    }
+    if found.current is None:
+        lines = [f"no ledger yet; its first use, or db upgrade, makes one ({found.head})"]
+    elif found.pending:
+        lines = [f"at {found.current}; {len(found.pending)} to come: {', '.join(found.pending)}"]
+    else:
+        lines = [f"at {found.current}, the newest"]
+    if applied is not None:
+        document["applied"] = list(applied)
+        lines = [f"{lines[0]}; applied {', '.join(applied) or 'nothing, it was up to date'}"]
+    session.out.data(document, lines)

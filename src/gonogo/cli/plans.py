@@ -1,0 +1,225 @@
+"""Rehearse, look at plans, approve, apply."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from gonogo.cli.base import Command, Group, Session, as_usage_error, by, duration, pass_session
+from gonogo.cli.base import reason as why
+from gonogo.cli.calls import tell
+from gonogo.cli.exits import Exit
+from gonogo.cli.job_arguments import bind
+from gonogo.cli.output import clean
+from gonogo.cli.target import resolve, users_code
+from gonogo.cli.views import plan_view, when, whole_plan_view
+from gonogo.cli.waiting import wait_for
+from gonogo.errors import ConfigurationError, Refused
+from gonogo.plan import Plan
+from gonogo.records import Call, PlanRecord, PlanState
+from gonogo.secrets import describe, show_error
+
+
+@click.command(
+    cls=Command, example="gonogo rehearse --name march payouts.app:payday file=payouts.csv"
+)
+@click.argument("job", metavar="MODULE:FUNCTION")
+@click.argument("arguments", nargs=-1, metavar="[ARGUMENT]...")
+@click.option("--name", help="The plan's name; else the function's.")
+@click.option("--expires-in", type=duration, metavar="DURATION", help="How long it is good for.")
+@pass_session
+def rehearse(
+    session: Session,
+    job: str,
+    arguments: tuple[str, ...],
+    name: str | None,
+    expires_in: float | None,
+) -> Exit:
+    """Record what a job would do as a plan; nothing is performed.
+
+    Arguments of the job: name=value, a plain value, a JSON object of names, or a JSON list. Exits
+    with 7 when the plan is incomplete, so that it cannot be approved.
+    """
+    sandbox = session.sandbox
+    fn = resolve(job)
+    if not callable(fn):
+        raise ConfigurationError(f"{job} is a {type(fn).__name__}, not a function")
+    with as_usage_error():
+        args, kwargs = bind(fn, arguments)
+    plan: Plan | None = None
+    try:
+        with (
+            users_code(),
+            sandbox.rehearse(name or job.rpartition(":")[2], expires_in=expires_in) as plan,
+        ):
+            _call(fn, args, kwargs)
+    except (Exception, SystemExit) as error:
+        if plan is None:
+            raise
+        session.out.note(f"gonogo: the job ended with {clean(describe(error))}")
+        if session.debug:
+            session.out.note(show_error(error)["traceback"])
+    _show(session, plan)
+    if plan.record.state is not PlanState.READY:
+        return Exit.INCOMPLETE
+    if not plan.calls:
+        session.out.note("note: the job asked for nothing that a plan holds")
+    session.out.note(f"Next: gonogo approve {plan.id} --by WHO --reason WHY")
+    return Exit.OK
+
+
+def _call(fn: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
+    made = fn(*args, **kwargs)
+    if inspect.iscoroutine(made):
+        asyncio.run(made)
+
+
+@click.group(cls=Group, example="gonogo plan list --state ready")
+def plan() -> None:
+    """Plans: list, show, discard."""
+
+
+@plan.command("list", example="gonogo plan list --state ready")
+@click.option("--state", "states", multiple=True, type=click.Choice([s.value for s in PlanState]))
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
+@pass_session
+def list_plans(session: Session, states: tuple[str, ...], limit: int) -> None:
+    """List the plans, newest first."""
+    found = session.sandbox.plans(*(PlanState(s) for s in states), limit=limit)
+    now = session.sandbox.clock.now()
+    rows = [
+        (p.id, _standing(p, now), p.size, (when(p.created_at) or "")[:19], p.approved_by, p.name)
+        for p in found
+    ]
+    session.out.table(
+        [plan_view(p) for p in found],
+        ("id", "state", "calls", "rehearsed", "approved by", "name"),
+        rows,
+        empty="no such plans",
+    )
+
+
+def _standing(plan: PlanRecord, now: float) -> str:
+    over = plan.expires_at <= now and plan.state in {PlanState.READY, PlanState.APPROVED}
+    return "expired" if over else plan.state.value
+
+
+@plan.command(example="gonogo plan show ID --all")
+@click.argument("plan_id", metavar="ID")
+@click.option("--all", "every", is_flag=True, help="Every call, however many.")
+@pass_session
+def show(session: Session, plan_id: str, every: bool) -> None:
+    """Show a plan: what would happen, what would not, and why."""
+    found = session.sandbox.plan(plan_id)
+    _show(session, found)
+    if every and not session.out.json:
+        columns = ("#", "verdict", "action", "key", "id", "note")
+        rows = [
+            ((c.position or 0) + 1, c.verdict, c.action, c.key, c.id, c.note) for c in found.calls
+        ]
+        session.out.table(None, columns, rows, empty="no calls")
+
+
+@plan.command(example="gonogo plan discard ID --by ops@example.com --reason 'wrong file'")
+@click.argument("plan_id", metavar="ID")
+@by()
+@why()
+@pass_session
+def discard(session: Session, plan_id: str, by: str, reason: str) -> None:
+    """Give a plan up: nothing of it will run."""
+    record = session.sandbox.discard(plan_id, by=by, reason=reason)
+    _done(session, record, "discarded", "nothing of it will run")
+
+
+@click.command(cls=Command, example="gonogo approve ID --by ops@example.com --reason 'as agreed'")
+@click.argument("target", metavar="ID")
+@by()
+@why()
+@click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
+@pass_session
+def approve(session: Session, target: str, by: str, reason: str, yes: bool) -> None:
+    """Say yes to a plan, or to a call that needs it.
+
+    On a terminal it shows the totals and asks first.
+    """
+    sandbox = session.sandbox
+    is_plan = sandbox.store.read(lambda tx: tx.plans.get(target)) is not None
+    about = _totals(sandbox.plan(target)) if is_plan else [_about(sandbox.call(target))]
+    if not yes:
+        _confirm(session, [clean(line) for line in about])
+    approved = sandbox.approve(target, by=by, reason=reason)
+    if isinstance(approved, PlanRecord):
+        _done(session, approved, "approved", "nothing happens until it is applied")
+        session.out.note(f"Next: gonogo apply {approved.id}")
+    else:
+        tell(session, approved, "approved")
+
+
+def _confirm(session: Session, about: list[str]) -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError("there is no terminal to ask on: look at the plan and add --yes")
+    for line in about:
+        session.out.note(line)
+    if not click.confirm("Approve?", err=True):
+        raise Refused("not approved; nothing was changed")
+
+
+def _totals(plan: Plan) -> Iterator[str]:
+    yield f"Plan {plan.record.name!r} {plan.id}"
+    for action, sums in plan.totals().items():
+        units = "".join(f", {row} {n:,}" for row, n in sums.items() if row != "calls")
+        yield f"  will perform {action}: {sums['calls']:,} calls{units}"
+    rest = {v: n for v, n in plan.verdicts().items() if v not in {"new", "waits"}}
+    if rest:
+        yield "  will not perform: " + ", ".join(f"{n:,} {v}" for v, n in sorted(rest.items()))
+
+
+def _about(call: Call) -> str:
+    return f"Call {call.id}: {call.action} ({call.key or 'no key'}) {call.args}"
+
+
+@click.command(cls=Command, example="gonogo apply ID --wait --timeout 10m")
+@click.argument("plan_id", metavar="ID")
+@by(required=False)
+@click.option("--wait", is_flag=True, help="Until every call has ended or waits for a person.")
+@click.option("--timeout", type=duration, metavar="DURATION", help="With --wait: at most so long.")
+@pass_session
+def apply(
+    session: Session, plan_id: str, by: str | None, wait: bool, timeout: float | None
+) -> Exit:
+    """Queue exactly the calls of an approved plan.
+
+    Workers perform them. With --wait it exits with 9 when a call may or may not have happened,
+    with 11 when one failed, with 12 when the time is over. The calls go on when the wait is
+    interrupted.
+    """
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout goes with --wait")
+    sandbox = session.sandbox
+    handles = sandbox.apply(plan_id, by=by)
+    queued = {handle.id for handle in handles}
+    record = sandbox.plan(plan_id).record
+    effect = f"{len(queued):,} calls are queued for the workers"
+    if not wait:
+        _done(session, record, "applied", effect, queued=len(queued))
+        session.out.note(f"Next: gonogo worker, and gonogo calls list --plan {plan_id}")
+        return Exit.OK
+    session.out.note(f"applied: {effect}")
+    end = wait_for(session, plan_id, queued, timeout)
+    _done(session, record, "applied", end.sentence, queued=len(queued), states=end.states)
+    return end.exit
+
+
+def _done(session: Session, record: PlanRecord, done: str, effect: str, **more: Any) -> None:
+    document = {**plan_view(record), "done": done, "effect": effect, **more}
+    line = f"{done}: plan {clean(record.name)!r} {record.id} is {record.state.value}; {effect}"
+    session.out.data(document, [line])
+
+
+def _show(session: Session, plan: Plan) -> None:
+    session.out.data(whole_plan_view(plan), (clean(line) for line in str(plan).splitlines()))

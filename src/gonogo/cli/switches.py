@@ -1,0 +1,128 @@
+"""The switches people set: arm and lock, halt and resume, hold and release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from gonogo.cli.base import Command, Session, by, duration, pass_session, reason
+from gonogo.cli.views import control_view, when
+from gonogo.errors import NotFound
+from gonogo.halts import HALT_ALL
+from gonogo.readiness import HOLD
+from gonogo.records import Control
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _for(**more: Any) -> Callable[[F], F]:
+    return click.option("--for", "seconds", type=duration, metavar="DURATION", **more)
+
+
+@click.command(cls=Command, example="gonogo arm --for 30m --by ops@example.com --reason 'refunds'")
+@_for(default="1h", show_default=True, help="Locks again by itself after that, such as 30m.")
+@by()
+@reason()
+@pass_session
+def arm(session: Session, seconds: float, by: str, reason: str) -> None:
+    """Unlock for a while.
+
+    Irreversible actions are performed without a plan until then.
+    """
+    control = session.sandbox.arm(by=by, reason=reason, seconds=seconds)
+    _done(session, "armed", control, f"irreversible calls are performed until {_end(control)}")
+
+
+@click.command(cls=Command, example="gonogo lock --by ops@example.com --reason 'done'")
+@by()
+@reason()
+@pass_session
+def lock(session: Session, by: str, reason: str) -> None:
+    """Lock again now: irreversible actions need an approved plan."""
+    session.sandbox.lock(by=by, reason=reason)
+    _done(session, "locked", None, "irreversible calls need an approved plan")
+
+
+@click.command(
+    cls=Command, example="gonogo halt payment --by ops@example.com --reason 'wrong iban'"
+)
+@click.argument("action", required=False)
+@_for(help="Ends by itself after that; without it, resume ends it.")
+@by()
+@reason()
+@pass_session
+def halt(session: Session, action: str | None, seconds: float | None, by: str, reason: str) -> None:
+    """Pull the kill switch: refuse ACTION, or everything.
+
+    What is under way is not stopped; what waits stays in the queue.
+    """
+    sandbox = session.sandbox
+    if action is not None and action not in sandbox.actions:
+        known = ", ".join(sorted(sandbox.actions)) or "none"
+        session.out.note(
+            f"note: {action!r} is not an action of this application; there are {known}"
+        )
+    until = None if seconds is None else sandbox.clock.now() + seconds
+    control = sandbox.halt(action, by=by, reason=reason, until=until)
+    _done(session, "halted", control, f"{action or 'everything'} is refused until {_end(control)}")
+
+
+@click.command(cls=Command, example="gonogo resume payment --by ops@example.com --reason 'mended'")
+@click.argument("action", required=False)
+@by()
+@reason()
+@pass_session
+def resume(session: Session, action: str | None, by: str, reason: str) -> None:
+    """End the halt of ACTION, or the halt of everything."""
+    sandbox = session.sandbox
+    if not sandbox.resume(action, by=by, reason=reason):
+        halts = [name for name in _controls(session) if name.startswith("halt:")]
+        names = ["everything" if n == HALT_ALL else n.removeprefix("halt:") for n in halts]
+        raise NotFound(
+            f"{action or 'everything'} is not halted, nothing was changed; halted: "
+            f"{', '.join(names) or 'nothing'}",
+            action=action,
+        )
+    _done(session, "resumed", None, f"{action or 'everything'} is no longer refused")
+
+
+@click.command(cls=Command, example="gonogo hold --by ops@example.com --reason 'bank holiday'")
+@_for(help="Ends by itself after that; without it, release ends it.")
+@by()
+@reason()
+@pass_session
+def hold(session: Session, seconds: float | None, by: str, reason: str) -> None:
+    """Say stop: the verdict is HOLD.
+
+    No irreversible call is performed, with or without a plan.
+    """
+    sandbox = session.sandbox
+    until = None if seconds is None else sandbox.clock.now() + seconds
+    sandbox.readiness_checker.hold(by, reason, until)
+    control = _controls(session)[HOLD]
+    _done(session, "held", control, f"the verdict is HOLD until {_end(control)}")
+
+
+@click.command(cls=Command, example="gonogo release --by ops@example.com --reason 'holiday over'")
+@by()
+@reason()
+@pass_session
+def release(session: Session, by: str, reason: str) -> None:
+    """End a hold: the checks give the verdict again."""
+    session.sandbox.readiness_checker.release(by, reason)
+    _done(session, "released", None, "the checks give the verdict again")
+
+
+def _controls(session: Session) -> dict[str, Control]:
+    return session.sandbox.store.read(lambda tx: tx.controls.all())
+
+
+def _end(control: Control) -> str:
+    return when(control.until) or "somebody ends it"
+
+
+def _done(session: Session, what: str, control: Control | None, effect: str) -> None:
+    document = {"done": what, "effect": effect, "control": control and control_view(control)}
+    session.out.data(document, [f"{what}: {effect}"])

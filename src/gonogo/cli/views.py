@@ -1,0 +1,110 @@
+"""Records as plain data: times in ISO 8601, JSON texts opened, secrets masked."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import structs
+
+from gonogo.clock import iso
+from gonogo.plan import Plan
+from gonogo.records import (
+    NEVER,
+    Attempt,
+    Call,
+    Control,
+    Decision,
+    Outcome,
+    PlanRecord,
+    State,
+)
+from gonogo.secrets import Redactor
+
+_TIMES = {
+    *("created_at", "run_at", "lease_until", "dispatched_at", "settled_at", "deadline_at"),
+    *("expires_at", "started_at", "ended_at", "approved_at", "applied_at", "set_at", "until", "at"),
+}
+_HIDDEN = {"held", "epoch", "reservations", "slots"}
+_redactor = Redactor(max_depth=32, max_items=100_000, max_text=262_144)
+
+Happened = Literal["no", "yes", "maybe"]
+
+EFFECT: dict[Happened, str] = {
+    "yes": "it happened",
+    "maybe": "it may have happened",
+    "no": "it did not happen",
+}
+
+
+def happened(call: Call) -> Happened:
+    """Whether the call has had its effect, as far as the ledger knows."""
+    if call.state is State.SUCCEEDED:
+        return "yes"
+    if call.state in {State.DISPATCHED, State.UNKNOWN} or (
+        call.state is State.FAILED and call.outcome is Outcome.UNKNOWN
+    ):
+        return "maybe"
+    return "no"
+
+
+def call_view(call: Call) -> dict[str, Any]:
+    """A call, with ``happened`` after its state."""
+    view: dict[str, Any] = {"id": call.id, "action": call.action, "key": call.key}
+    view.update(state=call.state.value, happened=happened(call))
+    view.update({k: v for k, v in _plain(call).items() if k not in view and k not in _HIDDEN})
+    for name in ("args", "result", "facts"):
+        view[name] = opened(getattr(call, name))
+    return view
+
+
+def attempt_view(attempt: Attempt) -> dict[str, Any]:
+    """An attempt."""
+    return _plain(attempt)
+
+
+def decision_view(decision: Decision) -> dict[str, Any]:
+    """A decision."""
+    return {**_plain(decision), "detail": _redactor.fields(decision.detail)}
+
+
+def control_view(control: Control) -> dict[str, Any]:
+    """A switch."""
+    return _plain(control)
+
+
+def plan_view(plan: PlanRecord) -> dict[str, Any]:
+    """A plan without its calls."""
+    return _plain(plan)
+
+
+def whole_plan_view(plan: Plan) -> dict[str, Any]:
+    """A plan with its verdicts, totals and calls."""
+    return {
+        **plan_view(plan.record),
+        "verdicts": plan.verdicts(),
+        "totals": plan.totals(),
+        "calls": [call_view(call) for call in plan.calls],
+    }
+
+
+def opened(text: str | None) -> Any:
+    """A JSON text of the ledger as data, with what is named like a secret masked."""
+    if text is None:
+        return None
+    value = msgspec.json.decode(text)
+    return _redactor.fields(value) if isinstance(value, dict) else _redactor.redact(value)
+
+
+def when(seconds: float | None) -> str | None:
+    """ISO 8601 of an instant; ``None`` for none and for never."""
+    return None if seconds is None or seconds >= NEVER else iso(seconds)
+
+
+def _plain(record: msgspec.Struct) -> dict[str, Any]:
+    fields = structs.asdict(record)
+    return {name: when(v) if name in _TIMES else _value(v) for name, v in fields.items()}
+
+
+def _value(value: Any) -> Any:
+    return msgspec.to_builtins(value)
