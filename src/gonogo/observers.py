@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import nullcontext
 
 from gonogo.alerts import AlertSystem
 from gonogo.clock import Clock
 from gonogo.events import Event, EventBus
-from gonogo.logs import StructuredLogger
+from gonogo.logs import StructuredLogger, correlation
 
 QUIET = 60.0
 """Seconds in which the same refusal of the same action raises one alert."""
@@ -27,9 +28,8 @@ def log_events(events: EventBus, logger: StructuredLogger) -> None:
         if logger.logger.isEnabledFor(getattr(logging, level.upper())):
             about = {"call": event.call_id, "of": event.action, "key": event.key}
             fields = {name: value for name, value in about.items() if value is not None}
-            if event.correlation_id is not None:
-                fields["correlation_id"] = event.correlation_id
-            logger.log_action(event.name, level, **{**event.detail, **fields})
+            with correlation(event.correlation_id) if event.correlation_id else nullcontext():
+                logger.log_action(event.name, level, **{**event.detail, **fields})
 
     events.subscribe(write)
 
