@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 
 from gonogo.clock import FakeClock
 from gonogo.events import Event, EventBus
@@ -14,7 +15,7 @@ from gonogo.observers import log_events
 def test_a_line_about_a_call_has_the_calls_correlation_id(fake_clock: FakeClock) -> None:
     """A call's events are found by its correlation id, in whatever thread they are logged."""
     stream = io.StringIO()
-    logger = StructuredLogger(clock=fake_clock)
+    logger = StructuredLogger(logging.getLogger("test_observers"), clock=fake_clock)
     handler = logger.configure(stream=stream)
     events = EventBus()
     log_events(events, logger)
