@@ -13,11 +13,12 @@ import argparse
 import csv
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from examples.payday.app import Payday, build
-from examples.payday.bank import Bank
+from examples.payday.bank import Bank, Booking
 from examples.payday.children import ChildFailed
 from examples.payday.ledger import Ledger, arguments
 from examples.payday.mailbox import Folder
@@ -27,9 +28,12 @@ from examples.payday.reconcile import Line, reconcile
 from examples.payday.run import Run
 from examples.payday.show import Screen
 from examples.payday.stage import STATE, Busy, Stage
+from gonogo import RetryBackoffManager
 from gonogo.clock import SystemClock
 from gonogo.errors import GonogoError
 from gonogo.records import Call
+
+T = TypeVar("T")
 
 CLOCK = SystemClock()
 
@@ -64,9 +68,9 @@ def _payday(sheet: Sheet, stage: Stage, screen: Screen) -> bool:
         settled = Run(ledger, stage, places, screen, CLOCK).to_the_end()
         screen.step("4  Reconcile")
         bank = Bank(places.provider, timeout=10)
-        payments = _compare_payments(sheet, ledger, bank)
+        payments = _compare_payments(sheet, ledger, _patiently(bank.payments))
         mails = _compare_mails(sheet, ledger, Folder(places.mail))
-        screen.faults(bank.faults())
+        screen.faults(_patiently(bank.faults))
         eventful = [line.call for line in [*payments, *mails] if line.eventful and line.call]
         _explain(app, ledger, eventful, stage.folder / "explained.txt", screen)
         _write(payments, mails, stage.folder / "reconciliation.csv")
@@ -89,7 +93,13 @@ def _order(app: Payday, sheet: Sheet, screen: Screen) -> None:
     app.sandbox.apply(plan)
 
 
-def _compare_payments(sheet: Sheet, ledger: Ledger, bank: Bank) -> list[Line]:
+def _patiently(ask: Callable[[], T]) -> T:
+    """Ask the provider, who may just not be listening. Reading can be repeated at will."""
+    patience = RetryBackoffManager(max_retries=20, base_delay=0.1, max_delay=0.5)
+    return patience.execute_with_retry(ask, "the provider's books")
+
+
+def _compare_payments(sheet: Sheet, ledger: Ledger, books: list[Booking]) -> list[Line]:
     def terms(call: Call) -> tuple[str, ...]:
         told = arguments(call)
         return told["iban"], major(told["cents"]), told["currency"]
@@ -97,7 +107,7 @@ def _compare_payments(sheet: Sheet, ledger: Ledger, bank: Bank) -> list[Line]:
     return reconcile(
         [payout.invoice for payout in sheet.payouts],
         ledger.latest("payment"),
-        [(b["reference"], (b["iban"], b["amount"], b["currency"])) for b in bank.payments()],
+        [(b["reference"], (b["iban"], b["amount"], b["currency"])) for b in books],
         terms=terms,
     )
 
