@@ -12,7 +12,7 @@ from examples.payday import children
 from examples.payday.app import build
 from examples.payday.places import Places
 
-SETTINGS = {"max_workers": 2, "worker_interval": 0.2, "lease": 3.0}
+SETTINGS = {"max_workers": 2, "worker_interval": 0.2, "lease": 3.0, "log_json": True}
 
 
 def main() -> None:
