@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, text
 
+from gonogo.errors import StoreUnavailable
 from gonogo.store.engines import make_engine
 from gonogo.store.schema import REVISION, VERSION_TABLE, metadata
 from gonogo.store.upgrade import status, upgrade
@@ -49,6 +51,26 @@ def test_the_migrations_run_on_postgresql(postgres_url):
         assert difference(engine) == []
     finally:
         engine.dispose()
+
+
+def test_asking_for_the_status_makes_no_file(tmp_path):
+    """Where there is no file there is no ledger, and asking does not make one."""
+    found = status(f"sqlite:///{tmp_path}/ledger.db")
+    assert (found.current, found.head) == (None, REVISION)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ask", [status, upgrade])
+def test_a_database_out_of_reach_is_said_in_the_stores_words(ask, tmp_path):
+    """What a driver raises reaches nobody: the error names the database and the remedy."""
+    (tmp_path / "junk.db").write_text("not a database, and longer than its header " * 9)
+    with pytest.raises(StoreUnavailable, match="its directory must exist"):
+        ask(f"sqlite:///{tmp_path}/missing/ledger.db")
+    with pytest.raises(StoreUnavailable, match="is not a SQLite database"):
+        ask(f"sqlite:///{tmp_path}/junk.db")
+    with pytest.raises(StoreUnavailable, match="127.0.0.1.*Check that it runs") as refused:
+        ask("postgresql://ops:hunter2@127.0.0.1:1/ledger")
+    assert "hunter2" not in str(refused.value)
 
 
 def test_a_database_may_hold_other_tables(tmp_path):

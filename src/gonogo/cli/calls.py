@@ -62,7 +62,7 @@ def list_calls(
 @click.argument("call_id", metavar="ID")
 @pass_session
 def show(session: Session, call_id: str) -> None:
-    """Show everything the ledger knows of a call: its record, attempts and decisions."""
+    """Show the record, attempts and decisions of a call."""
     sandbox = session.sandbox
     call = sandbox.call(call_id)
     attempts, decisions = sandbox.store.read(
@@ -86,7 +86,7 @@ def show(session: Session, call_id: str) -> None:
 @click.argument("call_id", metavar="ID")
 @pass_session
 def explain(session: Session, call_id: str) -> None:
-    """Tell in sentences why a call ran, waited, was replayed, denied or parked."""
+    """Tell why a call ran, waited, was denied or parked."""
     call, sentences = session.sandbox.call(call_id), session.sandbox.explain(call_id)
     document = {"id": call.id, "state": call.state.value, "happened": happened(call)}
     session.out.data({**document, "sentences": sentences}, map(clean, sentences))
@@ -134,7 +134,7 @@ def cancel(session: Session, call_id: str, by: str, reason: str) -> None:
     if not cancelled:
         error = Refused(
             f"call {call_id} is {call.state.value}: it is too late to cancel it, nothing was "
-            f"changed; {EFFECT[happened(call)]}",
+            "changed",
             action=call.action,
             key=call.key,
             call_id=call_id,

@@ -67,8 +67,13 @@ def document(error: GonogoError) -> dict[str, Any]:
 
 
 def _usage(session: Session, error: click.ClickException) -> Exit:
-    told = _named("Usage", redact_text(error.format_message()))
     context = getattr(error, "ctx", None)
+    bare = isinstance(error, click.exceptions.NoArgsIsHelpError)
+    if bare and not session.out.json:
+        sys.stderr.write(f"{error.format_message()}\n")
+        return Exit.USAGE
+    message = "a command is missing" if bare else redact_text(error.format_message())
+    told = _named("Usage", message)
     if context is not None:
         told["remedy"] = f"{context.command_path} --help"
     return _tell(session, told, Exit.USAGE)

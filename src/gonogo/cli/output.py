@@ -13,6 +13,9 @@ from typing import Any
 
 import msgspec
 
+LAST_WIDTH = 30
+"""The last column of a table has at least this width, also where the terminal is narrower."""
+
 _UNSAFE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
@@ -76,17 +79,21 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _draw(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Only the last column wraps: ids and keys stay whole, so that they can be copied."""
     from rich.console import Console  # noqa: PLC0415 - only terminals pay for it
     from rich.table import Table  # noqa: PLC0415 - same
     from rich.text import Text  # noqa: PLC0415 - same
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=name in {"id", "state", "ok"})
+        table.add_column(name, overflow="fold", no_wrap=name != columns[-1])
     for row in rows:
         table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+    console = Console(file=sys.stdout, highlight=False)
+    widths = [max(len(row[i]) for row in (columns, *rows)) + 2 for i in range(len(columns))]
+    console.width = max(console.width, sum(widths[:-1]) + min(widths[-1], LAST_WIDTH))
+    console.print(table)
 
 
 _STYLES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 import tomllib
@@ -48,13 +49,13 @@ def load_app(given: str | None) -> SandboxOrchestrator:
         )
     found = resolve(target)
     made = found
-    if not isinstance(made, SandboxOrchestrator) and callable(made) and not isinstance(made, type):
+    if inspect.isroutine(found):
         made = _guarded(found, f"{target}() raised")
     if not isinstance(made, SandboxOrchestrator):
         what = f"{target}() returned" if made is not found else f"{target} is"
         raise ConfigurationError(
-            f"{what} a {_kind(made)}: it must be a SandboxOrchestrator, or a function without "
-            "arguments that returns one"
+            f"{what} {made!r:.100}, of type {type(made).__name__}: it must be a "
+            "SandboxOrchestrator, or a function without arguments that returns one"
         )
     return made
 
@@ -77,7 +78,7 @@ def resolve(target: str) -> Any:
             value = getattr(value, name)
         except AttributeError:
             raise ConfigurationError(
-                f"{target}: there is no {name!r} in {getattr(value, '__name__', _kind(value))}"
+                f"{target}: there is no {name!r} in {getattr(value, '__name__', repr(value))}"
             ) from None
     return value
 
@@ -114,10 +115,6 @@ def _where(error: BaseException) -> str:
             last = trace
         trace = trace.tb_next
     return "" if last is None else f" ({last.tb_frame.f_code.co_filename}:{last.tb_lineno})"
-
-
-def _kind(value: object) -> str:
-    return "class" if isinstance(value, type) else type(value).__name__
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> str | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
-from gonogo.errors import SchemaError
-from gonogo.store.engines import BEGIN, make_engine
+from gonogo.errors import SchemaError, StoreUnavailable
+from gonogo.secrets import redact_text
+from gonogo.store.engines import BEGIN, in_memory, make_engine, parse
 from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE
+from gonogo.store.sqlite_errors import translate
 
 _UPGRADE = "run `gonogo db upgrade`"
 _LOCK = 7_461_023_850_113
@@ -32,13 +37,12 @@ def status(url: str | URL) -> SchemaStatus:
 
     Raises:
         SchemaError: the schema is half migrated, or newer than this code.
+        StoreUnavailable: the database cannot be reached or read.
     """
-    engine = make_engine(url)
-    try:
-        with engine.connect() as connection:
-            current = _revision(connection)
-    finally:
-        engine.dispose()
+    if _is_missing_file(parse(url)):
+        return SchemaStatus(None, REVISION, REVISIONS)
+    with _engine(url) as engine, engine.connect() as connection:
+        current = _revision(connection)
     known = 0 if current is None else REVISIONS.index(current) + 1
     return SchemaStatus(current, REVISION, REVISIONS[known:])
 
@@ -48,13 +52,38 @@ def upgrade(url: str | URL) -> SchemaStatus:
 
     Raises:
         SchemaError: the schema is half migrated, or newer than this code.
+        StoreUnavailable: the database cannot be reached or written.
     """
+    with _engine(url) as engine:
+        _migrate(engine, fresh_only=False)
+    return status(url)
+
+
+@contextmanager
+def _engine(url: str | URL) -> Iterator[Engine]:
+    """An engine for the block; what the driver raises becomes an error that names the remedy."""
     engine = make_engine(url)
     try:
-        _migrate(engine, fresh_only=False)
+        yield engine
+    except DBAPIError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        cause = error.orig if isinstance(error.orig, Exception) else error
+        if isinstance(cause, sqlite3.Error):
+            raise translate(cause, where) from error
+        raise StoreUnavailable(
+            f"the database {where} failed: {redact_text(str(cause))}; nothing was written. "
+            "Check that it runs, and the host, name and credentials in its URL"
+        ) from error
     finally:
         engine.dispose()
-    return status(url)
+
+
+def _is_missing_file(url: URL) -> bool:
+    """Whether to connect would only create the file."""
+    if url.get_backend_name() != "sqlite" or in_memory(url):
+        return False
+    path = Path(url.database or "")
+    return path.parent.is_dir() and not path.exists() and not str(path).startswith("file:")
 
 
 def prepare(engine: Engine) -> None:
