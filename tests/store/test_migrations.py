@@ -68,7 +68,7 @@ def test_a_database_out_of_reach_is_said_in_the_stores_words(ask, tmp_path):
         ask(f"sqlite:///{tmp_path}/missing/ledger.db")
     with pytest.raises(StoreUnavailable, match="is not a SQLite database"):
         ask(f"sqlite:///{tmp_path}/junk.db")
-    with pytest.raises(StoreUnavailable, match="127.0.0.1.*Check that it runs") as refused:
+    with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1.*Check that it runs") as refused:
         ask("postgresql://ops:hunter2@127.0.0.1:1/ledger")
     assert "hunter2" not in str(refused.value)
 

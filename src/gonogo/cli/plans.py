@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -76,6 +75,8 @@ def rehearse(
 def _call(fn: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> None:
     made = fn(*args, **kwargs)
     if inspect.iscoroutine(made):
+        import asyncio  # noqa: PLC0415 - only async jobs pay for it
+
         asyncio.run(made)
 
 

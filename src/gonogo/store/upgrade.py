@@ -71,11 +71,15 @@ def _engine(url: str | URL) -> Iterator[Engine]:
         if isinstance(cause, sqlite3.Error):
             raise translate(cause, where) from error
         raise StoreUnavailable(
-            f"the database {where} failed: {redact_text(str(cause))}; nothing was written. "
+            f"the database {where} failed: {_one_line(cause)}; nothing was written. "
             "Check that it runs, and the host, name and credentials in its URL"
         ) from error
     finally:
         engine.dispose()
+
+
+def _one_line(error: Exception) -> str:
+    return redact_text(" ".join(str(error).split()))
 
 
 def _is_missing_file(url: URL) -> bool:
