@@ -123,7 +123,7 @@ class Delivery:
         """
         due = self._clock.now() + within
         with self._mutex:
-            if self._running:
+            if self._running or self._recovery.looking:
                 return False
 
         def work(tx: Transaction) -> bool:
@@ -260,7 +260,7 @@ class Delivery:
 
     def maintain(self) -> int:
         """One round of recovery, evidence and expired keys; returns how many calls changed."""
-        changed = self._recovery.run_once()
+        changed = self._recovery.step()
         return changed + self._keys.release_lapsed(self._clock.now())
 
     def leave(self) -> None:

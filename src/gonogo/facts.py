@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gonogo.deadlines import Run
 from gonogo.errors import Drifted
 from gonogo.records import Call
 from gonogo.secrets import describe
@@ -14,25 +15,35 @@ from gonogo.secrets import describe
 if TYPE_CHECKING:
     from gonogo.action import Action
 
+PATIENCE = 30.0
+"""Seconds a precondition may take when its action has no time-out of its own."""
+
 
 def read_facts(
     action: Action[Any, Any], arguments: Mapping[str, Any], key: str | None
 ) -> str | None:
     """What the action's precondition reads now, as canonical JSON; ``None`` for a bare yes.
 
-    Raises `Drifted` when it says no, fails, or returns something that has no JSON form: a guard
-    that does not answer refuses.
+    Raises `Drifted` when it says no, fails, gives no answer within the action's time-out, or
+    returns something that has no JSON form: a guard that does not answer refuses.
     """
     assert action.reader is not None  # noqa: S101 - callers ask only where one is declared
     about: dict[str, Any] = {"action": action.name, "key": key}
-    try:
-        facts = action.parameters.invoke(action.reader, arguments)
-    except Exception as error:
+    reader, patience = action.reader, action.policy.timeout or PATIENCE
+    run = Run(lambda: action.parameters.invoke(reader, arguments), 0.0, f"gonogo-facts-{key}")
+    if not run.wait(patience):
+        raise Drifted(
+            f"{action.name} ({key}) was not performed: its precondition gave no answer within "
+            f"{patience:g} s",
+            **about,
+        )
+    if run.error is not None:
         raise Drifted(
             f"{action.name} ({key}) was not performed: its precondition failed with "
-            f"{describe(error)}",
+            f"{describe(run.error)}",
             **about,
-        ) from error
+        ) from run.error
+    facts = run.value
     if facts is True:
         return None
     if not facts:

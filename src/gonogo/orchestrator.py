@@ -387,14 +387,14 @@ class SandboxOrchestrator:
 
     def cleanup(self) -> None:
         """Stop everything and close the ledger. Safe at any time, and twice."""
-        with self._mutex:
+        with self._mutex:  # not while draining: a job under way may ask for the database
             self._started = False
-            self.worker.stop(self.settings.drain)
-            self.heartbeat.stop()
-            self.alert_system.flush()
-            self.store.close()
-            if self._database is not None:
-                self._database.cleanup()
+        self.worker.stop(self.settings.drain)
+        self.heartbeat.stop()
+        self.alert_system.flush()
+        self.store.close()
+        if self._database is not None:
+            self._database.cleanup()
 
     def run(self, *, until_idle: float | None = None) -> bool:
         """Work until SIGTERM or SIGINT, then drain. For the main thread of a worker process.

@@ -196,13 +196,17 @@ class WorkerProcess:
         if keeper is not None:
             with self._changed:
                 self._threads.clear()
+                self._changed.notify_all()
             keeper.join(5.0)
             if self._delivery is not None:
                 self._delivery.leave()
         return ended
 
     def wake(self) -> None:
-        """Look for work at once: something was queued."""
+        """Look for work at once: something was queued.
+
+        One idle thread is enough: who finds work wakes the next one, until one finds nothing.
+        """
         with self._changed:
             self._nudges += 1
             self._changed.notify()
@@ -216,6 +220,7 @@ class WorkerProcess:
         """
         job = self._local.take()
         if job is not None:
+            self.wake()
             with self._busy_with(job.id):
                 self._local.run(job)
             return True
@@ -225,6 +230,7 @@ class WorkerProcess:
         call = delivery.claim()
         if call is None:
             return False
+        self.wake()
         with self._busy_with(call.id):
             delivery.perform(call, loop=loop)
         return True
@@ -233,7 +239,10 @@ class WorkerProcess:
         """One round of the keeper: leases, hung jobs, recovery. See `Delivery`."""
         self._give_up(self._local.give_up_overdue())
         if self._delivery is not None:
+            was_fit = self._delivery.fit
             self._delivery.keep()
+            if not was_fit:
+                self.wake()
             self._give_up(self._delivery.overtime())
             if self._delivery.maintain():
                 self.wake()
@@ -263,19 +272,21 @@ class WorkerProcess:
     def _pause(self) -> float:
         dues = [self._local.next_due()]
         if self._delivery is not None:
-            dues.append(self._delivery.next_due())
+            dues.append(self._delivery.next_due() if self._delivery.fit else PAUSE_AFTER_FAULT)
         return max(0.005, min([self.poll_interval, *(due for due in dues if due is not None)]))
 
     def _keep(self, stop: threading.Event) -> None:
         """The keeper's life, until the worker stopped and its last job ended."""
         pause = 1.0 if self._delivery is None else min(1.0, self._delivery.lease / 3)
-        while not (stop.wait(pause) and not self._busy()):
+        while True:
             try:
                 self.keep_once()
             except Exception as error:  # noqa: BLE001 - the keeper must outlive every fault
                 self._logger.log_action("worker.keeper_fault", "error", error=describe(error))
-            if stop.is_set():
-                self._clock.sleep(0.02)
+            if stop.wait(pause):
+                with self._changed:
+                    if self._changed.wait_for(lambda: not self._busy(), pause):
+                        return
 
     def _give_up(self, job_ids: list[str]) -> None:
         """Replace the threads that hang in these jobs; they end when their functions return."""
@@ -306,10 +317,11 @@ class WorkerProcess:
             with self._changed:
                 if thread in self._threads:
                     self._threads[thread] = None
+                if self._stop.is_set():
+                    self._changed.notify_all()
 
     def _busy(self) -> bool:
-        with self._changed:
-            return any(job_id is not None for job_id in self._threads.values())
+        return any(job_id is not None for job_id in self._threads.values())
 
 
 class _LazyRunner:

@@ -1,112 +1,75 @@
-"""Sandboxes whose time, chance and other side obey the test."""
+"""Sandboxes for tests: on each ledger, on a clock that obeys, and on a ledger that fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from gonogo.action import Action
 from gonogo.clock import FakeClock
-from gonogo.jobs import Handle
+from gonogo.errors import StoreUnavailable
 from gonogo.orchestrator import SandboxOrchestrator
-from gonogo.settings import Settings
+from gonogo.records import Call
+from gonogo.store.port import Store, Transaction
 
-SOON = 10.0
-"""Seconds a test waits for a signal that comes at once."""
+T = TypeVar("T")
 
-WHO = {"by": "ann@example.com", "reason": "checked the books"}
-
-Script = list[Any]
+STORES = ("memory", "sqlite")
+MONTH = 30 * 86_400.0
 
 
-class Sandboxes:
-    """Makes sandboxes of one kind; those of kind ``sqlite`` stand on the same ledger.
+def make_sandbox(kind: str, folder: Path, clock: FakeClock, **options: Any) -> SandboxOrchestrator:
+    """A locked sandbox on an empty ledger; jitter is off, because chance always says one half."""
+    url = None if kind == "memory" else f"sqlite:///{folder}/ledger.db"
+    return SandboxOrchestrator(url, clock=clock, random=lambda: 0.5, **options)
 
-    On SQLite each of them is to the ledger what another process would be.
-    """
 
-    def __init__(self, kind: str, folder: Path) -> None:
-        self.kind = kind
-        self.url = f"sqlite:///{folder}/ledger.db" if kind == "sqlite" else None
-        self.clock = FakeClock()
-        self._made: list[SandboxOrchestrator] = []
+def arm(sandbox: SandboxOrchestrator) -> SandboxOrchestrator:
+    """The sandbox, live."""
+    sandbox.arm(by="ann", reason="a test", seconds=MONTH)
+    return sandbox
 
-    def __call__(self, **overrides: Any) -> SandboxOrchestrator:
-        settings = Settings().replaced({"db_url": self.url} if self.url else {}, "in a test")
-        sandbox = SandboxOrchestrator(
-            settings=settings,
-            clock=self.clock,
-            random=lambda: 0.5,
-            **{"drain": SOON, **overrides},
-        )
-        self._made.append(sandbox)
-        return sandbox
+
+def only(sandbox: SandboxOrchestrator, action: str = "pay") -> Call:
+    """The one call of ``action`` in the ledger."""
+    (call,) = sandbox.calls(action=action)
+    return call
+
+
+def used(sandbox: SandboxOrchestrator, limit: str = "units") -> int:
+    """Units of ``limit`` in use now."""
+    units: int = sandbox.governor.get_status(limit)["current_actions"]
+    return units
+
+
+class FaultyStore:
+    """A store that refuses the writes ``fails`` says yes to, as a full disk would."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.fails: Callable[[bool], bool] = lambda durable: False
+
+    @property
+    def shared(self) -> bool:
+        return self._store.shared
+
+    def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+        if self.fails(durable):
+            raise StoreUnavailable("the disk is full")
+        return self._store.write(work, durable=durable)
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        return self._store.read(work)
 
     def close(self) -> None:
-        for sandbox in self._made:
-            sandbox.cleanup()
+        self._store.close()
 
 
-class Provider:
-    """The other side: performs, unless its script says what happens instead.
+class FaultySandbox(SandboxOrchestrator):
+    """A sandbox whose ledger can be made to fail: ``sandbox.faulty.fails = …``."""
 
-    ``script`` is consumed one entry an attempt: an exception is raised before the effect, a
-    callable is run with the invoice and its answer returned, anything else is returned.
-    """
+    faulty: FaultyStore
 
-    def __init__(self) -> None:
-        self.book: list[str] = []
-        self.script: Script = []
-
-    def pay(self, invoice: str) -> Any:
-        """The effect."""
-        step = self.script.pop(0) if self.script else None
-        if isinstance(step, BaseException):
-            raise step
-        if callable(step):
-            return step(invoice)
-        self.book.append(invoice)
-        return f"paid {invoice}" if step is None else step
-
-
-def payment(
-    sandbox: SandboxOrchestrator,
-    provider: Provider | None = None,
-    name: str = "pay",
-    **declared: Any,
-) -> Action[..., Any]:
-    """An irreversible action that pays an invoice at ``provider``."""
-    side = provider or Provider()
-    policy = {"irreversible": True, "key": name + ":{invoice}", "timeout": 30.0, **declared}
-
-    @sandbox.action(name, **policy)
-    def pay(invoice: str, cents: int = 100) -> Any:
-        return side.pay(invoice)
-
-    return pay
-
-
-def reminder(
-    sandbox: SandboxOrchestrator, fn: Callable[[str], Any], name: str = "remind", **declared: Any
-) -> Action[..., Any]:
-    """A reversible action that does ``fn`` with its text."""
-
-    @sandbox.action(name, irreversible=False, **declared)
-    def remind(text: str) -> Any:
-        return fn(text)
-
-    return remind
-
-
-def drain(sandbox: SandboxOrchestrator, most: int = 1000) -> int:
-    """Carry out what is due now, in this thread; returns how many jobs that were."""
-    for done in range(most):
-        if not sandbox.worker.run_once():
-            return done
-    raise AssertionError(f"still busy after {most} jobs")
-
-
-def story(handle: Handle) -> str:
-    """What `explain` tells, as one text."""
-    return "\n".join(handle.explain())
+    def _open_store(self) -> Store:
+        self.faulty = FaultyStore(super()._open_store())
+        return self.faulty

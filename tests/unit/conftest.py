@@ -1,4 +1,4 @@
-"""The sandboxes of the tests of the upper half: each rule holds on both ledgers."""
+"""Fixtures of the unit tests: a clock, and a live sandbox on each ledger."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.sandboxes import WHO, Sandboxes
+from tests.support.sandboxes import STORES, arm, make_sandbox
+from tests.support.scene import WHO, Sandboxes
 
+from gonogo.clock import FakeClock
 from gonogo.orchestrator import SandboxOrchestrator
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=STORES)
+def sandbox(
+    request: pytest.FixtureRequest, tmp_path: Path, fake_clock: FakeClock
+) -> Iterator[SandboxOrchestrator]:
+    """A live sandbox whose clock is ``fake_clock``."""
+    made = arm(make_sandbox(request.param, tmp_path, fake_clock))
+    yield made
+    made.cleanup()
+
+
+@pytest.fixture(params=STORES)
 def sandboxes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sandboxes]:
-    """Makes sandboxes on one kind of ledger."""
+    """Makes locked sandboxes on one kind of ledger, with a clock of their own."""
     made = Sandboxes(request.param, tmp_path)
     yield made
     made.close()
@@ -21,20 +33,20 @@ def sandboxes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sandbo
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Sandboxes]:
-    """Makes sandboxes that share one SQLite file, as processes do."""
+    """Makes locked sandboxes that share one SQLite file, as processes do."""
     made = Sandboxes("sqlite", tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
-def sandbox(sandboxes: Sandboxes) -> SandboxOrchestrator:
-    """A locked sandbox."""
+def locked(sandboxes: Sandboxes) -> SandboxOrchestrator:
+    """A sandbox as it is at first: in dry-run."""
     return sandboxes()
 
 
 @pytest.fixture
-def armed(sandbox: SandboxOrchestrator) -> SandboxOrchestrator:
+def armed(locked: SandboxOrchestrator) -> SandboxOrchestrator:
     """The same sandbox, unlocked for an hour."""
-    sandbox.arm(**WHO)
-    return sandbox
+    locked.arm(**WHO)
+    return locked

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support.sandboxes import WHO, Provider, Sandboxes, drain, payment, reminder, story
+from tests.support.scene import WHO, Provider, Sandboxes, drain, payment, reminder, story
 
 from gonogo.errors import (
     ConfigurationError,
@@ -122,19 +122,19 @@ def test_contradicting_duplicates_enqueue_nothing(armed: SandboxOrchestrator) ->
     assert armed.counts() == {}
 
 
-def test_an_empty_batch_is_nothing(sandbox: SandboxOrchestrator) -> None:
+def test_an_empty_batch_is_nothing(locked: SandboxOrchestrator) -> None:
     """No rows, no jobs, and no complaint about the lock either."""
-    assert payment(sandbox).enqueue_many([]) == []
+    assert payment(locked).enqueue_many([]) == []
 
 
-def test_a_locked_sandbox_queues_nothing_irreversible(sandbox: SandboxOrchestrator) -> None:
+def test_a_locked_sandbox_queues_nothing_irreversible(locked: SandboxOrchestrator) -> None:
     """Irreversible jobs outside a plan are refused while locked; reversible ones are not."""
-    pay, remind = payment(sandbox), reminder(sandbox, str.upper)
+    pay, remind = payment(locked), reminder(locked, str.upper)
     with pytest.raises(DryRunBlocked, match="rehearse"):
         pay.enqueue("A")
     handle = remind.enqueue("hello")
-    drain(sandbox)
-    assert (handle.result(0), sandbox.counts()) == ("HELLO", {State.SUCCEEDED: 1})
+    drain(locked)
+    assert (handle.result(0), locked.counts()) == ("HELLO", {State.SUCCEEDED: 1})
 
 
 def test_a_secret_cannot_wait_in_the_ledger(armed: SandboxOrchestrator) -> None:
@@ -438,26 +438,26 @@ def test_waiting_for_what_failed_or_is_not_there(armed: SandboxOrchestrator) -> 
 # approval of a single call
 
 
-def test_a_call_that_needs_approval_waits_for_it(sandbox: SandboxOrchestrator) -> None:
+def test_a_call_that_needs_approval_waits_for_it(locked: SandboxOrchestrator) -> None:
     """It can be queued while locked, waits, and runs after a recorded yes without arming."""
     provider = Provider()
-    handle = payment(sandbox, provider, needs_approval=True).enqueue("A")
-    assert drain(sandbox) == 0
+    handle = payment(locked, provider, needs_approval=True).enqueue("A")
+    assert drain(locked) == 0
     assert handle.state() is State.PLANNED
-    sandbox.approve(handle, **WHO)
-    assert drain(sandbox) == 1
+    locked.approve(handle, **WHO)
+    assert drain(locked) == 1
     assert provider.book == ["A"]
     assert "approved by ann@example.com: checked the books" in story(handle)
 
 
-def test_an_approval_is_given_once_and_signed(sandbox: SandboxOrchestrator) -> None:
+def test_an_approval_is_given_once_and_signed(locked: SandboxOrchestrator) -> None:
     """Approving needs who and why, and only a call that waits for it."""
-    handle = payment(sandbox, needs_approval=True).enqueue("A")
+    handle = payment(locked, needs_approval=True).enqueue("A")
     with pytest.raises(ConfigurationError, match="who"):
-        sandbox.approve(handle, by="", reason="x")
-    sandbox.approve(handle.id, **WHO)
+        locked.approve(handle, by="", reason="x")
+    locked.approve(handle.id, **WHO)
     with pytest.raises(Refused, match="is pending"):
-        sandbox.approve(handle, **WHO)
+        locked.approve(handle, **WHO)
 
 
 def test_an_approved_call_still_waits_for_its_dependency(armed: SandboxOrchestrator) -> None:
@@ -489,16 +489,16 @@ def test_a_call_whose_dependency_failed_is_not_approved(armed: SandboxOrchestrat
 
 
 def test_the_world_may_change_while_a_call_waits_for_its_approval(
-    sandbox: SandboxOrchestrator,
+    locked: SandboxOrchestrator,
 ) -> None:
     """Facts that differ from those at the request stop the approved call, named by field."""
     balance = {"balance": 100}
-    pay = payment(sandbox, needs_approval=True)
+    pay = payment(locked, needs_approval=True)
     pay.precondition(lambda invoice, cents=100: dict(balance))
     handle = pay.enqueue("A")
     balance["balance"] = 80
-    sandbox.approve(handle, **WHO)
-    drain(sandbox)
+    locked.approve(handle, **WHO)
+    drain(locked)
     with pytest.raises(EffectFailed, match="balance 100 → 80"):
         handle.result(0)
 

@@ -1,0 +1,305 @@
+"""Settling the unknown: by what a verifier proves, or by the recorded decision of a person.
+
+A call leaves `State.UNKNOWN` by evidence alone. Every step is one fenced transaction, so that it
+can be killed anywhere and be taken by any number of processes. Verifiers are users' code: they run
+in threads of their own, few at a time, and whoever has something better to do does not wait.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from msgspec import structs
+
+from gonogo.action import Action, as_evidence
+from gonogo.deadlines import Run
+from gonogo.endings import ended, given_back
+from gonogo.errors import ConfigurationError, NotFound, Refused
+from gonogo.evidence import Evidence, cannot_tell
+from gonogo.ids import new_id
+from gonogo.records import NEVER, Call, Decision, Outcome, State, advance
+from gonogo.secrets import describe
+from gonogo.store.port import Transaction
+
+if TYPE_CHECKING:
+    from gonogo.pipeline import Pipeline
+
+VERIFY_TIMEOUT = 30.0
+"""Seconds a verifier may take; a longer silence proves nothing."""
+
+LONGEST_PAUSE = 3600.0
+"""Seconds between two looks for evidence, at most."""
+
+UNKNOWN_ACTION_PAUSE = 60.0
+
+MOST_LOOKS = 8
+"""Verifiers under way at the same time; of one action at most half, hanging ones included."""
+
+A_MOMENT = 0.2
+"""Seconds that `Doubts.look_around` gives verifiers which answer at once."""
+
+Resolution = Literal["landed", "absent", "retry"]
+
+
+class Look:
+    """One question to a verifier, asked in a thread of its own."""
+
+    def __init__(
+        self, action: Action[Any, Any], call: Call, asked_at: float, answered: threading.Condition
+    ) -> None:
+        self.action = action
+        self.call = call
+        self.answer: Evidence | None = None
+        self._asked_at = asked_at
+        self._answered = answered
+        self.run = Run(self._ask, asked_at, f"gonogo-verify-{action.name}")
+        if self.run.error is not None:
+            self.answer = cannot_tell(f"the verifier got no thread: {describe(self.run.error)}")
+
+    def give_up(self, now: float, timeout: float) -> None:
+        """Take the silence for an answer when it has lasted ``timeout`` seconds."""
+        with self._answered:
+            if self.answer is None and now - self._asked_at >= timeout:
+                self.answer = cannot_tell(f"the verifier gave no answer in {timeout:g} s")
+
+    def _ask(self) -> None:
+        answer = cannot_tell("the verifier was interrupted")
+        try:
+            assert self.action.verifier is not None  # noqa: S101 - asked where one is declared
+            answer = as_evidence(_awaited(self.action.verifier(self.action.view(self.call))))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it proves nothing
+            answer = cannot_tell(f"the verifier failed: {describe(error)}")
+        finally:
+            with self._answered:
+                self.answer = self.answer or answer
+                self._answered.notify_all()
+
+
+class Doubts:
+    """Verifies and resolves the unknown calls of one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, *, verify_timeout: float) -> None:
+        self._pipeline = pipeline
+        self._store = pipeline.store
+        self._clock = pipeline.clock
+        self._timeout = verify_timeout
+        self._answered = threading.Condition()
+        self._open: list[Look] = []
+        self._hanging: list[Look] = []
+        self._mutex = threading.Lock()
+
+    @property
+    def open(self) -> bool:
+        """Whether `look_around` waits for an answer."""
+        return bool(self._open)
+
+    # evidence
+
+    def verify(self, action: Action[Any, Any], call: Call) -> Call:
+        """Ask the action's verifier about an unknown call, and act on the evidence.
+
+        ``absent`` is only believed ``verify_after`` seconds after the outcome became unknown:
+        before that a request that is still on its way could arrive after the answer.
+        """
+        look = self._begin(action, call)
+        if look is None:  # somebody else looks, or it is settled
+            return self._pipeline.get(call.id) or call
+        look.run.wait(self._timeout)
+        look.give_up(float("inf"), self._timeout)
+        return self._act(look)
+
+    def look_around(self, calls: list[Call]) -> int:
+        """Ask about ``calls`` and act on what is answered by now; returns how many were settled.
+
+        Waits for `A_MOMENT` at most; what is answered later is for the next round.
+        """
+        with self._mutex:
+            for call in calls[: MOST_LOOKS - len(self._open)]:
+                action = self._pipeline.actions.get(call.action)
+                if action is None or action.verifier is None:
+                    self.put_off(call, action)
+                elif (look := self._begin(action, call)) is not None:
+                    self._open.append(look)
+            with self._answered:
+                self._answered.wait_for(lambda: all(x.answer for x in self._open), A_MOMENT)
+            for look in self._open:
+                look.give_up(self._clock.monotonic(), self._timeout)
+            answered = [look for look in self._open if look.answer is not None]
+            self._open = [look for look in self._open if look.answer is None]
+        return sum(self._act(look).state is not State.UNKNOWN for look in answered)
+
+    def put_off(self, call: Call, action: Action[Any, Any] | None) -> None:
+        """Nobody here can be asked about it: leave it to a process that can, or to a person."""
+        later = NEVER if action is not None else self._clock.now() + UNKNOWN_ACTION_PAUSE
+        self._postpone(call, later, call.note)
+
+    def _begin(self, action: Action[Any, Any], call: Call) -> Look | None:
+        """Claim the look and ask; ``None`` when somebody else was first.
+
+        If this look is never concluded, the next one comes by itself after its time.
+        """
+        claimed = self._postpone(call, self._clock.now() + self._timeout + 1.0, call.note)
+        if claimed is None:
+            return None
+        self._hanging = [look for look in self._hanging if not look.run.done]
+        if sum(look.action is action for look in self._hanging) >= MOST_LOOKS // 2:
+            self._ask_later(action, claimed, "earlier questions to the verifier still hang")
+            return None
+        look = Look(action, claimed, self._clock.monotonic(), self._answered)
+        self._hanging.append(look)
+        return look
+
+    def _since(self, call: Call) -> float:
+        """Seconds since the outcome became unknown."""
+        return self._clock.now() - (call.settled_at or self._clock.now())
+
+    def _act(self, look: Look) -> Call:
+        call, action, evidence = look.call, look.action, look.answer or cannot_tell()
+        by, patience = f"verify of {action.name}", action.policy.verify_after
+        if evidence.finding == "landed":
+            result, why = action.encode_result(evidence.result)
+            return self._settle(call, "landed", by, why or evidence.reason, result)
+        if evidence.finding == "absent" and self._since(call) < patience:
+            wait = (call.settled_at or self._clock.now()) + patience
+            return self._postpone(call, wait, "not there yet; it may still arrive") or call
+        if evidence.finding == "absent":
+            again = call.queue is not None and call.attempt < call.max_attempts
+            return self._settle(call, "retry" if again else "absent", by, evidence.reason, None)
+        return self._ask_later(action, call, evidence.reason)
+
+    # decisions
+
+    def resolve(
+        self, call_id: str, resolution: Resolution, *, by: str, reason: str, result: Any = None
+    ) -> Call:
+        """A person's recorded decision about an unknown call; see `Recovery.resolve`."""
+        if resolution not in ("landed", "absent", "retry"):
+            raise ConfigurationError(f"resolution {resolution!r}: say landed, absent or retry")
+        if not by.strip() or not reason.strip():
+            raise ConfigurationError("resolving a call needs by= (who) and reason= (why)")
+        text = _text(result) if resolution == "landed" else None
+
+        def work(tx: Transaction) -> Call:
+            call = tx.calls.get(call_id)
+            if call is None:
+                raise NotFound(f"there is no call {call_id!r}", call_id=call_id)
+            if call.state is not State.UNKNOWN:
+                raise Refused(
+                    f"call {call_id} is {call.state.value}, not unknown: nothing to resolve",
+                    action=call.action,
+                    key=call.key,
+                    call_id=call_id,
+                )
+            return self._write(tx, call, resolution, by, reason, text)
+
+        return self._told(self._store.write(work), by)
+
+    def _settle(
+        self, call: Call, resolution: Resolution, by: str, reason: str, result: str | None
+    ) -> Call:
+        """Settle it on evidence, unless it changed since the question was asked."""
+
+        def work(tx: Transaction) -> Call | None:
+            current = tx.calls.get(call.id)
+            if current is None or current.fence != call.fence:
+                return None
+            return self._write(tx, current, resolution, by, reason, result)
+
+        settled = self._store.write(work)
+        return self._told(settled, by) if settled else self._pipeline.get(call.id) or call
+
+    def _write(
+        self,
+        tx: Transaction,
+        call: Call,
+        resolution: Resolution,
+        by: str,
+        reason: str,
+        result: str | None,
+    ) -> Call:
+        now = self._clock.now()
+        after = self._resolved(call, resolution, f"{resolution}, says {by}: {reason}", result, now)
+        tx.calls.replace(call, after)
+        if after.state is State.FAILED:
+            self._pipeline.governor.release(tx, given_back(call, after))
+        self._pipeline.follow(tx, after, now)
+        tx.decisions.append(
+            Decision(
+                id=new_id(now),
+                at=now,
+                what=f"resolved as {resolution}",
+                subject=call.id,
+                actor=by,
+                reason=reason,
+            )
+        )
+        return after
+
+    def _told(self, settled: Call, by: str) -> Call:
+        self._pipeline.tell("call.resolved", settled, state=settled.state.value, by=by)
+        with self._pipeline.settled:
+            self._pipeline.settled.notify_all()
+        return settled
+
+    def _resolved(
+        self, call: Call, resolution: Resolution, note: str, result: str | None, now: float
+    ) -> Call:
+        action = self._pipeline.actions.get(call.action)
+        if resolution == "landed":
+            ttl = None if action is None else action.policy.key_ttl
+            return advance(
+                call,
+                State.SUCCEEDED,
+                outcome=Outcome.SUCCEEDED,
+                result=result,
+                note=note,
+                settled_at=now,
+                expires_at=None if ttl is None else now + ttl,
+            )
+        proven = structs.replace(call, outcome=Outcome.NOT_APPLIED)
+        if resolution == "absent":
+            return ended(proven, State.FAILED, now, note)
+        return advance(
+            proven,
+            State.PENDING,
+            queue=call.queue or ("default" if action is None else action.policy.queue),
+            max_attempts=max(call.max_attempts, call.attempt + 1),
+            run_at=now,
+            lease_until=None,
+            note=note,
+        )
+
+    # what is written about a look
+
+    def _postpone(self, call: Call, run_at: float, note: str | None) -> Call | None:
+        """Set the time of the next look, raising the epoch so that only one process looks.
+
+        ``None`` when somebody else was first.
+        """
+        after = structs.replace(call, epoch=call.epoch + 1, run_at=run_at, note=note)
+        won = self._store.write(lambda tx: tx.calls.replace(call, after), durable=False)
+        return after if won else None
+
+    def _ask_later(self, action: Action[Any, Any], call: Call, why: str) -> Call:
+        """Wait as long as it has been unknown already: ever longer, within bounds."""
+        pause = max(1.0, action.policy.verify_after, min(self._since(call), LONGEST_PAUSE))
+        return self._postpone(call, self._clock.now() + pause, f"cannot tell: {why}") or call
+
+
+def _awaited(answer: object) -> object:
+    """What an ``async def`` verifier answers in the end."""
+    if not inspect.iscoroutine(answer):
+        return answer
+    import asyncio  # noqa: PLC0415 - only async verifiers pay for it
+
+    return asyncio.run(answer)
+
+
+def _text(result: Any) -> str:
+    try:
+        return msgspec.json.encode(result, order="sorted").decode()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"result={result!r} has no JSON form: {error}") from error
