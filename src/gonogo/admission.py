@@ -54,6 +54,8 @@ class Admission:
                 self._readiness.require(group, action.name, call.key)
             admitted = self._pass(action, bound, call, lease)
         except Refused as refusal:
+            refusal.action = refusal.action or call.action
+            refusal.key = refusal.key or call.key
             self._teller.refused(call, refusal)
             raise
         if admitted.id == call.id:

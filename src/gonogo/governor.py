@@ -189,7 +189,9 @@ class GovernorEnforcer:
         if isinstance(granted, Denial):
             window = next(c.window for c in charges if c.row == granted.row)
             self._note("denied", granted, now)
-            raise RateLimited(explain_denial(granted, window), retry_after=granted.retry_after)
+            refusal = RateLimited(explain_denial(granted, window), retry_after=granted.retry_after)
+            refusal.limit = granted.limit
+            raise refusal
         return granted
 
     def release(self, tx: Transaction, reservations: Iterable[Reservation]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gonogo.endings import ended
+from gonogo.errors import GonogoError
 from gonogo.outcomes import classify, retry_after
 from gonogo.records import (
     NEVER,
@@ -154,6 +155,8 @@ def outcome_of(action: Action[Any, Any], error: BaseException) -> Outcome:
             return Outcome.UNKNOWN
         if isinstance(own, Outcome) and own is not Outcome.SUCCEEDED:
             return own
+    if isinstance(error, GonogoError):  # of a call within this one: it says nothing about this one
+        return Outcome.UNKNOWN
     return classify(error)
 
 

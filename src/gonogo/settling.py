@@ -143,7 +143,7 @@ class Settling:
             lease_until=None,
             settled_at=performed.ended_at,
             expires_at=after.expires_at,
-            note="settled by its own late result",
+            note="; ".join(filter(None, (after.note, "settled by its own late result"))),
             reservations=kept,
         )
         tx.calls.replace(stands, adopted)  # read in this transaction, so nobody came between

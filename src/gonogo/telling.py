@@ -45,6 +45,7 @@ class Teller:
         elif call.state is State.PENDING:
             self.tell("call.retry_scheduled", call, attempt=call.attempt, run_at=call.run_at)
         else:
+            ended = call.settled_at or 0.0
             began = call.dispatched_at or call.created_at
             self.tell(
                 "call.settled",
@@ -52,5 +53,5 @@ class Teller:
                 outcome=str(call.outcome),
                 state=call.state.value,
                 attempt=call.attempt,
-                duration=round((call.settled_at or began) - began, 6),
+                duration=round(max(0.0, ended - began), 6),
             )
