@@ -57,6 +57,7 @@ class LocalJobs:
         self._delayed: list[tuple[float, int, int, Job]] = []
         self._ready: list[tuple[int, int, Job]] = []
         self._jobs: dict[str, Job] = {}
+        self._cancelled = 0
         self._finished: OrderedDict[str, Job] = OrderedDict()
         self._mutex = threading.Lock()
 
@@ -92,6 +93,10 @@ class LocalJobs:
     def next_due(self) -> float | None:
         """Seconds until a waiting job is due; ``None`` when none waits."""
         with self._mutex:
+            while self._ready and self._ready[0][2].status != "queued":
+                heapq.heappop(self._ready)
+            while self._delayed and self._delayed[0][3].status != "queued":
+                heapq.heappop(self._delayed)
             if self._ready:
                 return 0.0
             return self._delayed[0][0] - self._clock.now() if self._delayed else None
@@ -112,6 +117,9 @@ class LocalJobs:
             if job is None or job.status != "queued":
                 return False
             self._finish(job, "cancelled")
+            self._cancelled += 1
+            if 2 * self._cancelled > len(self._ready) + len(self._delayed):
+                self._forget_cancelled()
             return True
 
     def give_up_overdue(self) -> list[str]:
@@ -145,6 +153,14 @@ class LocalJobs:
         """The finished jobs that are remembered, oldest first."""
         with self._mutex:
             return {job_id: job.view() for job_id, job in self._finished.items()}
+
+    def _forget_cancelled(self) -> None:
+        """Drop them from the queue, at a cost that their number has paid for."""
+        self._ready = [entry for entry in self._ready if entry[2].status == "queued"]
+        self._delayed = [entry for entry in self._delayed if entry[3].status == "queued"]
+        heapq.heapify(self._ready)
+        heapq.heapify(self._delayed)
+        self._cancelled = 0
 
     def _end(self, job: Job, status: str, *, result: Any = None, error: str | None = None) -> None:
         with self._mutex:
