@@ -30,9 +30,10 @@ _NEVER_SENT = frozenset(
     }
 )
 # The request was read and refused. 409 is missing on purpose: it often means "seen before".
-_REFUSING = frozenset({400, 401, 402, 403, 404, 405, 406, 410, 411, 413, 414, 415, 422, 451})
-# The request was turned away before it was looked at.
-_TURNED_AWAY = frozenset({425, 429})
+_REFUSING = frozenset({400, 402, 404, 405, 406, 410, 411, 413, 414, 415, 422, 451})
+# The request was turned away before it was looked at. 401, 403 and 407 judge who asks, not what is
+# asked: once the credentials are mended the same call must be able to run, so its key is not kept.
+_TURNED_AWAY = frozenset({401, 403, 407, 425, 429})
 
 
 def classify(error: BaseException) -> Outcome:
@@ -40,9 +41,10 @@ def classify(error: BaseException) -> Outcome:
 
     ============================================================  ===========
     `NotApplied`, `Snooze`, `Cancel`; connection refused, name    not applied
-    resolution failed, connect time-out; HTTP 425 and 429
+    resolution failed, connect time-out; HTTP 401, 403, 407,
+    425, 429; SMTP 4xx replies, failed greeting or login
     `Rejected`; HTTP 4xx that judge the request; SMTP 5xx         rejected
-    replies to a sender or to every recipient
+    replies to a sender, to every recipient or to the message
     everything else: read time-outs, resets, HTTP 5xx,            unknown
     cancellation, exceptions nobody has classified
     ============================================================  ===========
@@ -77,7 +79,7 @@ def _classify_one(error: BaseException) -> Outcome | None:
         return Outcome.REJECTED
     if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
         return Outcome.NOT_APPLIED
-    if isinstance(error, (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused)):
+    if isinstance(error, smtplib.SMTPException):
         return _classify_smtp(error)
     if f"{type(error).__module__}.{type(error).__qualname__}" in _NEVER_SENT:
         return Outcome.NOT_APPLIED
@@ -89,12 +91,28 @@ def _classify_one(error: BaseException) -> Outcome | None:
     return Outcome.UNKNOWN if status is not None else None
 
 
-def _classify_smtp(error: smtplib.SMTPSenderRefused | smtplib.SMTPRecipientsRefused) -> Outcome:
-    """Nothing was delivered in either case; a 4xx code only says not now (RFC 5321, 4.2.1)."""
+def _classify_smtp(error: smtplib.SMTPException) -> Outcome | None:
+    """A reply that refuses means that nothing was accepted (RFC 5321, section 4.2.1 and 6.1).
+
+    A 4xx code only says not now. What fails before the message is offered is not applied; a lost
+    connection proves nothing, and is left to the exceptions it wraps.
+    """
+    if isinstance(
+        error,
+        (
+            smtplib.SMTPConnectError,
+            smtplib.SMTPHeloError,
+            smtplib.SMTPAuthenticationError,
+            smtplib.SMTPNotSupportedError,
+        ),
+    ):
+        return Outcome.NOT_APPLIED
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         codes = [code for code, _ in error.recipients.values()]
-    else:
+    elif isinstance(error, (smtplib.SMTPSenderRefused, smtplib.SMTPDataError)):
         codes = [error.smtp_code]
+    else:
+        return None
     temporary = bool(codes) and all(400 <= code < 500 for code in codes)
     return Outcome.NOT_APPLIED if temporary else Outcome.REJECTED
 
