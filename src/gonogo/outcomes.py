@@ -6,10 +6,8 @@ is *proven* not to have happened is called so; whatever it does not know is `Out
 
 from __future__ import annotations
 
-import smtplib
 import socket
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from math import isfinite
 from typing import Any
 
@@ -79,7 +77,7 @@ def _classify_one(error: BaseException) -> Outcome | None:
         return Outcome.REJECTED
     if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
         return Outcome.NOT_APPLIED
-    if isinstance(error, smtplib.SMTPException):
+    if any(kind.__module__ == "smtplib" for kind in type(error).__mro__):
         return _classify_smtp(error)
     if f"{type(error).__module__}.{type(error).__qualname__}" in _NEVER_SENT:
         return Outcome.NOT_APPLIED
@@ -91,12 +89,14 @@ def _classify_one(error: BaseException) -> Outcome | None:
     return Outcome.UNKNOWN if status is not None else None
 
 
-def _classify_smtp(error: smtplib.SMTPException) -> Outcome | None:
+def _classify_smtp(error: BaseException) -> Outcome | None:
     """A reply that refuses means that nothing was accepted (RFC 5321, section 4.2.1 and 6.1).
 
     A 4xx code only says not now. What fails before the message is offered is not applied; a lost
     connection proves nothing, and is left to the exceptions it wraps.
     """
+    import smtplib  # noqa: PLC0415 - heavy, and loaded already by whoever raised this
+
     if isinstance(
         error,
         (
@@ -174,6 +174,8 @@ def _seconds(value: str, date: str | None) -> float | None:
         return max(0.0, seconds) if isfinite(seconds) else None
     except ValueError:
         pass
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - heavy, and rarely needed
+
     try:
         wanted = parsedate_to_datetime(value)
         return max(0.0, (wanted - parsedate_to_datetime(date)).total_seconds()) if date else None
