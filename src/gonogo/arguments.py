@@ -302,6 +302,10 @@ def _without_secrets(signature: inspect.Signature, secrets: Collection[str]) -> 
 def _hints(fn: Callable[..., Any], action: str) -> dict[str, Any]:
     try:
         return typing.get_type_hints(fn, include_extras=True)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"action {action!r}: declare a Python function, not a {type(fn).__name__} ({error})"
+        ) from error
     except Exception as error:
         raise ConfigurationError(
             f"action {action!r}: an annotation cannot be resolved ({error}); define the type "

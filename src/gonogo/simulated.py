@@ -8,7 +8,7 @@ turning one into text or a number, or deciding on one that is not known, is note
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 Report = Callable[[str], None]
@@ -149,16 +149,29 @@ class Simulated(Tainted):
         return (self._inner(item) for item in self.value)
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+
+
 def find_tainted(value: Any, depth: int = 6) -> Tainted | None:
-    """The first tainted value inside lists, tuples, sets and dicts; ``None`` when it is clean."""
+    """The first tainted value inside containers, dataclasses and their like; ``None`` if clean."""
+    if type(value) in _PLAIN:
+        return None
     if isinstance(value, Tainted):
         return value
-    if depth == 0:
-        return None
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
+    if depth:
+        for item in _parts(value):
             if (found := find_tainted(item, depth - 1)) is not None:
                 return found
     return None
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value
+    kind = type(value)
+    names = getattr(kind, "__dataclass_fields__", None) or getattr(kind, "__struct_fields__", None)
+    if names is None:
+        names = [part.name for part in getattr(kind, "__attrs_attrs__", ())]
+    return [getattr(value, name, None) for name in names]

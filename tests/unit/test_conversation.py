@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 import attrs
 import pytest
+from tests.support.sandboxes import arm, only, used
 
 from gonogo.clock import FakeClock
 from gonogo.context import current
@@ -25,7 +26,6 @@ from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Outcome, State
 from gonogo.retry import Retry
 from gonogo.signals import NotApplied, Rejected
-from tests.support.sandboxes import arm, only, used
 
 # replay in the type that the function declares
 
@@ -433,7 +433,7 @@ sandbox.cleanup()
 
 
 def test_one_execution_across_processes(tmp_path: Path) -> None:
-    """Four processes on one SQLite file call the same twenty-five keys: each effect is there once."""
+    """Four processes on one SQLite file call the same 25 keys: each effect is there once."""
     arm(SandboxOrchestrator(f"sqlite:///{tmp_path}/ledger.db")).cleanup()
     command = [sys.executable, "-c", RACER, f"{tmp_path}/ledger.db", f"{tmp_path}/log"]
     racers = [

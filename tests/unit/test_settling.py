@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.sandboxes import only, used
 
 from gonogo.clock import FakeClock
 from gonogo.context import current
@@ -15,7 +16,6 @@ from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Call, Outcome, State
 from gonogo.retry import Retry
 from gonogo.signals import NotApplied, Rejected
-from tests.support.sandboxes import only, used
 
 Meanwhile = Callable[[SandboxOrchestrator, Call], None]
 
