@@ -36,11 +36,11 @@ def check(session: Session, group: str | None) -> Exit:
     """
     readiness = session.sandbox.readiness_checker.evaluate(group)
     rows = [
-        ("ok" if r.ok else "NO", r.name, "" if r.critical else "not critical", r.evidence)
+        ("ok" if r.ok else "NO", r.name, r.evidence + ("" if r.critical else " (not critical)"))
         for r in readiness.evidence
     ]
     session.out.table(
-        _readiness_view(readiness), ("ok", "check", "", "evidence"), rows, empty="no checks"
+        _readiness_view(readiness), ("ok", "check", "evidence"), rows, empty="no checks"
     )
     if not session.out.json:
         session.out.data(None, [f"{readiness.verdict.value}{_why(readiness)}"])
