@@ -251,13 +251,18 @@ class Jobs:
         return approved
 
     def cancel(self, call_id: str, *, by: str, reason: str) -> bool:
-        """Cancel a call of which nothing was sent yet; false when it is too late."""
+        """Cancel a call of which nothing was sent yet; false when it is too late.
+
+        Raises `Refused` for a call of a plan that was not applied: a plan is all or nothing.
+        """
         _require_who_and_why("cancelling", by, reason)
         call = self.get(call_id)
         now = self._pipeline.clock.now()
 
         def work(tx: Transaction) -> bool:
             current = tx.calls.get(call_id) or call
+            if current.state is State.PLANNED and current.plan_id is not None:
+                raise _is_of_plan(current)
             if current.state not in {State.PENDING, State.CLAIMED, State.PLANNED}:
                 return False
             end = State.DISCARDED if current.state is State.PLANNED else State.CANCELLED
@@ -369,6 +374,16 @@ def waits_for(first: Call, call: Call, now: float) -> dict[str, Any]:
         )
     run_at = NEVER + call.run_at % NEVER
     return {"run_at": run_at, "note": f"waits until call {first.id} has succeeded"}
+
+
+def _is_of_plan(call: Call) -> Refused:
+    return Refused(
+        f"call {call.id} belongs to plan {call.plan_id}, which is approved and applied as a whole: "
+        "discard the plan and rehearse again without it",
+        action=call.action,
+        key=call.key,
+        call_id=call.id,
+    )
 
 
 def _require_who_and_why(doing: str, by: str, reason: str) -> None:

@@ -512,3 +512,15 @@ def test_a_dependant_in_a_batch_waits_too(armed: SandboxOrchestrator) -> None:
     assert all("no time brings it on" in story(handle) for handle in followers)
     drain(armed)
     assert provider.book == ["A", "B", "C"]
+
+
+def test_a_call_of_a_plan_is_not_cancelled_alone(locked: SandboxOrchestrator) -> None:
+    """What was rehearsed is applied as a whole or discarded; no call is taken out of it."""
+    pay = payment(locked)
+    with locked.rehearse("payday") as plan:
+        pay("A")
+        pay("B")
+    with pytest.raises(Refused, match="discard the plan"):
+        locked.handle(plan.calls[0].id).cancel()
+    locked.approve(plan, by="ann", reason="a test")
+    assert len(locked.apply(plan)) == 2
