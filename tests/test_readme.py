@@ -55,7 +55,7 @@ class Desk:
 
 
 def test_the_command_line_of_the_readme(tmp_path: Path) -> None:
-    """A reader who follows the README pays twice and no more, meets a lost reply, and settles it."""
+    """Whoever follows the README pays twice and no more, meets a lost reply, and settles it."""
     desk = Desk(tmp_path)
     lines, code = [], ""
     for block in blocks(README.read_text()):
