@@ -134,7 +134,7 @@ class Jobs:
         key is known with other arguments, `DryRunBlocked` when the sandbox is locked and the action
         irreversible, `ConfigurationError` for a secret argument (it cannot wait in a ledger).
         """
-        drafts = _in_turn([self.draft(action, bound, options) for bound in rows], options)
+        drafts = _in_turn([self._draft(action, bound, options) for bound in rows], options)
         if not drafts:
             return []
 
@@ -159,6 +159,14 @@ class Jobs:
         self._wake()
         return handles
 
+    def _draft(self, action: Action[Any, Any], bound: Bound, options: JobOptions) -> Call:
+        """The call to enqueue; one that a person is to approve says on which facts."""
+        draft = self.draft(action, bound, options)
+        if action.policy.needs_approval and action.reader is not None:
+            facts = read_facts(action, bound.values, draft.key)
+            return structs.replace(draft, facts=facts)
+        return draft
+
     def draft(self, action: Action[Any, Any], bound: Bound, options: JobOptions) -> Call:
         """The call that enqueueing would make."""
         if bound.has_secrets:
@@ -175,15 +183,11 @@ class Jobs:
             queue=options.queue or action.policy.queue,
             state=State.PLANNED if planned else State.PENDING,
         )
-        facts = None
-        if planned and action.reader is not None:
-            facts = read_facts(action, bound.values, draft.key)
         return structs.replace(
             draft,
             run_at=draft.run_at if options.run_at is None else options.run_at,
             priority=draft.priority if options.priority is None else options.priority,
             after=options.after,
-            facts=facts,
             note="waits for a person's approval" if planned else None,
         )
 
@@ -209,14 +213,21 @@ class Jobs:
         """Let a job with ``after`` wait for it; see `Pipeline.follow` for what sets it free."""
         if draft.after is None:
             return draft
-        first = tx.calls.get(draft.after)
+        return structs.replace(draft, **waits_for(self._first(tx, draft), draft, now))
+
+    def first_of(self, draft: Call) -> Call:
+        """The call that ``draft`` waits for; `NotFound` when there is none."""
+        return self._pipeline.store.read(lambda tx: self._first(tx, draft))
+
+    def _first(self, tx: Transaction, draft: Call) -> Call:
+        first = tx.calls.get(draft.after or "")
         if first is None:
             raise ConfigurationError(
                 f"{draft.action} waits for call {draft.after}, which does not exist",
                 action=draft.action,
                 key=draft.key,
             )
-        return structs.replace(draft, **waits_for(first, draft, now))
+        return first
 
     def approve(self, call_id: str, *, by: str, reason: str) -> Call:
         """A person's yes to one call that needs it: planned → pending.

@@ -28,7 +28,8 @@ from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger
 from gonogo.observers import alert_on_refusals, log_events
 from gonogo.pipeline import Pipeline
-from gonogo.plan import Plan, Planner
+from gonogo.plan import Plan
+from gonogo.planner import Planner
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Beat, Call, CallFilter, Control, Decision, PlanRecord, PlanState, State
 from gonogo.recovery import Recovery, Resolution
@@ -251,7 +252,8 @@ class SandboxOrchestrator:
         self, name: str, *, expires_in: float | None = None
     ) -> AbstractContextManager[Plan]:
         """Run the block in dry-run, recording what it would do; see `Planner.rehearse`."""
-        return self.planner.rehearse(name, expires_in=expires_in or self.settings.plan_ttl)
+        ttl = self.settings.plan_ttl if expires_in is None else expires_in
+        return self.planner.rehearse(name, expires_in=ttl)
 
     def approve(self, target: Plan | Handle | str, *, by: str, reason: str) -> PlanRecord | Call:
         """A person's yes to a plan, or to a single call that needs it. Ids are fine too."""

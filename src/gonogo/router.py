@@ -11,7 +11,8 @@ from gonogo.context import running
 from gonogo.errors import DryRunBlocked, Refused
 from gonogo.jobs import Handle, JobOptions, Jobs
 from gonogo.pipeline import Pipeline, Receipt
-from gonogo.plan import Planner, Rehearsal
+from gonogo.planner import Planner
+from gonogo.rehearsal import Rehearsal
 
 
 class Router:
@@ -29,16 +30,26 @@ class Router:
     def call(self, action: Action[..., Any], given: Given) -> Receipt:
         """Perform it, or record it; a reversible action is performed in a rehearsal too."""
         rehearsal = self._rehearsal(action)
-        if rehearsal is not None and action.policy.irreversible:
-            return self._recorded(rehearsal, action, given)
-        return self._pipeline.call(action, self._bind(action, given))
+        if rehearsal is None:
+            return self._pipeline.call(action, self._bind(action, given))
+        bound = self._bind_or_record(rehearsal, action, given)
+        if isinstance(bound, Receipt):
+            return bound
+        if not action.policy.irreversible:
+            return self._pipeline.call(action, bound)
+        return self._recorded(rehearsal, action, bound)
 
     async def acall(self, action: Action[..., Any], given: Given) -> Receipt:
         """`call` for async code."""
         rehearsal = self._rehearsal(action)
-        if rehearsal is not None and action.policy.irreversible:
-            return self._recorded(rehearsal, action, given)
-        return await self._pipeline.acall(action, self._bind(action, given))
+        if rehearsal is None:
+            return await self._pipeline.acall(action, self._bind(action, given))
+        bound = self._bind_or_record(rehearsal, action, given)
+        if isinstance(bound, Receipt):
+            return bound
+        if not action.policy.irreversible:
+            return await self._pipeline.acall(action, bound)
+        return self._recorded(rehearsal, action, bound)
 
     def enqueue(
         self, action: Action[..., Any], rows: Sequence[Given], options: JobOptions
@@ -50,12 +61,17 @@ class Router:
             return self._jobs.enqueue(action, bound, options)
         return [self._recorded_job(rehearsal, action, given, options) for given in rows]
 
-    def _recorded(self, rehearsal: Rehearsal, action: Action[..., Any], given: Given) -> Receipt:
+    def _bind_or_record(
+        self, rehearsal: Rehearsal, action: Action[..., Any], given: Given
+    ) -> Bound | Receipt:
+        """The arguments; or, where nobody can know them yet, the record that says so."""
         try:
-            bound = action.parameters.bind(given.args, given.kwargs)
+            return action.parameters.bind(given.args, given.kwargs)
         except TaintedArgument as error:
             call = rehearsal.tainted(action, error)
             return Receipt(value=rehearsal.unknown(call), call_id=call.id, attempts=0)
+
+    def _recorded(self, rehearsal: Rehearsal, action: Action[..., Any], bound: Bound) -> Receipt:
         value, call, replayed = rehearsal.direct(action, bound)
         return Receipt(value=value, call_id=call.id, replayed=replayed, attempts=call.attempt)
 

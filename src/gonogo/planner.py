@@ -1,0 +1,306 @@
+"""Rehearse → approve → apply: a plan is the exact rows that will run, and says so beforehand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from msgspec import structs
+
+from gonogo.errors import ConfigurationError, Drifted, NotFound, PlanError
+from gonogo.events import Event
+from gonogo.forecasting import costs_of, forecast
+from gonogo.ids import new_id
+from gonogo.jobs import TURN, Handle, Jobs, waits_for
+from gonogo.pipeline import Pipeline
+from gonogo.plan import TO_DO, Plan, digest_of
+from gonogo.records import Call, Decision, PlanRecord, PlanState, State, advance
+from gonogo.rehearsal import Rehearsal
+from gonogo.secrets import describe
+from gonogo.simulated import Undetermined
+from gonogo.store.port import Transaction
+
+DAY = 86_400.0
+
+_rehearsing: ContextVar[Rehearsal | None] = ContextVar("gonogo_rehearsal", default=None)
+
+
+class Planner:
+    """Makes, keeps, approves and applies the plans of one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, jobs: Jobs, *, wake: Callable[[], None]) -> None:
+        self._pipeline = pipeline
+        self._store = pipeline.store
+        self._wake = wake
+        self._active = 0
+        self._mutex = threading.Lock()
+        self.jobs = jobs
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self._pipeline.clock.now()
+
+    def holder(self, draft: Call) -> Call | None:
+        """The call that holds the draft's key now, unless its time is over."""
+        assert draft.key is not None  # noqa: S101 - asked for keyed calls only
+        key = draft.key
+        holder = self._store.read(lambda tx: tx.calls.holder(draft.action, key))
+        if holder is None or self._pipeline.keys.lapsed(holder, self.now()):
+            return None
+        return holder
+
+    @property
+    def current(self) -> Rehearsal | None:
+        """The rehearsal of this planner that the calling code runs in."""
+        rehearsal = _rehearsing.get()
+        return rehearsal if rehearsal is not None and rehearsal.planner is self else None
+
+    @property
+    def active(self) -> bool:
+        """Whether any rehearsal is on in this process."""
+        return self._active > 0
+
+    @contextmanager
+    def rehearse(self, name: str, *, expires_in: float = DAY) -> Iterator[Plan]:
+        """Record the irreversible and queued calls made in the block instead of performing them.
+
+        Yields the plan, which is complete when the block ends. When the block has to guess at a
+        result it stops there, and the plan is incomplete; any other exception leaves an incomplete
+        plan too and goes on its way.
+        """
+        if not name.strip() or expires_in <= 0:
+            raise ConfigurationError("a rehearsal needs a name and expires_in > 0 seconds")
+        if _rehearsing.get() is not None:
+            raise ConfigurationError(f"rehearsal {name!r} was begun inside another rehearsal")
+        rehearsal = Rehearsal(self, new_id(self.now()))
+        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], [])
+        token = _rehearsing.set(rehearsal)
+        with self._mutex:
+            self._active += 1
+        try:
+            yield plan
+        except Undetermined as stop:
+            rehearsal.problem(f"it stopped at an unknown result: {stop}")
+        except BaseException as error:
+            rehearsal.problem(f"it ended with {describe(error)}")
+            raise
+        finally:
+            _rehearsing.reset(token)
+            with self._mutex:
+                self._active -= 1
+            self._finish(plan, rehearsal)
+
+    def _finish(self, plan: Plan, rehearsal: Rehearsal) -> None:
+        rehearsal.over = True
+        calls = forecast(self._pipeline, rehearsal)
+        problems = tuple(rehearsal.problems)
+        plan.record = structs.replace(
+            plan.record,
+            state=PlanState.INCOMPLETE if problems else PlanState.READY,
+            digest=digest_of(calls),
+            size=len(calls),
+            problems=problems,
+        )
+        plan.calls = calls
+        plan._costs = [costs_of(self._pipeline, call) for call in calls]
+
+        def work(tx: Transaction) -> None:
+            tx.plans.insert(plan.record)
+            tx.calls.insert_many(calls)
+
+        self._store.write(work)
+
+    def get(self, plan_id: str) -> Plan:
+        """The plan with its calls; `NotFound` when there is none of that id."""
+
+        def work(tx: Transaction) -> tuple[PlanRecord | None, list[Call]]:
+            return tx.plans.get(plan_id), tx.calls.of_plan(plan_id)
+
+        record, calls = self._store.read(work)
+        if record is None:
+            raise NotFound(f"there is no plan {plan_id!r} in this ledger")
+        return Plan(record, calls, [costs_of(self._pipeline, call) for call in calls])
+
+    def approve(self, plan_id: str, *, by: str, reason: str) -> PlanRecord:
+        """A person's yes, bound to the plan's digest.
+
+        Raises `PlanError` when the plan is incomplete, expired, changed, or not waiting for it.
+        """
+        _require_who_and_why("approving", by, reason)
+        now = self.now()
+
+        def work(tx: Transaction) -> PlanRecord:
+            plan = self._expect(tx, plan_id, PlanState.READY, now)
+            self._require_unchanged(plan, tx.calls.of_plan(plan_id))
+            approved = structs.replace(
+                plan,
+                state=PlanState.APPROVED,
+                approved_by=by,
+                approved_at=now,
+                approval_reason=reason,
+            )
+            self._change(tx, plan, approved)
+            self._decide(tx, "approved", plan, by, reason, now)
+            return approved
+
+        return self._told("plan.approved", self._store.write(work), by=by)
+
+    def apply(self, plan_id: str, *, by: str | None = None) -> list[Handle]:
+        """Queue exactly the plan's calls that are to be done, in one transaction.
+
+        The approval is consumed by it; a second apply is refused. Raises `PlanError` when the plan
+        is not approved, expired or changed, and `Drifted` when a key was taken since.
+        """
+        now = self.now()
+
+        def work(tx: Transaction) -> tuple[PlanRecord, list[Call]]:
+            plan = self._expect(tx, plan_id, PlanState.APPROVED, now)
+            calls = tx.calls.of_plan(plan_id)
+            self._require_unchanged(plan, calls)
+            actor = by or plan.approved_by or ""
+            applied = structs.replace(
+                plan, state=PlanState.APPLIED, applied_by=actor, applied_at=now
+            )
+            self._change(tx, plan, applied)
+            queued = self._queue(tx, plan, calls, now)
+            self._decide(tx, "applied", plan, actor, f"{len(queued)} calls queued", now)
+            return applied, queued
+
+        applied, queued = self._store.write(work)
+        self._told("plan.applied", applied, by=applied.applied_by, calls=len(queued))
+        self._wake()
+        return [Handle(self.jobs, call.id, is_new=True) for call in queued]
+
+    def discard(self, plan_id: str, *, by: str, reason: str) -> PlanRecord:
+        """Give the plan up; nothing of it will run. Raises `PlanError` when it was applied."""
+        _require_who_and_why("discarding", by, reason)
+        now = self.now()
+
+        def work(tx: Transaction) -> PlanRecord:
+            plan = tx.plans.get(plan_id)
+            if plan is None:
+                raise NotFound(f"there is no plan {plan_id!r} in this ledger")
+            if plan.state in {PlanState.APPLIED, PlanState.DISCARDED}:
+                raise PlanError(f"plan {plan_id} {_is(plan)} and cannot be discarded")
+            discarded = structs.replace(plan, state=PlanState.DISCARDED)
+            self._change(tx, plan, discarded)
+            for call in tx.calls.of_plan(plan_id):
+                if call.state is State.PLANNED:
+                    tx.calls.replace(call, advance(call, State.DISCARDED, settled_at=now))
+            self._decide(tx, "discarded", plan, by, reason, now)
+            return discarded
+
+        return self._store.write(work)
+
+    def _queue(
+        self, tx: Transaction, plan: PlanRecord, calls: list[Call], now: float
+    ) -> list[Call]:
+        queued: dict[str, Call] = {}
+        for call in calls:
+            turn = now - (plan.size - (call.position or 0)) * TURN  # due now, in the plan's order
+            if call.verdict not in TO_DO:
+                tx.calls.replace(call, advance(call, State.DISCARDED, settled_at=now))
+                continue
+            self._require_free(tx, call, now)
+            changes: dict[str, Any] = {"run_at": max(call.run_at, turn), "note": None}
+            if call.after is not None:
+                first = queued.get(call.after) or tx.calls.get(call.after)
+                if first is None:
+                    raise PlanError(f"call {call.id} waits for {call.after}, which is gone")
+                changes.update(waits_for(first, call, turn))
+            after = advance(
+                call,
+                State.PENDING,
+                held=call.key is not None,
+                approved_by=plan.approved_by,
+                deadline_at=self._deadline(call, now),
+                **changes,
+            )
+            if not tx.calls.replace(call, after):
+                raise PlanError(f"call {call.id} of plan {plan.id} changed; nothing was queued")
+            queued[after.id] = after
+        return list(queued.values())
+
+    def _deadline(self, call: Call, now: float) -> float | None:
+        """A deadline counts from when the call could first run, which is now."""
+        return None if call.deadline_at is None else now + (call.deadline_at - call.created_at)
+
+    def _require_free(self, tx: Transaction, call: Call, now: float) -> None:
+        if call.key is None:
+            return
+        owner = self._pipeline.keys.claim(tx, call, now)
+        if owner is not call:
+            raise Drifted(
+                f"{call.action} ({call.key}) was new when the plan was made; meanwhile call "
+                f"{owner.id} has its key and is {owner.state.value}. Nothing was queued: rehearse "
+                "again",
+                action=call.action,
+                key=call.key,
+                call_id=owner.id,
+            )
+
+    def _expect(self, tx: Transaction, plan_id: str, state: PlanState, now: float) -> PlanRecord:
+        plan = tx.plans.get(plan_id)
+        if plan is None:
+            raise NotFound(f"there is no plan {plan_id!r} in this ledger")
+        if plan.state is not state:
+            why = f": {'; '.join(plan.problems[:3])}" if plan.problems else ""
+            raise PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}{why}")
+        if plan.expires_at <= now:
+            raise PlanError(f"plan {plan_id} has expired: rehearse again, the world has moved on")
+        return plan
+
+    def _require_unchanged(self, plan: PlanRecord, calls: Sequence[Call]) -> None:
+        if digest_of(calls) != plan.digest:
+            raise PlanError(
+                f"plan {plan.id} is not what was rehearsed: its digest differs. Rehearse again"
+            )
+
+    def _change(self, tx: Transaction, before: PlanRecord, after: PlanRecord) -> None:
+        if not tx.plans.replace(before, after):
+            raise PlanError(f"plan {before.id} changed meanwhile; look again")
+
+    def _decide(
+        self, tx: Transaction, what: str, plan: PlanRecord, by: str, reason: str, now: float
+    ) -> None:
+        tx.decisions.append(
+            Decision(
+                id=new_id(now),
+                at=now,
+                what=f"plan {what}",
+                subject=plan.id,
+                actor=by,
+                reason=reason,
+                detail={"digest": plan.digest},
+            )
+        )
+
+    def _told(self, name: str, plan: PlanRecord, **detail: Any) -> PlanRecord:
+        if self._pipeline.events:
+            self._pipeline.events.emit(Event(name, self.now(), detail={"plan": plan.id, **detail}))
+        return plan
+
+
+def _blank(plan_id: str, name: str, now: float, expires_in: float) -> PlanRecord:
+    return PlanRecord(
+        id=plan_id,
+        name=name,
+        state=PlanState.INCOMPLETE,
+        created_at=now,
+        expires_at=now + expires_in,
+        digest="",
+        size=0,
+        problems=("the rehearsal is still running",),
+    )
+
+
+def _is(plan: PlanRecord) -> str:
+    return f"is {plan.state.value}"
+
+
+def _require_who_and_why(doing: str, by: str, reason: str) -> None:
+    if not by.strip() or not reason.strip():
+        raise ConfigurationError(f"{doing} a plan needs by= (who) and reason= (why)")
