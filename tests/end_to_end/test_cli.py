@@ -39,7 +39,13 @@ def pay(invoice: str, cents: int) -> str:
     return f"paid {invoice}"
 
 
-@sandbox.action("gift", irreversible=True, key="gift:{to}", needs_approval=True)
+@sandbox.action(
+    "gift",
+    irreversible=True,
+    key="gift:{to}",
+    needs_approval=True,
+    limits=[Limit("gifts", 3, per="1d", key="{to}")],
+)
 def give(to: str) -> None: ...
 
 
@@ -372,6 +378,10 @@ def test_limits_show_use_and_those_that_workers_set(gonogo: Program) -> None:
     gonogo("worker", "--once")
     used = {limit["resource"]: limit for limit in gonogo("limits", "--json").json}
     assert (used["cents"]["current_actions"], used["payment"]["max_actions"]) == (100, 100)
+    (gifts,) = gonogo("limits", "gifts", "--key", "Ann", "--json").json
+    assert (gifts["current_actions"], gifts["key"]) == (0, "Ann")
+    assert "by key" in gonogo("limits", "gifts").out
+    assert gonogo("limits", "nothing").code == Exit.NOT_FOUND
 
 
 # how output and errors travel

@@ -13,6 +13,7 @@ from gonogo.cli.target import load_app, users_code
 from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError
 from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.secrets import describe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,9 +51,13 @@ class Session:
 
     def close(self) -> None:
         """Close the ledger, if it was opened."""
-        if self._sandbox is not None:
+        if self._sandbox is None:
+            return
+        try:
             with users_code():
                 self._sandbox.cleanup()
+        except Exception as error:  # noqa: BLE001 - what was asked for is done and was told
+            self.out.note(f"note: closing the ledger failed: {describe(error)}")
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -12,6 +12,7 @@ from gonogo.cli.output import clean
 from gonogo.cli.views import control_view, decision_view, plan_view, when
 from gonogo.clock import iso
 from gonogo.durations import spell_duration
+from gonogo.errors import NotFound
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.readiness import Readiness
 from gonogo.records import PlanState, Severity, State, Verdict
@@ -129,19 +130,31 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
     return lines
 
 
-@click.command(cls=Command, example="gonogo limits")
+@click.command(cls=Command, example="gonogo limits payment.cents --key EUR")
+@click.argument("name", required=False)
+@click.option("--key", metavar="VALUE", help="Of a limit that counts by key: this one's use.")
 @pass_session
-def limits(session: Session) -> None:
+def limits(session: Session, name: str | None, key: str | None) -> None:
     """List the limits: used, allowed, window, room."""
-    found = session.sandbox.governor.get_status()
-    declared = session.sandbox.governor.rate_limits
+    governor = session.sandbox.governor
+    declared = governor.rate_limits
+    if key is not None and name is None:
+        raise click.UsageError("--key goes with the NAME of a limit")
+    if name is not None and name not in declared:
+        raise NotFound(f"there is no limit {name!r}; there are {', '.join(sorted(declared))}")
+    if key is not None and declared[str(name)].key is None:
+        raise click.UsageError(f"limit {name!r} does not count by key")
+    names = list(declared) if name is None else [name]
+    found = {limit: governor.get_status(limit, key) for limit in names}
     rows = []
-    for name, status in found.items():
-        status["keyed"] = declared[name].key is not None
-        used = "by key" if status["keyed"] else f"{status['current_actions']:,}"
+    for limit, status in found.items():
+        status["keyed"] = declared[limit].key is not None
+        status["key"] = key
+        unsaid = status["keyed"] and key is None
+        used = "by key" if unsaid else f"{status['current_actions']:,}"
         rows.append(
             (
-                name,
+                limit if key is None else f"{limit}[{key}]",
                 used,
                 f"{status['max_actions']:,}",
                 spell_duration(status["window_seconds"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from gonogo.cli.exits import Exit
 from gonogo.cli.job_arguments import bind
 from gonogo.cli.output import clean
 from gonogo.cli.target import resolve, users_code
-from gonogo.cli.views import plan_view, when, whole_plan_view
+from gonogo.cli.views import opened, plan_view, when, whole_plan_view
 from gonogo.cli.waiting import wait_for
 from gonogo.errors import ConfigurationError, Refused
 from gonogo.plan import Plan
@@ -181,7 +182,7 @@ def _totals(plan: Plan) -> Iterator[str]:
 
 
 def _about(call: Call) -> str:
-    return f"Call {call.id}: {call.action} ({call.key or 'no key'}) {call.args}"
+    return f"Call {call.id}: {call.action} ({call.key or 'no key'}) {json.dumps(opened(call.args))}"
 
 
 @click.command(cls=Command, example="gonogo apply ID --wait --timeout 10m")

@@ -41,7 +41,13 @@ def arm(session: Session, seconds: float, by: str, reason: str) -> None:
 @pass_session
 def lock(session: Session, by: str, reason: str) -> None:
     """Lock again now: irreversible actions need an approved plan."""
-    session.sandbox.lock(by=by, reason=reason)
+    sandbox = session.sandbox
+    sandbox.lock(by=by, reason=reason)
+    if not sandbox.settings.dry_run:
+        session.out.note(
+            "note: this application is live by configuration (dry_run=False), so its other "
+            "processes stay unlocked; gonogo halt stops them"
+        )
     _done(session, "locked", None, "irreversible calls need an approved plan")
 
 
