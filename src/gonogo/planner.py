@@ -205,12 +205,13 @@ class Planner:
                 tx.calls.replace(call, advance(call, State.DISCARDED, settled_at=now))
                 continue
             self._require_free(tx, call, now)
-            changes: dict[str, Any] = {"run_at": max(call.run_at, turn), "note": None}
+            wanted = call.run_at if call.run_at > call.created_at else 0.0
+            changes: dict[str, Any] = {"run_at": max(wanted, turn), "note": None}
             if call.after is not None:
                 first = queued.get(call.after) or tx.calls.get(call.after)
                 if first is None:
                     raise PlanError(f"call {call.id} waits for {call.after}, which is gone")
-                changes.update(waits_for(first, call, turn))
+                changes.update(waits_for(first, structs.replace(call, run_at=wanted), turn))
             after = advance(
                 call,
                 State.PENDING,

@@ -1,0 +1,701 @@
+"""Rehearse, approve, apply: the plan is the exact rows that will run, or it says why not."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from typing import Any
+
+import pytest
+from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder, story
+
+from gonogo.errors import (
+    ConfigurationError,
+    Drifted,
+    DryRunBlocked,
+    EffectRejected,
+    KeyConflict,
+    NotFound,
+    PlanError,
+    Refused,
+)
+from gonogo.limits import Limit
+from gonogo.logs import carry
+from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.plan import Plan
+from gonogo.records import PlanState, State
+from gonogo.signals import Rejected
+from gonogo.simulated import Unknown
+
+
+def verdicts(plan: Plan) -> list[str | None]:
+    return [call.verdict for call in plan.calls]
+
+
+def applied(sandbox: SandboxOrchestrator, plan: Plan) -> None:
+    sandbox.approve(plan, **WHO)
+    sandbox.apply(plan)
+    drain(sandbox)
+
+
+# the whole way
+
+
+def test_a_plan_does_exactly_what_was_rehearsed(locked: SandboxOrchestrator) -> None:
+    """Rehearsing performs nothing; applying performs the recorded calls, in order, while locked."""
+    provider = Provider()
+    pay = payment(locked, provider)
+    with locked.rehearse("payday") as plan:
+        pay.enqueue("A")
+        pay("B")
+        pay.enqueue_many([("C",), ("D",)])
+    assert provider.book == []
+    assert (plan.record.state, verdicts(plan)) == (PlanState.READY, ["new"] * 4)
+    locked.approve(plan, **WHO)
+    handles = locked.apply(plan, by="bob")
+    assert drain(locked) == 4
+    assert provider.book == ["A", "B", "C", "D"]
+    assert [h.state() for h in handles] == [State.SUCCEEDED] * 4
+    assert plan.record.applied_by == "bob"
+    told = story(handles[1])
+    assert f"by plan {plan.id}, as its call 2" in told
+    assert "plan approved by ann@example.com: checked the books" in told
+
+
+def test_a_rehearsal_uses_nothing_up(locked: SandboxOrchestrator) -> None:
+    """It takes no key and no units; the same calls can be rehearsed again."""
+    pay = payment(locked, limits=[Limit("budget", 100, per="1h", cost="{cents}")])
+    for _ in range(3):
+        with locked.rehearse("payday") as plan:
+            pay.enqueue("A", 60)
+        assert verdicts(plan) == ["new"]
+    assert locked.governor.get_status("budget")["current_actions"] == 0
+
+
+def test_reversible_actions(locked: SandboxOrchestrator) -> None:
+    """A direct call of a reversible action is performed in a rehearsal; a job of it is recorded."""
+    said: list[str] = []
+    remind = reminder(locked, said.append)
+    with locked.rehearse("r") as plan:
+        remind("direct")
+        remind.enqueue("queued")
+    assert (said, verdicts(plan)) == (["direct"], ["new"])
+    applied(locked, plan)
+    assert said == ["direct", "queued"]
+
+
+def test_an_action_inside_a_reversible_one_is_recorded(locked: SandboxOrchestrator) -> None:
+    """However deep the irreversible call is, it belongs to the plan."""
+    provider = Provider()
+    pay = payment(locked, provider)
+    remind = reminder(locked, lambda text: pay.call(text).call_id)
+    with locked.rehearse("r") as plan:
+        remind("A")
+    assert (provider.book, [c.key for c in plan.calls]) == ([], ["pay:A"])
+
+
+# verdicts
+
+
+def test_what_is_known_is_not_done_again(armed: SandboxOrchestrator) -> None:
+    """done, in doubt, in flight and rejected calls are told apart, and not queued by apply."""
+    provider = Provider()
+    pay = payment(armed, provider)
+    provider.script = [None, TimeoutError("no answer"), Rejected("no such account")]
+    pay.enqueue_many([("done",), ("doubt",), ("rejected",)])
+    drain(armed)
+    pay.enqueue("flying")
+    with armed.rehearse("r") as plan:
+        assert pay("done") == "paid done"
+        with pytest.raises(EffectRejected, match="no such account"):
+            pay("rejected")
+        handles = pay.enqueue_many([("doubt",), ("flying",), ("new",)])
+    assert verdicts(plan) == ["done", "rejected", "in_doubt", "in_flight", "new"]
+    assert [h.is_new for h in handles] == [False, False, True]
+    assert plan.totals() == {"pay": {"calls": 1}}
+    armed.approve(plan, **WHO)
+    assert [h.call().key for h in armed.apply(plan)] == ["pay:new"]
+    assert {c.state for c in plan_calls(armed, plan)} == {State.PENDING, State.DISCARDED}
+
+
+def plan_calls(sandbox: SandboxOrchestrator, plan: Plan) -> list[Any]:
+    return sandbox.plan(plan.id).calls
+
+
+def test_duplicates_and_conflicts_within_a_plan(locked: SandboxOrchestrator) -> None:
+    """The same call twice is one; one key with two meanings is the error it would be live."""
+    pay = payment(locked)
+    with locked.rehearse("r") as plan:
+        first, again = pay.enqueue_many([("A",), ("A",)])
+        with pytest.raises(KeyConflict, match="pay:A"):
+            pay("A", 101)
+    assert (first.id, again.is_new) == (again.id, False)
+    assert verdicts(plan) == ["new", "duplicate", "conflict"]
+    applied(locked, plan)
+    assert locked.counts() == {State.SUCCEEDED: 1, State.DISCARDED: 2}
+
+
+def test_a_cost_that_never_passes_makes_a_plan_incomplete(locked: SandboxOrchestrator) -> None:
+    """denied: no waiting helps, so the plan cannot be approved, and says which limit and call."""
+    pay = payment(locked, limits=[Limit("budget", 1000, per="1h", cost="{cents}")])
+    with locked.rehearse("r") as plan:
+        pay.enqueue_many([("A", 400), ("B", 1001)])
+    assert verdicts(plan) == ["new", "denied"]
+    assert "pay:B" in plan.problems[0]
+    assert "budget" in plan.problems[0]
+    with pytest.raises(PlanError, match="never pass"):
+        locked.approve(plan, **WHO)
+
+
+def test_the_forecast_names_the_item_where_a_limit_is_full(locked: SandboxOrchestrator) -> None:
+    """Taken in order, the calls that today's limits would hold back say so, and no others."""
+    pay = payment(locked, limits=[Limit("budget", 1000, per="1h", cost="{cents}")])
+    with locked.rehearse("r") as plan:
+        pay.enqueue_many([("A", 400), ("B", 500), ("C", 101), ("D", 100)])
+    assert verdicts(plan) == ["new", "new", "waits", "new"]
+    assert "900 of 1000 taken, 101 wanted" in (plan.calls[2].note or "")
+    assert plan.totals() == {"pay": {"calls": 4, "budget": 1101}}
+    assert "1,101" in str(plan)
+
+
+def test_a_cost_that_cannot_be_told_makes_a_plan_incomplete(locked: SandboxOrchestrator) -> None:
+    """A limit whose cost fails is a problem of the plan, and no crash of the rehearsal."""
+    pay = payment(locked, limits=[Limit("budget", 1000, per="1h", cost="{cents}")])
+    with locked.rehearse("r") as plan:
+        pay.enqueue_many([("A", -5), ("B", 5)])
+    assert verdicts(plan) == ["undetermined", "new"]
+    assert "pay:A" in plan.problems[0]
+    assert plan.totals() == {"pay": {"calls": 1, "budget": 5}}
+
+
+def test_totals_by_limit_row(locked: SandboxOrchestrator) -> None:
+    """Units are summed for each row of each limit, keyed ones apart."""
+    limits = [Limit("cents", 10**6, per="1d", cost="{cents}", key="{invoice}")]
+    pay = payment(locked, limits=limits)
+    with locked.rehearse("r") as plan:
+        pay.enqueue_many([("A", 1), ("B", 2)])
+    assert plan.totals() == {"pay": {"calls": 2, "cents[A]": 1, "cents[B]": 2}}
+    assert plan.verdicts() == {"new": 2}
+    assert locked.plan(plan.id).totals() == plan.totals()
+
+
+# values that do not exist yet
+
+
+def test_an_unknown_result_taints_what_it_touches(locked: SandboxOrchestrator) -> None:
+    """A call that depends on a result nobody has is undetermined, and the plan incomplete."""
+    pay = payment(locked)
+    with locked.rehearse("r") as plan:
+        receipt = pay("A")
+        assert isinstance(receipt, Unknown)
+        pay.enqueue(receipt)
+        pay(receipt)
+    assert verdicts(plan) == ["new", "undetermined", "undetermined"]
+    assert plan.record.state is PlanState.INCOMPLETE
+    with pytest.raises(PlanError, match="incomplete"):
+        locked.approve(plan, **WHO)
+
+
+def test_a_reversible_call_of_an_unknown_value_is_undetermined(
+    locked: SandboxOrchestrator,
+) -> None:
+    """A value that does not exist is not handed to a real function, reversible or not."""
+    said: list[str] = []
+    pay, remind = payment(locked), reminder(locked, said.append)
+    with locked.rehearse("r") as plan:
+        answer = remind(pay("A"))
+        assert isinstance(answer, Unknown)
+    assert (said, verdicts(plan)) == ([], ["new", "undetermined"])
+
+
+@pytest.mark.parametrize("guess", [bool, str, len, lambda value: value == "paid A", list])
+def test_guessing_at_a_result_stops_the_rehearsal(locked: SandboxOrchestrator, guess: Any) -> None:
+    """The job cannot go on honestly; what was recorded is kept, and it says where it stopped."""
+    pay, reached = payment(locked), []
+    with locked.rehearse("r") as plan:
+        guess(pay("A"))
+        reached.append(True)
+    assert (reached, verdicts(plan)) == ([], ["new"])
+    assert plan.record.state is PlanState.INCOMPLETE
+    assert "pay:A" in plan.problems[0]
+
+
+def test_a_guess_that_the_job_swallows_is_noted(locked: SandboxOrchestrator) -> None:
+    """A job that catches every exception cannot hide that it guessed."""
+    pay = payment(locked)
+    with locked.rehearse("r") as plan:
+        try:
+            str(pay("A"))
+        except Exception:
+            pay("B")
+    assert (plan.record.state, len(plan.calls)) == (PlanState.INCOMPLETE, 2)
+
+
+def test_a_simulated_result_lets_the_job_go_on(locked: SandboxOrchestrator) -> None:
+    """Decisions are taken on it; as an argument of another call it is still made up."""
+    pay = payment(locked)
+    pay.simulate(lambda invoice, cents=100: {"id": "tr-1", "state": "ok"})
+    with locked.rehearse("r") as plan:
+        answer = pay("A")
+        if answer["state"] == "ok":
+            pay.enqueue("B")
+        pay.enqueue(answer["id"])
+    assert verdicts(plan) == ["new", "new", "undetermined"]
+
+
+def hanging() -> Any:
+    raise OSError("no route")
+
+
+def test_a_simulator_that_fails_leaves_a_gap(locked: SandboxOrchestrator) -> None:
+    """Its failure is a problem of the plan, and the job goes on with an unknown value."""
+    pay = payment(locked)
+    pay.simulate(lambda invoice, cents=100: hanging())
+    with locked.rehearse("r") as plan:
+        assert isinstance(pay("A"), Unknown)
+    assert "OSError: no route" in plan.problems[0]
+
+
+def test_a_simulator_that_hangs_leaves_a_gap(locked: SandboxOrchestrator) -> None:
+    """It is given up after the action's time-out."""
+    let_go = threading.Event()
+    pay = payment(locked, timeout=0.01)
+    pay.simulate(lambda invoice, cents=100: let_go.wait(SOON))
+    with locked.rehearse("r") as plan:
+        assert isinstance(pay("A"), Unknown)
+    let_go.set()
+    assert "simulator gave no answer" in plan.problems[0]
+
+
+def test_a_simulated_value_never_reaches_a_live_call(armed: SandboxOrchestrator) -> None:
+    """Kept beyond its rehearsal, it is refused as an argument."""
+    provider = Provider()
+    pay = payment(armed, provider)
+    with armed.rehearse("r"):
+        kept = pay("A")
+    with pytest.raises(Refused, match="made up by a rehearsal"):
+        pay(kept)
+    assert provider.book == []
+
+
+def test_a_secret_makes_a_plan_incomplete(locked: SandboxOrchestrator) -> None:
+    """What is never stored cannot be planned; its value is nowhere in the plan."""
+
+    @locked.action("login", irreversible=True, key="login:{user}")
+    def login(user: str, password: str) -> None: ...
+
+    with locked.rehearse("r") as plan:
+        login("ann", "hunter2")
+    assert "secret" in plan.problems[0]
+    assert "hunter2" not in str(plan) + repr(plan.calls)
+
+
+# dependencies
+
+
+def test_dependencies_are_part_of_the_plan(locked: SandboxOrchestrator) -> None:
+    """A planned job waits for another one, and falls with it."""
+    provider = Provider()
+    provider.script = [Rejected("no such account")]
+    pay = payment(locked, provider)
+    with locked.rehearse("r") as plan:
+        first = pay.enqueue("A")
+        pay.enqueue("B", after=first)
+        other = pay.enqueue("C")
+        pay.enqueue("D", after=other)
+    applied(locked, plan)
+    states = {c.key: c.state for c in plan_calls(locked, plan)}
+    assert states == {
+        "pay:A": State.FAILED,
+        "pay:B": State.CANCELLED,
+        "pay:C": State.SUCCEEDED,
+        "pay:D": State.SUCCEEDED,
+    }
+
+
+def test_a_planned_job_may_wait_for_what_is_done(armed: SandboxOrchestrator) -> None:
+    """A dependency that succeeded before the plan holds nothing back."""
+    provider = Provider()
+    pay = payment(armed, provider)
+    pay("A")
+    with armed.rehearse("r") as plan:
+        first = pay.enqueue("A")
+        pay.enqueue("B", after=first)
+    applied(armed, plan)
+    assert provider.book == ["A", "B"]
+
+
+def test_waiting_for_what_failed_is_refused_as_it_is_live(armed: SandboxOrchestrator) -> None:
+    """The rehearsed job gets the error that it would get live."""
+    provider = Provider()
+    provider.script = [Rejected("no")]
+    pay = payment(armed, provider)
+    failed = pay.enqueue("A")
+    drain(armed)
+    with armed.rehearse("r") as plan:
+        with pytest.raises(Refused, match="ended as failed"):
+            pay.enqueue("B", after=failed)
+        with pytest.raises(ConfigurationError, match="does not exist"):
+            pay.enqueue("C", after="nowhere")
+    assert plan.calls == []
+
+
+def test_delays_and_priorities_are_planned(sandboxes: Sandboxes) -> None:
+    """They count when the plan is applied; a deadline counts from then on."""
+    sandbox, provider = sandboxes(), Provider()
+    pay = payment(sandbox, provider, deadline=60.0)
+    with sandbox.rehearse("r") as plan:
+        pay.enqueue("low", priority=-1)
+        pay.enqueue_in(90, "later")
+        pay.enqueue("high", priority=1)
+    sandboxes.clock.advance(70)
+    applied(sandbox, plan)
+    assert provider.book == ["high", "low"]
+    sandboxes.clock.advance(20)
+    drain(sandbox)
+    assert provider.book == ["high", "low", "later"]
+
+
+# threads and tasks
+
+
+def test_a_thread_that_did_not_inherit_the_rehearsal_is_refused(
+    armed: SandboxOrchestrator,
+) -> None:
+    """A stray irreversible call during a rehearsal is not performed, even in an armed sandbox."""
+    provider, errors = Provider(), []
+    pay = payment(armed, provider)
+
+    def stray() -> None:
+        try:
+            pay("A")
+        except DryRunBlocked as error:
+            errors.append(str(error))
+
+    with armed.rehearse("r") as plan:
+        thread = threading.Thread(target=stray)
+        thread.start()
+        thread.join(SOON)
+    assert (provider.book, plan.calls) == ([], [])
+    assert "gonogo.carry" in errors[0]
+
+
+def test_a_carried_thread_is_recorded(locked: SandboxOrchestrator) -> None:
+    """carry() takes the rehearsal along."""
+    provider = Provider()
+    pay = payment(locked, provider)
+    with locked.rehearse("r") as plan:
+        threads = [threading.Thread(target=carry(pay.enqueue), args=(n,)) for n in "ABC"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+    assert (provider.book, sorted(c.key or "" for c in plan.calls)) == (
+        [],
+        ["pay:A", "pay:B", "pay:C"],
+    )
+
+
+def test_threads_agree_on_what_is_known(armed: SandboxOrchestrator) -> None:
+    """Many threads that plan a call which is done already are all told so."""
+    pay = payment(armed)
+    pay("A")
+    answers: list[Any] = []
+    with armed.rehearse("r"):
+        go = threading.Barrier(8, timeout=SOON)
+
+        def ask() -> None:
+            go.wait()
+            answers.append(pay("A"))
+
+        threads = [threading.Thread(target=carry(ask)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SOON)
+    assert answers == ["paid A"] * 8
+
+
+def test_a_thread_that_outlives_its_rehearsal_is_refused(armed: SandboxOrchestrator) -> None:
+    """Its call is neither recorded nor performed."""
+    provider = Provider()
+    pay = payment(armed, provider)
+    with armed.rehearse("r") as plan:
+        late = carry(pay.call)
+    with pytest.raises(DryRunBlocked, match="over"):
+        late("A")
+    assert (provider.book, plan.calls) == ([], [])
+
+
+def test_async_actions_are_rehearsed(locked: SandboxOrchestrator) -> None:
+    """An ``async def`` job records its calls, gathered ones too, and performs nothing."""
+    sent: list[str] = []
+
+    @locked.action("send", irreversible=True, key="send:{to}")
+    async def send(to: str) -> str:
+        sent.append(to)
+        return to
+
+    async def job() -> Any:
+        with locked.rehearse("r") as plan:
+            await asyncio.gather(send("A"), send.acall("B"))
+            send.enqueue("C")
+        return plan
+
+    plan = asyncio.run(job())
+    assert (sent, sorted(c.key for c in plan.calls)) == ([], ["send:A", "send:B", "send:C"])
+    applied(locked, plan)
+    assert sorted(sent) == ["A", "B", "C"]
+
+
+def test_work_elsewhere_goes_on_during_a_rehearsal(shared: Sandboxes) -> None:
+    """Another process's jobs are not touched by it."""
+    here, there, provider = shared(), shared(), Provider()
+    here.arm(**WHO)
+    payment(here)
+    handle = payment(there, provider).enqueue("A")
+    with here.rehearse("r"):
+        drain(there)
+    assert handle.result(0) == "paid A"
+
+
+# what can go wrong with a rehearsal
+
+
+def test_an_exception_in_the_job_leaves_an_incomplete_plan(locked: SandboxOrchestrator) -> None:
+    """It goes on its way, and the plan says how the job ended."""
+    pay, plans = payment(locked), []
+
+    def job() -> None:
+        with locked.rehearse("r") as plan:
+            plans.append(plan)
+            pay("A")
+            pay("B") if 1 / 0 else None
+
+    with pytest.raises(ZeroDivisionError):
+        job()
+    (plan,) = plans
+    assert plan.record.state is PlanState.INCOMPLETE
+    assert "ZeroDivisionError" in plan.problems[0]
+    assert locked.plan(plan.id).problems == plan.problems
+
+
+def test_rehearsals_do_not_nest(locked: SandboxOrchestrator) -> None:
+    """One inside another is an error, and the outer one is incomplete for it."""
+    outer, inner = locked.rehearse("outer"), locked.rehearse("inner")
+    with pytest.raises(ConfigurationError, match="inside another"), outer, inner:
+        pass
+
+
+@pytest.mark.parametrize(("name", "expires_in"), [(" ", 60.0), ("r", 0), ("r", -1.0)])
+def test_a_rehearsal_needs_a_name_and_time(
+    locked: SandboxOrchestrator, name: str, expires_in: float
+) -> None:
+    """A plan that nobody can name or approve in time is not begun."""
+    with pytest.raises(ConfigurationError), locked.rehearse(name, expires_in=expires_in):
+        pass
+
+
+def test_an_empty_plan_is_a_plan(locked: SandboxOrchestrator) -> None:
+    """Nothing to do can be approved and applied, and does nothing."""
+    with locked.rehearse("r") as plan:
+        pass
+    locked.approve(plan, **WHO)
+    assert locked.apply(plan) == []
+    assert "no calls" in str(plan)
+
+
+# approving and applying
+
+
+def ready(sandbox: SandboxOrchestrator, *invoices: str, **options: Any) -> Plan:
+    pay = sandbox.actions.get("pay") or payment(sandbox)
+    with sandbox.rehearse("payday", **options) as plan:
+        pay.enqueue_many([(invoice,) for invoice in invoices or ("A",)])
+    return plan
+
+
+def test_a_plan_is_applied_once(locked: SandboxOrchestrator) -> None:
+    """The approval is consumed; a second apply, or approval, is refused."""
+    plan = ready(locked)
+    with pytest.raises(PlanError, match="is ready, not approved"):
+        locked.apply(plan)
+    locked.approve(plan, **WHO)
+    locked.apply(plan)
+    with pytest.raises(PlanError, match="is applied"):
+        locked.apply(plan.id)
+    with pytest.raises(PlanError, match="is applied"):
+        locked.approve(plan, **WHO)
+    assert locked.counts() == {State.PENDING: 1}
+
+
+def test_of_two_that_apply_at_once_one_wins(shared: Sandboxes) -> None:
+    """Two processes with the same approval queue the calls once."""
+    first, second = shared(), shared()
+    plan = ready(first, "A", "B")
+    payment(second)
+    first.approve(plan, **WHO)
+    go, results = threading.Barrier(2, timeout=SOON), []
+
+    def apply(sandbox: SandboxOrchestrator) -> None:
+        go.wait()
+        try:
+            results.append(len(sandbox.apply(plan.id)))
+        except PlanError:
+            results.append(0)
+
+    threads = [threading.Thread(target=apply, args=(s,)) for s in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SOON)
+    assert sorted(results) == [0, 2]
+    assert first.counts() == {State.PENDING: 2}
+
+
+def test_an_expired_plan_is_refused(sandboxes: Sandboxes) -> None:
+    """The world has moved on: neither approved nor applied after its time."""
+    sandbox = sandboxes()
+    late, approved = ready(sandbox, expires_in=60), ready(sandbox, expires_in=60)
+    sandbox.approve(approved, **WHO)
+    sandboxes.clock.advance(60)
+    with pytest.raises(PlanError, match="expired"):
+        sandbox.approve(late, **WHO)
+    with pytest.raises(PlanError, match="expired"):
+        sandbox.apply(approved)
+    assert State.PENDING not in sandbox.counts()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "update gonogo_calls set args = replace(args, '100', '999')",
+        "update gonogo_calls set key = 'pay:B'",
+        "update gonogo_calls set repeatable = 1",
+        "update gonogo_calls set max_attempts = 9",
+        "update gonogo_calls set run_at = run_at + 1",
+        "update gonogo_calls set action = 'transfer'",
+        "update gonogo_calls set verdict = 'done'",
+        "delete from gonogo_calls where position = 1",
+    ],
+)
+@pytest.mark.parametrize("approved", [False, True])
+def test_a_plan_that_was_tampered_with_is_refused(
+    shared: Sandboxes, edit: str, approved: bool
+) -> None:
+    """The approval binds every field that decides what runs; an edited row is found out."""
+    sandbox = shared()
+    plan = ready(sandbox, "A", "C")
+    if approved:
+        sandbox.approve(plan, **WHO)
+    raw = sqlite3.connect(str(shared.url).removeprefix("sqlite:///"))
+    with raw:
+        assert raw.execute(edit).rowcount > 0
+    raw.close()
+    with pytest.raises(PlanError, match="digest"):
+        sandbox.apply(plan) if approved else sandbox.approve(plan, **WHO)
+    assert State.PENDING not in sandbox.counts()
+
+
+def test_a_key_that_was_taken_since_stops_the_plan(armed: SandboxOrchestrator) -> None:
+    """Somebody paid meanwhile: nothing at all is queued, the approval stays, and it says what."""
+    plan = ready(armed, "A", "B")
+    armed.approve(plan, **WHO)
+    armed.actions["pay"]("B")
+    with pytest.raises(Drifted, match=r"pay:B.*succeeded"):
+        armed.apply(plan)
+    assert armed.plan(plan.id).record.state is PlanState.APPROVED
+    assert armed.counts() == {State.SUCCEEDED: 1, State.PLANNED: 2}
+
+
+def test_a_world_that_changed_stops_its_call(locked: SandboxOrchestrator) -> None:
+    """Facts are read when planned and again before the effect; what drifted is named."""
+    balance = {"balance": 100}
+    pay = payment(locked)
+    pay.precondition(lambda invoice, cents=100: dict(balance))
+    plan = ready(locked)
+    balance["balance"] = 80
+    applied(locked, plan)
+    (call,) = plan_calls(locked, plan)
+    assert call.state is State.FAILED
+    assert "balance 100 → 80" in (call.note or "")
+
+
+def test_a_precondition_that_says_no_makes_a_plan_incomplete(locked: SandboxOrchestrator) -> None:
+    """What would be refused is not approved; the same for an action that needs approval."""
+    for name, needs_approval in (("pay", False), ("careful", True)):
+        pay = payment(locked, name=name, needs_approval=needs_approval)
+        pay.precondition(lambda invoice, cents=100: False)
+        with locked.rehearse("r") as plan:
+            pay.enqueue("A")
+        assert "no longer holds" in plan.problems[0]
+
+
+def test_approving_needs_who_and_why(locked: SandboxOrchestrator) -> None:
+    """Nobody approves anonymously or without a reason; a plan must be there."""
+    plan = ready(locked)
+    with pytest.raises(ConfigurationError, match="who"):
+        locked.approve(plan, by=" ", reason="x")
+    with pytest.raises(ConfigurationError, match="why"):
+        locked.approve(plan.id, by="ann", reason="")
+    with pytest.raises(NotFound, match="no plan"):
+        locked.apply("nowhere")
+    assert locked.plan(plan.id).record.state is PlanState.READY
+
+
+def test_an_approved_plan_satisfies_needs_approval(locked: SandboxOrchestrator) -> None:
+    """Whoever approved the plan approved its calls."""
+    provider = Provider()
+    payment(locked, provider, needs_approval=True)
+    applied(locked, ready(locked, "A"))
+    assert provider.book == ["A"]
+
+
+def test_a_discarded_plan_never_runs(locked: SandboxOrchestrator) -> None:
+    """Given up: its calls are discarded, and it cannot be approved any more."""
+    plan = ready(locked)
+    locked.planner.discard(plan.id, **WHO)
+    with pytest.raises(PlanError, match="is discarded"):
+        locked.approve(plan, **WHO)
+    with pytest.raises(PlanError, match="cannot be discarded"):
+        locked.planner.discard(plan.id, **WHO)
+    assert locked.counts() == {State.DISCARDED: 1}
+
+
+def test_a_plan_outlives_its_process(shared: Sandboxes) -> None:
+    """Rehearsed here, approved there, applied by a third: the same rows, with the same digest."""
+    plan = ready(shared(), "A", "B")
+    second, third, provider = shared(), shared(), Provider()
+    assert second.plan(plan.id).digest == plan.digest
+    second.approve(plan.id, **WHO)
+    payment(third, provider)
+    third.apply(plan.id)
+    drain(third)
+    assert provider.book == ["A", "B"]
+
+
+def test_a_large_plan(locked: SandboxOrchestrator) -> None:
+    """A thousand calls are planned, shown in a page, and queued in one transaction."""
+    plan = ready(locked, *(f"{n}" for n in range(1000)))
+    shown = str(plan)
+    assert "1000 new" in shown
+    assert "1,000 calls" in shown
+    assert len(shown.splitlines()) < 80
+    locked.approve(plan, **WHO)
+    assert len(locked.apply(plan)) == 1000
+
+
+def test_a_plan_as_text(armed: SandboxOrchestrator) -> None:
+    """It names every call with its verdict and why, and the problems."""
+    pay = payment(armed)
+    done = pay.call("A").call_id
+    with armed.rehearse("payday") as plan:
+        pay.enqueue("A")
+        pay.enqueue("B")
+        str(pay("C"))
+    text = str(plan)
+    assert "Plan 'payday'" in text
+    assert "INCOMPLETE" in text
+    assert f"done         pay:A  performed before, in call {done}" in text
+    assert "! " in text
