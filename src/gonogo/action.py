@@ -5,18 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from gonogo.arguments import MAX_BYTES, Parameters, canonical
+from gonogo.arguments import MAX_BYTES, Parameters
+from gonogo.canonical import canonical
 from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.evidence import Evidence
-from gonogo.limits import Concurrency, Limit
-from gonogo.records import Call, Charge, Outcome
-from gonogo.retry import Retry
+from gonogo.policy import Classifier, KeyTemplate, Policy
+from gonogo.records import Call, Charge
 from gonogo.secrets import describe
 from gonogo.templates import Template
 
@@ -24,62 +24,22 @@ if TYPE_CHECKING:
     from gonogo.jobs import Handle, JobOptions
     from gonogo.pipeline import Receipt
 
+__all__ = [
+    "Action",
+    "CallView",
+    "Classifier",
+    "Given",
+    "KeyTemplate",
+    "Policy",
+    "Runner",
+    "as_evidence",
+]
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-KeyTemplate = str | Callable[[Mapping[str, Any]], object]
-Classifier = Callable[[BaseException], Outcome | None]
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_KEY = 512
-
-
-class Policy(Struct, frozen=True, kw_only=True):
-    """What an action declares; see DESIGN's table in ``docs/reference`` for the defaults.
-
-    Attributes:
-        repeatable: safe to run again after an unknown outcome, with the same key.
-        timeout: seconds one attempt may take before its outcome counts as unknown.
-        deadline: seconds from the request in which attempts may begin; ``None`` is no limit.
-        key_ttl: seconds after which the key of a settled call is free again; ``None`` is never.
-        verify_after: seconds after an unknown outcome before ``absent`` can be believed: as long
-            as a request that was already sent can still arrive.
-        in_flight: what a direct call does when its key is in use: ``raise`` or ``wait``.
-    """
-
-    name: str
-    irreversible: bool
-    repeatable: bool
-    key: KeyTemplate | None = None
-    retry: Retry = Retry()
-    timeout: float | None = 30.0
-    deadline: float | None = None
-    limits: tuple[Limit, ...] = ()
-    concurrency: tuple[Concurrency, ...] = ()
-    needs_approval: bool = False
-    queue: str = "default"
-    priority: int = 0
-    key_ttl: float | None = None
-    verify_after: float = 30.0
-    in_flight: Literal["raise", "wait"] = "raise"
-    classify: Classifier | None = None
-
-    def __post_init__(self) -> None:
-        where = f"action {self.name!r}"
-        if not self.name.strip():
-            raise ConfigurationError("an action needs a name")
-        if self.irreversible and self.key is None:
-            raise ConfigurationError(
-                f"{where} is irreversible and has no key: say what makes two calls the same "
-                f"effect, for instance key='{self.name}:{{id}}'"
-            )
-        for name in ("timeout", "deadline", "key_ttl"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigurationError(f"{where}: {name}={value!r} must be more than 0 seconds")
-        if self.verify_after < 0:
-            raise ConfigurationError(f"{where}: verify_after must not be negative")
-        if self.in_flight not in {"raise", "wait"}:
-            raise ConfigurationError(f"{where}: in_flight={self.in_flight!r}: say raise or wait")
 
 
 class Given(Struct, frozen=True):
@@ -141,6 +101,11 @@ class Action(Generic[P, R]):
         self.reader: Callable[P, Any] | None = None
         self._runner = runner
         self._key = self._key_maker(policy.key)
+        for limit in policy.limits:
+            self._require_fields(limit.key, f"key of limit {limit.name!r}")
+            self._require_fields(limit.cost, f"cost of limit {limit.name!r}")
+        for slots in policy.concurrency:
+            self._require_fields(slots.key, "key of a concurrency limit")
         self._result = _decoder(self.parameters.returns)
         self.__doc__ = fn.__doc__
         self.__wrapped__ = fn
@@ -310,6 +275,10 @@ class Action(Generic[P, R]):
         template = Template(source, f"key of action {self.name!r}")
         self.require_parameters(template)
         return template.render
+
+    def _require_fields(self, source: object, what: str) -> None:
+        if isinstance(source, str):
+            self.require_parameters(Template(source, what))
 
     def require_parameters(self, template: Template) -> None:
         """Raise `ConfigurationError` when a template names something the function does not take."""

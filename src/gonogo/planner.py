@@ -211,7 +211,9 @@ class Planner:
                 first = queued.get(call.after) or tx.calls.get(call.after)
                 if first is None:
                     raise PlanError(f"call {call.id} waits for {call.after}, which is gone")
-                changes.update(waits_for(first, structs.replace(call, run_at=wanted), turn))
+                changes.update(
+                    waits_for(first, structs.replace(call, run_at=max(wanted, turn)), turn)
+                )
             after = advance(
                 call,
                 State.PENDING,

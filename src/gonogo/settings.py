@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct, structs
@@ -65,7 +65,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_alerts: int = 1000
     plan_ttl: float = 86_400.0
     drain: float = 30.0
-    log_level: str = "debug"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "debug"
     log_json: bool | None = None
 
     def __repr__(self) -> str:
@@ -76,8 +76,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)
-            if not value > 0:
-                raise ConfigurationError(f"setting {name}={value!r} must be more than 0")
+            if not 0 < value < float("inf"):
+                raise ConfigurationError(
+                    f"setting {name}={value!r} must be more than 0, and finite"
+                )
+        if not self.drain >= 0:
+            raise ConfigurationError(f"setting drain={self.drain!r} must not be negative")
+        if not self.queue_names:
+            raise ConfigurationError(f"setting queues={self.queues!r} must name at least one queue")
 
     @classmethod
     def load(

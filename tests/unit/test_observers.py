@@ -1,33 +1,77 @@
-"""The observers every sandbox has."""
+"""The observers every sandbox has: they tell what happened, and can never break it."""
 
 from __future__ import annotations
 
-import io
 import json
 import logging
+from typing import Any
 
-from gonogo.clock import FakeClock
-from gonogo.events import Event, EventBus
-from gonogo.logs import StructuredLogger, correlation, get_correlation_id
-from gonogo.observers import log_events
+import pytest
+from tests.support.scene import Provider, Sandboxes, drain, payment
+
+from gonogo.errors import DryRunBlocked
+from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.records import State
 
 
-def test_a_line_about_a_call_has_the_calls_correlation_id(fake_clock: FakeClock) -> None:
-    """A call's events are found by its correlation id, in whatever thread they are logged."""
-    stream = io.StringIO()
-    logger = StructuredLogger(logging.getLogger("test_observers"), clock=fake_clock)
-    handler = logger.configure(stream=stream)
-    events = EventBus()
-    log_events(events, logger)
-    try:
-        with correlation("of-the-thread"):
-            now = fake_clock.now()
-            events.emit(Event("call.settled", now, "c1", "pay", "k", "of-the-call", {}))
-            assert get_correlation_id() == "of-the-thread"
-            events.emit(Event("call.settled", now, "c2", "pay", "k", None, {}))
-    finally:
-        logger.logger.removeHandler(handler)
-    about, without = (json.loads(line) for line in stream.getvalue().splitlines())
-    assert about["correlation_id"] == "of-the-call"
-    assert without["correlation_id"] == "of-the-thread"
-    assert "field.correlation_id" not in about
+def test_what_happens_is_logged(
+    armed: SandboxOrchestrator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each event is one record with the call, its key and its correlation id."""
+    with caplog.at_level(logging.DEBUG, logger="gonogo"):
+        call = armed.call(payment(armed).call("A").call_id)
+    settled = [r.getMessage() for r in caplog.records if "call.settled" in r.getMessage()]
+    assert len(settled) == 1
+    for part in (call.id, "pay:A", call.correlation_id or "", "succeeded"):
+        assert part in settled[0]
+
+
+def test_a_refusal_is_alerted_once_a_minute(sandboxes: Sandboxes) -> None:
+    """The same refusal of the same action raises one alert a minute, not one a call."""
+    sandbox = sandboxes()
+    pay = payment(sandbox)
+
+    def refused() -> int:
+        for invoice in ("A", "B"):
+            with pytest.raises(DryRunBlocked):
+                pay(invoice)
+        alerts = sandbox.alert_system.get_alerts(task_name="pay")
+        return sum(alert.get("count", 1) for alert in alerts)
+
+    first = refused()
+    assert refused() == first
+    sandboxes.clock.advance(60)
+    assert refused() == 2 * first
+
+
+def test_a_subscriber_that_fails_breaks_nothing(armed: SandboxOrchestrator) -> None:
+    """Whatever a subscriber raises, the call is performed and settled."""
+    provider = Provider()
+
+    def fail(event: Any) -> None:
+        raise RuntimeError(event.name)
+
+    armed.events.subscribe(fail)
+    handle = payment(armed, provider).enqueue("A")
+    drain(armed)
+    assert (handle.state(), provider.book) == (State.SUCCEEDED, ["A"])
+
+
+def test_a_subscriber_may_use_the_sandbox(armed: SandboxOrchestrator) -> None:
+    """Events are told after the transaction, so a subscriber can read and write the ledger."""
+    seen: list[dict[Any, Any]] = []
+    armed.events.subscribe(lambda event: seen.append(armed.counts()), names=("call.settled",))
+    payment(armed)("A")
+    assert seen == [{State.SUCCEEDED: 1}]
+
+
+def test_an_alert_subscriber_that_fails_breaks_nothing(armed: SandboxOrchestrator) -> None:
+    """Alerts are written with the state; handing them out comes after, and may fail."""
+    provider = Provider()
+    provider.script = [TimeoutError("no answer")]
+    armed.alert_system.subscribe("pay", lambda alert: 1 / 0)
+    handle = payment(armed, provider).enqueue("A")
+    drain(armed)
+    armed.alert_system.flush()
+    assert handle.state() is State.UNKNOWN
+    assert json.dumps(armed.alert_system.get_alerts(severity="critical"), default=str)
