@@ -120,7 +120,7 @@ def test_importing_gonogo_is_light() -> None:
 
 def test_no_component_is_heavy_to_import() -> None:
     """Every module below the surfaces can be imported without what only some need."""
-    surfaces = "__main__|database|cli|dashboard|contrib|testing"
+    surfaces = "__main__|awaiting|database|cli|dashboard|contrib|testing"
     allowed = re.compile(rf"gonogo\.({surfaces}|store\.(?!port|memory))")
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")

@@ -6,9 +6,7 @@ later handed to the function is that one form, so a direct call and a queued one
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import math
 import typing
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
@@ -16,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gonogo.canonical import canonical, digest, fingerprint
 from gonogo.errors import ConfigurationError
 from gonogo.secrets import MASK, Redactor, Secret
 from gonogo.simulated import find_tainted
@@ -24,7 +23,6 @@ MAX_BYTES = 256 * 1024
 """Largest canonical form of one call's arguments, in bytes, unless the action says otherwise."""
 
 _SHORT = 2
-_ENCODER = msgspec.json.Encoder(order="sorted")
 _EXACT = (str, int, bool)
 """Types whose values have one JSON form, so that converting them changes nothing."""
 
@@ -61,30 +59,6 @@ class Bound(msgspec.Struct, frozen=True):
 
 class TaintedArgument(Exception):
     """An argument is, or contains, a value that a rehearsal made up."""
-
-
-def fingerprint(text: str) -> str:
-    """``v1:`` and the SHA-256 of the canonical JSON, in hex."""
-    return _digest(text.encode())
-
-
-def _digest(text: bytes) -> str:
-    return "v1:" + hashlib.sha256(text).hexdigest()
-
-
-def canonical(value: Any) -> bytes:
-    """The canonical JSON of ``value``: keys sorted, no spaces, whole numbers as keys allowed.
-
-    Raises `TypeError`, `ValueError` (also for NaN and infinity), `OverflowError` or
-    `RecursionError` when it has no JSON form.
-    """
-    try:
-        text = _ENCODER.encode(value)
-    except TypeError:
-        text = _ENCODER.encode(_text_keys(value))
-    if b"null" in text or b"NaN" in text or b"Infinity" in text:
-        _require_finite(value)
-    return text
 
 
 class Parameters:
@@ -151,7 +125,7 @@ class Parameters:
         if hidden:
             values.update(hidden)
             text = self._with_markers(text, hidden)
-        return Bound(text.decode(), _digest(text), values, bool(hidden))
+        return Bound(text.decode(), digest(text), values, bool(hidden))
 
     def load(self, text: str) -> Bound:
         """Arguments as stored; `ConfigurationError` when they no longer fit the function."""
@@ -159,7 +133,7 @@ class Parameters:
         if self.secrets:
             stored = msgspec.json.decode(text)
             kept = {n: v for n, v in stored.items() if n not in self.secrets}
-            plain = _ENCODER.encode(kept).decode()
+            plain = canonical(kept).decode()
         try:
             return Bound(text, fingerprint(text), self._load(plain))
         except msgspec.MsgspecError as error:
@@ -231,7 +205,7 @@ class Parameters:
     def _with_markers(text: bytes, hidden: Collection[str]) -> bytes:
         stored = msgspec.json.decode(text)
         stored.update(dict.fromkeys(hidden, MASK))
-        return _ENCODER.encode(stored)
+        return canonical(stored)
 
     def _make_struct(self, hints: Mapping[str, Any]) -> type[msgspec.Struct]:
         fields: list[Any] = []
@@ -330,38 +304,3 @@ def _default(value: Any) -> Any:
     if isinstance(value, (list, dict, set)):
         return msgspec.field(default_factory=lambda: type(value)(value))
     return value
-
-
-def _text_keys(value: Any) -> Any:
-    """``value`` ready to encode, with the whole numbers that are keys turned to text."""
-    if isinstance(value, dict):
-        named = {_text_key(key): _text_keys(item) for key, item in value.items()}
-        if len(named) != len(value):
-            raise TypeError("two keys of a dict would be the same text in JSON")
-        return named
-    if isinstance(value, (list, tuple)):
-        return [_text_keys(item) for item in value]
-    if isinstance(value, msgspec.Struct):
-        return {name: _text_keys(getattr(value, name)) for name in value.__struct_fields__}
-    return msgspec.Raw(_ENCODER.encode(value))
-
-
-def _text_key(key: object) -> str:
-    if isinstance(key, str):
-        return key
-    if type(key) is int:
-        return str(key)
-    raise TypeError(f"a key of a dict is {type(key).__name__}; JSON has text and whole numbers")
-
-
-def _require_finite(value: Any) -> None:
-    """Raise `ValueError` for NaN and infinity, also as `Decimal`: JSON would make them null."""
-    waiting = [msgspec.to_builtins(value, builtin_types=(Decimal,))]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            waiting += item.values()
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            waiting += item
-        elif isinstance(item, (float, Decimal)) and not math.isfinite(item):
-            raise ValueError("it is or contains NaN or infinity, which JSON cannot hold")

@@ -12,6 +12,7 @@ from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, DryRunBlocked
 from gonogo.ids import new_id
 from gonogo.records import Control, Decision
+from gonogo.secrets import describe
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
 
@@ -103,13 +104,13 @@ class DryRunLock:
     def lock(self, *, by: str, reason: str) -> None:
         """Lock again now, ahead of the expiry. A lock that is live by configuration locks too."""
         now = self._clock.now()
+        self._live = False  # first: a ledger that fails must not keep it live
 
         def work(tx: Transaction) -> None:
             tx.controls.clear(ARMED)
             self._decide(tx, "locked", by, reason, now)
 
         self._store.write(work)
-        self._live = False
 
     def locked(self, controls: Mapping[str, Control], now: float) -> bool:
         """Whether ``controls``, as read in some transaction, leave it locked at ``now``."""
@@ -150,7 +151,7 @@ class DryRunLock:
         try:
             result = fn(*args, **kwargs)
         except BaseException as error:
-            self._note(action_name, "error", error=f"{type(error).__name__}: {error}")
+            self._note(action_name, "error", error=describe(error))
             raise
         self._note(action_name, "executed")
         return result

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from gonogo.canonical import canonical, fingerprint
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import (
     ConfigurationError,
@@ -17,13 +18,16 @@ from gonogo.errors import (
     KeyConflict,
     OutcomeUnknown,
     ResultUnavailable,
+    StoreError,
 )
 from gonogo.ids import new_id
 from gonogo.outcomes import classify
 from gonogo.records import TERMINAL, Call, CallFilter, Fault, Outcome, State, advance
+from gonogo.secrets import describe
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
 
+_SWEPT = 8
 SCOPE = "idempotent"
 """The action name under which `IdempotencyManager.process_idempotent` keeps its keys."""
 
@@ -114,19 +118,31 @@ class IdempotencyManager:
         """Call ``fn`` once for ``key`` and give every caller its result.
 
         On a ledger the result must have a JSON form. Raises `InFlight` (see ``in_flight``),
-        `EffectRejected` when the first call was rejected, and `OutcomeUnknown` when it failed
-        without proof that nothing happened: then nobody runs it again until `forget` says so. An
-        error that proves nothing happened frees the key. The first caller gets its own exception.
+        `KeyConflict` when the key came with other arguments before, `EffectRejected` when the
+        first call was rejected, and `OutcomeUnknown` when it failed without proof that nothing
+        happened: then nobody runs it again until `forget` says so. An error that proves nothing
+        happened frees the key. The first caller gets its own exception.
         """
-        call = self._own_or_wait(key)
+        call = self._own_or_wait(key, _fingerprint(args, kwargs))
         if call.state is not State.DISPATCHED:
             return self._replay(call)
         try:
             value = fn(*args, **kwargs)
         except BaseException as error:
-            self._settle(call, self._failed(call, error))
+            try:
+                self._settle(call, self._failed(call, error))
+            except StoreError as unwritten:  # unknown when its lease ends; the error matters more
+                error.add_note(f"gonogo: key {key!r}: its outcome was not written: {unwritten}")
             raise
-        self._settle(call, self._succeeded(call, value))
+        try:
+            self._settle(call, self._succeeded(call, value))
+        except StoreError as unwritten:
+            raise OutcomeUnknown(
+                f"key {key!r} ran, but its outcome could not be written: {unwritten}. It counts "
+                "as unknown when its lease ends",
+                key=key,
+                call_id=call.id,
+            ) from unwritten
         return value
 
     def is_duplicate(self, key: str) -> bool:
@@ -145,8 +161,8 @@ class IdempotencyManager:
         """Forget the keys whose time is over; returns how many there were."""
         freed = self.release_lapsed(self._clock.now(), 1_000_000)
         held = {call.id for call in self._held()}
-        for call_id in [i for i in self._values if i not in held]:
-            del self._values[call_id]
+        for call_id in [i for i in list(self._values) if i not in held]:
+            self._values.pop(call_id, None)
         return freed
 
     def forget(self, key: str, *, reason: str) -> bool:
@@ -166,14 +182,14 @@ class IdempotencyManager:
         """Keys that are remembered now → state of their call. Newest first."""
         return {call.key: call.state.value for call in self._held() if call.key is not None}
 
-    def _own_or_wait(self, key: str) -> Call:
+    def _own_or_wait(self, key: str, fingerprint: str) -> Call:
         if type(key) is not str or not key:
             raise ConfigurationError(
                 f"the idempotency key {key!r} must be a text that is not empty"
             )
         give_up = self._clock.monotonic() + self._wait
         while True:
-            call, mine = self._store.write(lambda tx: self._take(tx, key))
+            call, mine = self._store.write(lambda tx: self._take(tx, key, fingerprint))
             if mine or call.state is not State.DISPATCHED:
                 return call
             if self._in_flight == "raise" or self._clock.monotonic() >= give_up:
@@ -185,8 +201,10 @@ class IdempotencyManager:
             with self._settled:
                 self._settled.wait(0.02)
 
-    def _take(self, tx: Transaction, key: str) -> tuple[Call, bool]:
+    def _take(self, tx: Transaction, key: str, fingerprint: str) -> tuple[Call, bool]:
         now = self._clock.now()
+        if not self._store.shared:  # a ledger is swept by its workers
+            self._sweep(tx, now)
         draft = Call(
             id=new_id(now),
             action=SCOPE,
@@ -194,6 +212,7 @@ class IdempotencyManager:
             created_at=now,
             key=key,
             held=True,
+            fingerprint=fingerprint,
             epoch=1,
             attempt=1,
             dispatched_at=now,
@@ -208,6 +227,12 @@ class IdempotencyManager:
             tx.calls.replace(owner, after)
             return after, False
         return owner, False
+
+    def _sweep(self, tx: Transaction, now: float) -> None:
+        """Forget a few keys whose time is over, so that memory follows what is alive."""
+        for call in tx.calls.lapsed(now, _SWEPT):
+            tx.calls.replace(call, structs.replace(call, held=False))
+            self._values.pop(call.id, None)
 
     def _replay(self, call: Call) -> Any:
         if call.state is State.SUCCEEDED:
@@ -238,8 +263,8 @@ class IdempotencyManager:
         result, note = None, None
         if self._store.shared:
             try:
-                result = msgspec.json.encode(value, order="sorted").decode()
-            except (TypeError, ValueError, OverflowError) as error:
+                result = canonical(value).decode()
+            except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 note = f"the result has no JSON form: {error}"
         else:
             self._values[call.id] = value
@@ -265,8 +290,8 @@ class IdempotencyManager:
             state,
             outcome=outcome,
             held=outcome is not Outcome.NOT_APPLIED,
-            fault=Fault(type(error).__name__, str(error)),
-            note=f"{type(error).__name__}: {error}",
+            fault=Fault(type(error).__name__, describe(error)),
+            note=describe(error),
             lease_until=None,
             settled_at=now,
             expires_at=now + (self._ttl or 0.0) if keeps else None,
@@ -283,3 +308,11 @@ class IdempotencyManager:
     def _held(self) -> list[Call]:
         wanted = CallFilter(action=SCOPE, limit=1_000_000)
         return [call for call in self._store.read(lambda tx: tx.calls.find(wanted)) if call.held]
+
+
+def _fingerprint(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Of arguments that have a JSON form; others are told apart by their key alone."""
+    try:
+        return fingerprint(canonical([args, kwargs]).decode())
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return ""

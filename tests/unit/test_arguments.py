@@ -19,7 +19,8 @@ import attrs
 import msgspec
 import pytest
 
-from gonogo.arguments import Parameters, TaintedArgument, canonical, fingerprint
+from gonogo.arguments import Parameters, TaintedArgument
+from gonogo.canonical import canonical, fingerprint
 from gonogo.errors import ConfigurationError
 from gonogo.secrets import Secret
 from gonogo.simulated import Simulated, Unknown
@@ -141,7 +142,7 @@ def test_equal_arguments_have_one_fingerprint() -> None:
 def test_fingerprints_are_the_same_in_every_process() -> None:
     """No hash seed and no set order shows in a fingerprint."""
     program = (
-        "from gonogo.arguments import canonical, fingerprint;"
+        "from gonogo.canonical import canonical, fingerprint;"
         "print(fingerprint(canonical({'s': {'a', 'b', 'c', 'd'}, 'd': {3: 1, 20: 2}}).decode()))"
     )
     said = {
