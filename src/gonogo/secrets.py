@@ -241,10 +241,10 @@ class Redactor:
         """A plain copy of ``value`` (which sits at ``path``) that is safe to show."""
         kind = type(value)
         if kind is str:
-            return redact_text(value, self._max_text)  # type: ignore[arg-type]
+            return redact_text(value, self._max_text)  # type: ignore[arg-type]  # its type was just looked at
         if value is None or kind is bool:
             return value
-        if kind is int and -(10**12) < value < 10**12:  # type: ignore[operator]
+        if kind is int and -(10**12) < value < 10**12:  # type: ignore[operator]  # same
             return value
         return _Walk(self).visit(value, path, 0)
 

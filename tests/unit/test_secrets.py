@@ -53,7 +53,7 @@ class HostileMapping(OrderedDict[str, object]):
 def test_a_secret_prints_as_the_mask() -> None:
     """Every way of turning it into text gives the mask; only reveal() gives the value."""
     secret = Secret("hunter2")
-    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r}", "%s" % secret):  # noqa: UP031
+    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r}", "%s" % secret):  # noqa: UP031 - every way there is
         assert text == "[secret]"
     assert f"{[secret]}" == "[[secret]]"
     assert secret.reveal() == "hunter2"
