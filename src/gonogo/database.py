@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Engine
-from sqlalchemy.orm import Session
 
 from gonogo.errors import ConfigurationError
 from gonogo.store.engines import in_memory, make_engine, parse, read
 
 MEMORY = "sqlite:///:memory:"
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
 _BACKENDS = {"sqlite": "sqlite", "postgres": "postgresql", "postgresql": "postgresql"}
 _PORTS = {"postgresql": 5432}
 
@@ -91,12 +94,14 @@ class SandboxDatabaseManager:
 
     def get_session(self) -> Session:
         """A session for ``with``: it commits only when told to, rolls back on error, and closes."""
+        from sqlalchemy.orm import Session  # noqa: PLC0415 - heavy; the ledger needs none
+
         return Session(self.engine)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A session that commits when the block ends well and rolls back when it does not."""
-        with Session(self.engine) as session, session.begin():
+        with self.get_session() as session, session.begin():
             yield session
 
     def cleanup(self) -> None:
