@@ -300,6 +300,7 @@ def test_waiting_for_a_call_in_doubt_has_a_status_of_its_own(gonogo: Program) ->
     worker.communicate(timeout=30)
     assert done.code == Exit.UNKNOWN
     assert "1 succeeded, 1 unknown; what is unknown may have happened" in done.out
+    assert "the time to wait is over" not in done.out
 
 
 def test_calls_are_filtered_and_paged(gonogo: Program) -> None:

@@ -42,7 +42,7 @@ class Program:
             for name, value in os.environ.items()
             if not name.startswith(("GONOGO_", "SANDBOX_", "PYTEST_", "COV_"))
         }
-        self.env.update(TERM="xterm", COLUMNS="80", PYTHONDONTWRITEBYTECODE="1")
+        self.env.update(TERM="xterm", COLUMNS="80")
         self.env.pop("NO_COLOR", None)
         if app is not None:
             self.env["GONOGO_APP"] = app
