@@ -1,0 +1,106 @@
+"""Explaining: for every state one sentence says where the call is, and why."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+
+from gonogo.explain import explain
+from gonogo.records import NEVER, Attempt, Call, Decision, Fault, Outcome, State
+
+NOW = 1_800_000_000.0
+CALL = Call(
+    id="c1",
+    action="pay",
+    state=State.PENDING,
+    created_at=NOW - 100,
+    key="pay:A",
+    held=True,
+    queue="default",
+    run_at=NOW,
+    owner="host:1",
+    attempt=1,
+    note="because of this",
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"state": State.PLANNED, "verdict": "new"}, "planned (new)."),
+        ({"state": State.PLANNED}, "planned (waits for approval)."),
+        ({"run_at": NOW}, "it is due and waits for a free worker."),
+        ({"run_at": NOW + 60}, "it waits until 2027-01-15 08:01:00Z (in 1m)."),
+        ({"run_at": NEVER + NOW}, "it waits; no time brings it on."),
+        ({"state": State.CLAIMED}, "claimed by host:1; nothing was sent yet."),
+        (
+            {"state": State.DISPATCHED, "lease_until": NOW + 1},
+            "it is being performed by host:1 (attempt 1).",
+        ),
+        (
+            {"state": State.DISPATCHED, "lease_until": NOW},
+            "host:1 was performing it and went silent; recovery will settle it.",
+        ),
+        ({"state": State.SUCCEEDED, "settled_at": NOW}, "succeeded at 2027-01-15 08:00:00Z."),
+        ({"state": State.FAILED}, "failed; it did not happen."),
+        (
+            {"state": State.FAILED, "outcome": Outcome.UNKNOWN},
+            "failed, possibly after having had its effect",
+        ),
+        ({"state": State.UNKNOWN, "run_at": NEVER}, "waits for a person: gonogo resolve c1."),
+        ({"state": State.UNKNOWN, "run_at": NOW + 30}, "Evidence is looked for in 30s."),
+        ({"state": State.UNKNOWN, "run_at": NOW}, "Evidence is looked for in a moment."),
+        ({"state": State.CANCELLED}, "cancelled; it did not happen."),
+        (
+            {"state": State.CANCELLED, "outcome": Outcome.UNKNOWN},
+            "cancelled, possibly after having had its effect in an earlier attempt.",
+        ),
+        ({"state": State.DISCARDED}, "discarded; it was planned and never queued."),
+    ],
+)
+def test_every_state_is_told(changes: dict[str, object], sentence: str) -> None:
+    """Where it is comes with the note that says why."""
+    standing = explain(structs.replace(CALL, **changes), [], [], NOW)[-2]
+    assert standing.startswith("Now: ")
+    assert sentence in standing
+    assert standing.endswith("Because of this.")
+
+
+def test_every_state_has_a_sentence() -> None:
+    """A new state cannot be forgotten here."""
+    for state in State:
+        assert explain(structs.replace(CALL, state=state), [], [], NOW)
+
+
+def test_the_story_is_told_in_order() -> None:
+    """Request, attempts and decisions by time, each with who and what is known."""
+    tried = Attempt(
+        call_id="c1",
+        attempt=1,
+        epoch=1,
+        owner="host:1",
+        started_at=NOW - 50,
+        ended_at=NOW - 48,
+        outcome=Outcome.UNKNOWN,
+        fault=Fault("TimeoutError", "no answer"),
+        note="came late",
+    )
+    decided = Decision(
+        id="d1", at=NOW - 20, what="resolved as landed", subject="c1", actor="ann", reason="seen"
+    )
+    story = explain(CALL, [tried], [decided], NOW)
+    assert "pay (pay:A) was requested in queue 'default' as c1." in story[0]
+    assert story[1].endswith(
+        "attempt 1 ran for 2 s in host:1; nobody heard whether it happened "
+        "(TimeoutError: no answer), came late."
+    )
+    assert story[2].endswith("resolved as landed by ann: seen.")
+    assert story[3].startswith("Now: ")
+
+
+def test_how_it_was_requested() -> None:
+    """Direct calls and planned ones say so."""
+    direct = structs.replace(CALL, queue=None)
+    planned = structs.replace(CALL, plan_id="p1", position=2)
+    assert "as a direct call" in explain(direct, [], [], NOW)[0]
+    assert "by plan p1, as its call 3" in explain(planned, [], [], NOW)[0]
