@@ -17,6 +17,7 @@ from msgspec import json, structs
 
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
+from gonogo.events import Event, EventBus
 from gonogo.ids import new_id
 from gonogo.outbox import Outbox
 from gonogo.records import Alert, AlertState, Decision, Severity
@@ -53,6 +54,7 @@ class AlertSystem:
         *,
         store: Store | None = None,
         clock: Clock | None = None,
+        events: EventBus | None = None,
         max_alerts: int = 1000,
         queue_size: int = 1000,
         redact: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
@@ -60,6 +62,7 @@ class AlertSystem:
         for name, value in (("max_alerts", max_alerts), ("queue_size", queue_size)):
             if type(value) is not int or value < 1:
                 raise ConfigurationError(f"{name} must be a whole number above 0, not {value!r}")
+        self._events = events
         self._store: Store = store if store is not None else MemoryStore(max_alerts)
         self._clock: Clock = clock or SystemClock()
         self._max_alerts = max_alerts
@@ -117,6 +120,11 @@ class AlertSystem:
         """
         view = _view(alert)
         self._outbox.put(view, patience)
+        if self._events:
+            detail = {"alert": alert.id, "severity": alert.severity.value, "count": alert.count}
+            self._events.emit(
+                Event("alert.fired", alert.last_seen, action=alert.task, detail=detail)
+            )
         return view
 
     def _make(

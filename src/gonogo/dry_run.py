@@ -10,6 +10,7 @@ from typing import Any
 
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, DryRunBlocked
+from gonogo.events import EventBus, control_changed
 from gonogo.ids import new_id
 from gonogo.records import Control, Decision
 from gonogo.secrets import describe
@@ -54,7 +55,9 @@ class DryRunLock:
         log_size: int = 1000,
         store: Store | None = None,
         clock: Clock | None = None,
+        events: EventBus | None = None,
     ) -> None:
+        self._events = events
         self.strict_mode = strict_mode
         self._live = not dry_run
         self._store = store if store is not None else MemoryStore()
@@ -99,6 +102,7 @@ class DryRunLock:
             self._decide(tx, "armed", by, reason, now, seconds=seconds)
 
         self._store.write(work)
+        control_changed(self._events, now, ARMED, by, on=True)
         return control
 
     def lock(self, *, by: str, reason: str) -> None:
@@ -111,6 +115,7 @@ class DryRunLock:
             self._decide(tx, "locked", by, reason, now)
 
         self._store.write(work)
+        control_changed(self._events, now, ARMED, by, on=False)
 
     def locked(self, controls: Mapping[str, Control], now: float) -> bool:
         """Whether ``controls``, as read in some transaction, leave it locked at ``now``."""

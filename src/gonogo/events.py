@@ -6,10 +6,11 @@ that emits, after the fact is written, and nothing they do can change or break a
 ========================  ==================================  ===================================
 name                      when                                ``detail``
 ========================  ==================================  ===================================
-``call.admitted``         every guard agreed; the effect is   ``attempt``, ``waited`` (s)
+``call.admitted``         every guard agreed; the effect is   ``attempt``
                           about to be performed
 ``call.replayed``         a recorded outcome was handed back  ``state``
-``call.refused``          a guard said no                     ``error``, ``retry_after`` (s)
+``call.refused``          a guard said no                     ``error``, ``reason``,
+                                                              ``retry_after`` (s)
 ``call.settled``          the outcome is written              ``outcome``, ``state``, ``attempt``,
                                                               ``duration`` (s)
 ``call.retry_scheduled``  it will be tried again              ``attempt``, ``run_at`` (epoch s)
@@ -159,3 +160,9 @@ class EventBus:
         )
         detail = {"observer": observer.name, "error": what, "failures": failures}
         self.emit(Event("observer.failed", event.at, detail=detail))
+
+
+def control_changed(bus: EventBus | None, at: float, control: str, by: str, *, on: bool) -> None:
+    """Tell ``bus`` that ``by`` switched ``control`` on or off; what components alone do without."""
+    if bus:
+        bus.emit(Event("control.changed", at, detail={"control": control, "by": by, "set": on}))

@@ -17,6 +17,7 @@ from msgspec import Struct
 from gonogo.charges import Forecast, explain_denial, forecast, limit_of, merge
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, Halted, RateLimited
+from gonogo.events import EventBus, control_changed
 from gonogo.halts import check_halt, clear_halt, set_halt
 from gonogo.limits import Concurrency, Limit, check_units
 from gonogo.records import Charge, Control, Denial, Reservation
@@ -93,12 +94,19 @@ class GovernorEnforcer:
     Args:
         store: the ledger; without one, exact windows in this process.
         clock: the source of time.
+        events: told when somebody halts or resumes.
         history: violations that are kept.
     """
 
     def __init__(
-        self, *, store: Store | None = None, clock: Clock | None = None, history: int = 1000
+        self,
+        *,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        events: EventBus | None = None,
+        history: int = 1000,
     ) -> None:
+        self._events = events
         self._store: Store = store if store is not None else MemoryStore(history)
         self._clock: Clock = clock or SystemClock()
         self._limits: dict[str, Limit] = {}
@@ -377,7 +385,9 @@ class GovernorEnforcer:
             ConfigurationError: without ``by`` and ``reason``, or when ``until`` has passed.
         """
         now = self._clock.now()
-        return self._store.write(lambda tx: set_halt(tx, action, by, reason, until, now))
+        control = self._store.write(lambda tx: set_halt(tx, action, by, reason, until, now))
+        control_changed(self._events, now, control.name, by, on=True)
+        return control
 
     def resume(self, action: str | None = None, *, by: str, reason: str) -> bool:
         """End a halt; false when there was none. A halt of everything is ended without a name.
@@ -386,7 +396,10 @@ class GovernorEnforcer:
             ConfigurationError: without ``by`` and ``reason``.
         """
         now = self._clock.now()
-        return self._store.write(lambda tx: clear_halt(tx, action, by, reason, now))
+        cleared = self._store.write(lambda tx: clear_halt(tx, action, by, reason, now))
+        if cleared:
+            control_changed(self._events, now, f"halt:{action or '*'}", by, on=False)
+        return cleared
 
     @staticmethod
     def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:

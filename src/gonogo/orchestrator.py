@@ -111,16 +111,18 @@ class SandboxOrchestrator:
         return SqliteStore(self.db_manager.engine)
 
     def _make_components(self, logger_instance: logging.Logger | None) -> None:
-        s, clock, store = self.settings, self.clock, self.store
+        s, clock, store, events = self.settings, self.clock, self.store, self.events
         self.logger = StructuredLogger(logger_instance, clock=clock, level=s.log_level)
-        self.dry_run_lock = DryRunLock(s.dry_run, s.strict, store=store, clock=clock)
+        self.dry_run_lock = DryRunLock(s.dry_run, s.strict, store=store, clock=clock, events=events)
         self.retry_manager = RetryBackoffManager(
             s.max_retries, s.base_delay, s.max_delay, clock=clock, random=self._random
         )
         self.idempotency_manager = IdempotencyManager(s.idempotency_ttl, store=store, clock=clock)
-        self.governor = GovernorEnforcer(store=store, clock=clock)
-        self.alert_system = AlertSystem(store=store, clock=clock, max_alerts=s.max_alerts)
-        self.readiness_checker = SandboxReadinessChecker(clock=clock, store=store)
+        self.governor = GovernorEnforcer(store=store, clock=clock, events=events)
+        self.alert_system = AlertSystem(
+            store=store, clock=clock, events=events, max_alerts=s.max_alerts
+        )
+        self.readiness_checker = SandboxReadinessChecker(clock=clock, store=store, events=events)
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{new_id(clock.now())[-6:]}"
         self.heartbeat = SchedulerHeartbeat(
             s.heartbeat_interval,
@@ -156,6 +158,7 @@ class SandboxOrchestrator:
             durable=self.store.shared,
             clock=self.clock,
             logger=self.logger,
+            events=self.events,
         )
         self.jobs = Jobs(self.pipeline, wake=self.worker.wake)
         self.planner = Planner(self.pipeline, self.jobs, wake=self.worker.wake)

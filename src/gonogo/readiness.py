@@ -11,6 +11,7 @@ from msgspec import Struct
 from gonogo.clock import Clock, SystemClock, iso
 from gonogo.deadlines import Check, CheckResult, ask_all
 from gonogo.errors import ConfigurationError, NotReady
+from gonogo.events import EventBus, control_changed
 from gonogo.ids import new_id
 from gonogo.records import Control, Decision, Verdict
 from gonogo.secrets import describe
@@ -57,8 +58,14 @@ class SandboxReadinessChecker:
     """
 
     def __init__(
-        self, *, clock: Clock | None = None, store: Store | None = None, hold_cache: float = 1.0
+        self,
+        *,
+        clock: Clock | None = None,
+        store: Store | None = None,
+        events: EventBus | None = None,
+        hold_cache: float = 1.0,
     ) -> None:
+        self._events = events
         self._clock = clock or SystemClock()
         self._store = store
         self._hold_cache = hold_cache if store is not None else float("inf")
@@ -194,6 +201,7 @@ class SandboxReadinessChecker:
             self._forget()
         self._decide(lambda tx: tx.controls.put(control), "hold", by, reason, until)
         self._set_hold(control)
+        control_changed(self._events, now, HOLD, by, on=True)
 
     def release(self, by: str, reason: str) -> None:
         """End a hold; recorded also when there was none.
@@ -205,6 +213,7 @@ class SandboxReadinessChecker:
         _require_said(by, reason)
         self._decide(lambda tx: tx.controls.clear(HOLD), "release", by, reason, None)
         self._set_hold(None)
+        control_changed(self._events, self._clock.now(), HOLD, by, on=False)
 
     def get_status(self) -> dict[str, Any]:
         """The verdict over all groups as plain data.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gonogo.doubt import VERIFY_TIMEOUT, Doubts, Resolution
 from gonogo.endings import ended, given_back
 from gonogo.errors import StoreError
-from gonogo.records import Call, Severity, State, advance
+from gonogo.records import Alert, Call, Severity, State, advance
 from gonogo.secrets import describe
 from gonogo.settlement import unheard
 from gonogo.store.port import Transaction
@@ -105,39 +105,47 @@ class Recovery:
         now = self._clock.now()
         why = f"its owner {call.owner or 'unknown'} went silent"
 
+        fired: list[Alert] = []
+
         def work(tx: Transaction) -> Call:
+            fired.clear()
             current = tx.calls.get(call.id)
             if current is None or current.fence != call.fence or not _expired(current, now):
                 return current or call
             if current.state is State.DISPATCHED:
-                return self._unheard(tx, current, now, why)
+                return self._unheard(tx, current, now, why, fired)
             after = self._not_begun(current, now, why)
             if tx.calls.replace(current, after):
                 if after.state is not State.PENDING:
                     self._pipeline.governor.release(tx, given_back(current, after))
                     self._pipeline.follow(tx, after, now)
                 if after.state is State.FAILED:
-                    self._alert(tx, after, "attempts used up without ever being performed", now)
+                    reason = "attempts used up without ever being performed"
+                    fired.append(self._alert(tx, after, reason, now))
                 return after
             return current
 
         recovered = self._store.write(work)
+        self._publish(fired)
         if recovered.fence != call.fence:
             self._pipeline.tell(
                 "call.recovered", recovered, state=recovered.state.value, owner=call.owner
             )
         return recovered
 
-    def _unheard(self, tx: Transaction, call: Call, now: float, why: str) -> Call:
+    def _unheard(
+        self, tx: Transaction, call: Call, now: float, why: str, fired: list[Alert]
+    ) -> Call:
         settlement = unheard(self._pipeline.actions.get(call.action), call, now, why)
         if not tx.calls.replace(call, settlement.after):
             return call
         if settlement.attempt is not None:
             tx.attempts.append(settlement.attempt)
         if (notice := settlement.notice) is not None:
-            self._pipeline.alerts.fire(
+            alert = self._pipeline.alerts.fire(
                 tx, call.action, notice.reason, notice.severity, notice.context, now
             )
+            fired.append(alert)
         self._pipeline.follow(tx, settlement.after, now)
         return settlement.after
 
@@ -160,15 +168,20 @@ class Recovery:
         now = self._clock.now()
         after = ended(call, State.FAILED, now, "its deadline passed before it could run")
 
+        fired: list[Alert] = []
+
         def work(tx: Transaction) -> bool:
+            fired.clear()
             if not tx.calls.replace(call, after):
                 return False
             self._pipeline.governor.release(tx, given_back(call, after))
             self._pipeline.follow(tx, after, now)
-            self._alert(tx, after, "deadline passed", now)
+            fired.append(self._alert(tx, after, "deadline passed", now))
             return True
 
-        return self._store.write(work, durable=False)
+        expired = self._store.write(work, durable=False)
+        self._publish(fired)
+        return expired
 
     def _look(self, call: Call) -> bool:
         action = self._pipeline.actions.get(call.action)
@@ -177,9 +190,14 @@ class Recovery:
             return False
         return self.verify(action, call).state is not State.UNKNOWN
 
-    def _alert(self, tx: Transaction, call: Call, reason: str, now: float) -> None:
+    def _alert(self, tx: Transaction, call: Call, reason: str, now: float) -> Alert:
         context = {"call": call.id, "key": call.key, "note": call.note}
-        self._pipeline.alerts.fire(tx, call.action, reason, Severity.ERROR, context, now)
+        return self._pipeline.alerts.fire(tx, call.action, reason, Severity.ERROR, context, now)
+
+    def _publish(self, fired: Iterable[Alert]) -> None:
+        """Tell the subscribers what the commit that just happened alerted about."""
+        for alert in fired:
+            self._pipeline.alerts.publish(alert)
 
 
 def _expired(call: Call, now: float) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gonogo.action import Action
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, GonogoError
+from gonogo.events import Event, EventBus
 from gonogo.local_jobs import Job, LocalJobs
 from gonogo.logs import StructuredLogger, carry
 from gonogo.records import State
@@ -61,12 +62,14 @@ class WorkerProcess:
         durable: bool = False,
         clock: Clock | None = None,
         logger: StructuredLogger | None = None,
+        events: EventBus | None = None,
         history: int = 1000,
     ) -> None:
         if not poll_interval > 0:
             raise ConfigurationError(f"poll_interval={poll_interval!r}: give more than 0 seconds")
         if type(max_workers) is not int or max_workers < 1:
             raise ConfigurationError(f"max_workers={max_workers!r}: give a whole number from 1")
+        self._events = events
         self.poll_interval = poll_interval
         self.max_workers = max_workers
         self._delivery = delivery
@@ -177,6 +180,7 @@ class WorkerProcess:
                 target=self._keep, args=(self._stop,), name="gonogo-keeper", daemon=True
             )
             self._keeper.start()
+        self._tell("worker.started", threads=self.max_workers)
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Take no more jobs, and wait up to ``timeout`` seconds for those under way.
@@ -200,7 +204,14 @@ class WorkerProcess:
             keeper.join(5.0)
             if self._delivery is not None:
                 self._delivery.leave()
+            self._tell("worker.stopped")
         return ended
+
+    def _tell(self, name: str, **detail: Any) -> None:
+        if self._events:
+            owner = None if self._delivery is None else self._delivery.owner
+            event = Event(name, self._clock.now(), detail={"owner": owner, **detail})
+            self._events.emit(event)
 
     def wake(self) -> None:
         """Look for work at once: something was queued.
