@@ -219,7 +219,9 @@ class Action(Generic[P, R]):
         """The idempotency key for these arguments; ``None`` when the action has none."""
         if self._key is None:
             return None
-        shown = {n: v for n, v in arguments.items() if n not in self.parameters.secrets}
+        shown, secrets = arguments, self.parameters.secrets
+        if secrets:
+            shown = {n: v for n, v in arguments.items() if n not in secrets}
         try:
             key = self._key(shown)
         except GonogoError:

@@ -96,6 +96,8 @@ class Parameters:
         self._open = next((p.name for p in self._parameters if p.kind is p.VAR_KEYWORD), None)
         self.returns = hints.get("return", Any)
         self._simple = all(p.kind is _POSITIONAL[1] for p in self._parameters)
+        self._known = frozenset(self.names)
+        self._required = frozenset(p.name for p in self._parameters if p.default is p.empty)
         self._fields = [n for n in self.names if n not in self.secrets]
         self._struct = self._make_struct(hints)
         self._decoder = self._make_decoder()
@@ -110,7 +112,9 @@ class Parameters:
         comes from a rehearsal.
         """
         given = self._given(args, kwargs)
-        plain = {n: v for n, v in given.items() if n not in self.secrets}
+        plain = given
+        if self.secrets:
+            plain = {n: v for n, v in given.items() if n not in self.secrets}
         try:
             text, values = self._convert(plain)
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as e:
@@ -121,7 +125,7 @@ class Parameters:
                 f"than the {self._max_bytes:,} allowed: pass a reference (a path, an id) instead",
                 action=self._action,
             )
-        hidden = {n: v for n, v in given.items() if n in self.secrets}
+        hidden = {n: given[n] for n in self.secrets if n in given}
         if hidden:
             values.update(hidden)
             text = self._with_markers(text, hidden)
@@ -163,17 +167,27 @@ class Parameters:
         return fn(*args, **kwargs)
 
     def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        given = self._matched(args, kwargs)
+        self._refuse_unnamed_secrets(given)
+        if (tainted := find_tainted(given)) is not None:
+            raise TaintedArgument(f"an argument is {tainted!r}")
+        return given
+
+    def _matched(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameter → argument; by hand for the common signature, which is five times as fast."""
+        if self._simple and len(args) <= len(self.names):
+            given = dict(zip(self.names, args, strict=False))
+            if kwargs.keys() <= self._known and given.keys().isdisjoint(kwargs):
+                given.update(kwargs)
+                if self._required <= given.keys():
+                    return given
         try:
-            bound = self._signature.bind(*args, **kwargs)
+            return self._signature.bind(*args, **kwargs).arguments
         except TypeError as error:
             raise ConfigurationError(
                 f"action {self._action!r}: {error}; it takes {self._shown}",
                 action=self._action,
             ) from error
-        self._refuse_unnamed_secrets(bound.arguments)
-        if (tainted := find_tainted(bound.arguments)) is not None:
-            raise TaintedArgument(f"an argument is {tainted!r}")
-        return bound.arguments
 
     def _convert(self, plain: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
         """The canonical form of the converted values, so that equal arguments have one form."""

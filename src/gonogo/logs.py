@@ -300,7 +300,9 @@ def _foreign(record: logging.LogRecord) -> dict[str, Any]:
 
 def _enter(correlation_id: str | None, clock: Clock | None) -> Token[str | None]:
     """Ids come from outside, too: they are cut to 128 characters and hold no line breaks."""
-    kept = "".join(char for char in str(correlation_id or "")[:128] if char.isprintable())
+    kept = str(correlation_id or "")[:128]
+    if not kept.isprintable():
+        kept = "".join(char for char in kept if char.isprintable())
     return _correlation.set(kept or new_id((clock or SystemClock()).now()))
 
 

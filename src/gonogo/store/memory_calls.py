@@ -130,7 +130,9 @@ class MemoryCalls:
         return self._slots.get(slot, 0)
 
     def waiting_on(self, call_id: str) -> list[Call]:
-        waiting = (call for call in self._of(self._after.get(call_id, ())))
+        if call_id not in self._after:
+            return []
+        waiting = self._of(self._after[call_id])
         return sorted((call for call in waiting if call.state is _PENDING), key=_by_id)
 
     def next_run_at(self, queues: Sequence[str]) -> float | None:
