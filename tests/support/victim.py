@@ -2,6 +2,8 @@
 
     python -m tests.support.victim FOLDER KIND PLACE NTH      dies at the NTH passing of PLACE
     python -m tests.support.victim FOLDER KIND nursery        forks a worker for each line it reads
+    python -m tests.support.victim FOLDER KIND serve          a worker's main program; each effect
+                                                              says so and waits for a line
 
 The other side is a file, ``book``, to which every effect appends a line. Places are patched into
 this process alone, so that nothing of it costs anybody else anything:
@@ -179,12 +181,12 @@ def nursery(folder: Path, kind: str) -> None:
         seed = int(line)
         child = os.fork()
         if child == 0:
-            serve(folder, kind, seed)
+            toil(folder, kind, seed)
             os._exit(0)
         print(child, flush=True)
 
 
-def serve(folder: Path, kind: str, seed: int) -> None:
+def toil(folder: Path, kind: str, seed: int) -> None:
     """Work with two threads until somebody kills this process."""
     chance = random.Random(seed)
     book = Book(folder)
@@ -201,9 +203,24 @@ def serve(folder: Path, kind: str, seed: int) -> None:
     nobody.wait()
 
 
+def serve_until_told(folder: Path, kind: str) -> int:
+    """A worker's main program, as users write it."""
+
+    def effect(invoice: str) -> None:
+        print(f"performing {invoice}", flush=True)
+        sys.stdin.readline()
+        Book(folder).enter(invoice)
+
+    sandbox = open_sandbox(folder, worker_interval=0.05)
+    declare(sandbox, folder, kind, effect=effect)
+    return 0 if sandbox.run() else 3
+
+
 if __name__ == "__main__":
     where, what, how, *more = sys.argv[1:]
     if how == "nursery":
         nursery(Path(where), what)
+    elif how == "serve":
+        sys.exit(serve_until_told(Path(where), what))
     else:
         work(Path(where), what, Places(how, int(more[0])))
