@@ -52,9 +52,9 @@ def _table(calls: Sequence[Call]) -> list[str]:
 
 
 def _notable(calls: Sequence[Call]) -> list[Call]:
-    """The first and last few, and between them those that are not simply new."""
+    """The first and last few, and between them what a person has to look at."""
     head, tail = list(calls[:10]), list(calls[-5:])
-    middle = [call for call in calls[10:-5] if call.verdict != "new"]
+    middle = [call for call in calls[10:-5] if call.verdict not in {"new", "done"}]
     return head + middle[: MOST_LINES - 15] + tail
 
 

@@ -165,7 +165,8 @@ class Settling:
                         State.CANCELLED,
                         held=False,
                         settled_at=now,
-                        note=f"the call it waited for ended as {first.state.value}: {first.id}",
+                        note=f"it waited for {first.action} ({first.key or first.id}), "
+                        f"which ended as {first.state.value}",
                     )
                     if tx.calls.replace(waiting, cancelled):
                         ended.append(cancelled)
