@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import Any, Protocol
 
 from gonogo.action import Action
@@ -95,7 +96,16 @@ class Performer:
 
 
 class _NewLoop:
+    """A loop for one coroutine; in a thread of its own where this one runs a loop already."""
+
     def run(self, coroutine: Any) -> Any:
         import asyncio  # noqa: PLC0415 - only async actions pay for it
 
-        return asyncio.run(coroutine)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(coroutine)
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - rare
+
+        with ThreadPoolExecutor(1, "gonogo-loop") as thread:
+            return thread.submit(copy_context().run, asyncio.run, coroutine).result()

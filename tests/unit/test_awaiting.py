@@ -77,6 +77,27 @@ def test_a_plain_action_is_awaited_in_a_thread(sandbox: SandboxOrchestrator) -> 
     asyncio.run(main())
 
 
+def test_a_plain_action_goes_on_when_its_task_is_cancelled(sandbox: SandboxOrchestrator) -> None:
+    """A thread cannot be stopped: the task stops, the effect is seen through and settled."""
+    leave = threading.Event()
+
+    async def main() -> None:
+        loop, entered = asyncio.get_running_loop(), asyncio.Event()
+
+        @sandbox.action("pay", key="k", irreversible=True)
+        def pay() -> str:
+            loop.call_soon_threadsafe(entered.set)
+            assert leave.wait(10)
+            return "paid"
+
+        await cancelled_in(pay.acall(), entered)
+        assert only(sandbox).state is State.DISPATCHED
+        leave.set()
+
+    asyncio.run(main())
+    assert only(sandbox).state is State.SUCCEEDED
+
+
 def test_async_retries_sleep_on_the_clock(
     sandbox: SandboxOrchestrator, fake_clock: FakeClock
 ) -> None:

@@ -1,0 +1,58 @@
+"""The ledger's records: frozen, JSON both ways, and moved by `advance` alone."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from gonogo.records import (
+    Call,
+    Control,
+    Fault,
+    IllegalTransition,
+    Outcome,
+    Reservation,
+    State,
+    advance,
+)
+
+
+def test_a_record_cannot_be_changed() -> None:
+    """Another one is made instead."""
+    call = Call(id="1", action="pay", state=State.PENDING, created_at=0.0)
+    with pytest.raises(AttributeError):
+        call.state = State.SUCCEEDED
+    moved = advance(call, State.CLAIMED, epoch=1, owner="w")
+    assert (call.state, moved.state, moved.epoch, moved.owner) == ("pending", "claimed", 1, "w")
+    assert moved.fence == ("1", 1, State.CLAIMED)
+
+
+def test_an_illegal_move_names_itself() -> None:
+    """The message says from where to where, and which call."""
+    call = Call(id="c-1", action="pay", state=State.SUCCEEDED, created_at=0.0)
+    with pytest.raises(IllegalTransition, match="call c-1: succeeded → pending"):
+        advance(call, State.PENDING)
+
+
+def test_records_travel_as_json() -> None:
+    """What is written is what is read, nested records and enums included."""
+    call = Call(
+        id="1",
+        action="pay",
+        state=State.UNKNOWN,
+        created_at=1.5,
+        outcome=Outcome.UNKNOWN,
+        fault=Fault("TimeoutError", "read"),
+        reservations=(Reservation("units", 3, 60.0, 3600.0),),
+        slots=("pay",),
+    )
+    assert msgspec.json.decode(msgspec.json.encode(call), type=Call) == call
+
+
+@pytest.mark.parametrize(
+    ("until", "now", "on"), [(None, 1e12, True), (5.0, 4.9, True), (5.0, 5.0, False)]
+)
+def test_a_switch_falls_back_by_itself(until: float | None, now: float, on: bool) -> None:
+    """On until its time, off from then; without a time it stays on."""
+    control = Control(name="armed", actor="ann", reason="x", set_at=0.0, until=until)
+    assert control.active(now) is on
