@@ -15,13 +15,14 @@ from gonogo.canonical import canonical
 from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.evidence import Evidence
+from gonogo.handle import OPTIONS, JobOptions
 from gonogo.policy import Classifier, KeyTemplate, Policy
 from gonogo.records import Call, Charge
 from gonogo.secrets import describe
 from gonogo.templates import Template
 
 if TYPE_CHECKING:
-    from gonogo.jobs import Handle, JobOptions
+    from gonogo.handle import Handle
     from gonogo.pipeline import Receipt
 
 __all__ = [
@@ -169,16 +170,12 @@ class Action(Generic[P, R]):
 
         ``options`` are ``priority`` and ``after``, as in `enqueue`.
         """
-        from gonogo.jobs import JobOptions  # noqa: PLC0415 - jobs imports this module
-
         given = [Given((), r) if isinstance(r, Mapping) else Given(tuple(r), {}) for r in rows]
         return self._runner.enqueue(self, given, JobOptions.of(self.name, None, options))
 
     def _enqueue(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], run_at: float | None
     ) -> Handle:
-        from gonogo.jobs import OPTIONS, JobOptions  # noqa: PLC0415 - same
-
         options = {
             n: kwargs.pop(n) for n in OPTIONS if n in kwargs and n not in self.parameters.names
         }

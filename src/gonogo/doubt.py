@@ -7,21 +7,19 @@ in threads of their own, few at a time, and whoever has something better to do d
 
 from __future__ import annotations
 
-import inspect
 import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import structs
 
-from gonogo.action import Action, as_evidence
-from gonogo.deadlines import Run
+from gonogo.action import Action
 from gonogo.endings import ended, given_back
 from gonogo.errors import ConfigurationError, NotFound, Refused
-from gonogo.evidence import Evidence, cannot_tell
+from gonogo.evidence import cannot_tell
 from gonogo.ids import new_id
+from gonogo.look import Look
 from gonogo.records import NEVER, Call, Decision, Outcome, State, advance
-from gonogo.secrets import describe
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -42,40 +40,6 @@ A_MOMENT = 0.2
 """Seconds that `Doubts.look_around` gives verifiers which answer at once."""
 
 Resolution = Literal["landed", "absent", "retry"]
-
-
-class Look:
-    """One question to a verifier, asked in a thread of its own."""
-
-    def __init__(
-        self, action: Action[Any, Any], call: Call, asked_at: float, answered: threading.Condition
-    ) -> None:
-        self.action = action
-        self.call = call
-        self.answer: Evidence | None = None
-        self._asked_at = asked_at
-        self._answered = answered
-        self.run = Run(self._ask, asked_at, f"gonogo-verify-{action.name}")
-        if self.run.error is not None:
-            self.answer = cannot_tell(f"the verifier got no thread: {describe(self.run.error)}")
-
-    def give_up(self, now: float, timeout: float) -> None:
-        """Take the silence for an answer when it has lasted ``timeout`` seconds."""
-        with self._answered:
-            if self.answer is None and now - self._asked_at >= timeout:
-                self.answer = cannot_tell(f"the verifier gave no answer in {timeout:g} s")
-
-    def _ask(self) -> None:
-        answer = cannot_tell("the verifier was interrupted")
-        try:
-            assert self.action.verifier is not None  # noqa: S101 - asked where one is declared
-            answer = as_evidence(_awaited(self.action.verifier(self.action.view(self.call))))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it proves nothing
-            answer = cannot_tell(f"the verifier failed: {describe(error)}")
-        finally:
-            with self._answered:
-                self.answer = self.answer or answer
-                self._answered.notify_all()
 
 
 class Doubts:
@@ -287,15 +251,6 @@ class Doubts:
         """Wait as long as it has been unknown already: ever longer, within bounds."""
         pause = max(1.0, action.policy.verify_after, min(self._since(call), LONGEST_PAUSE))
         return self._postpone(call, self._clock.now() + pause, f"cannot tell: {why}") or call
-
-
-def _awaited(answer: object) -> object:
-    """What an ``async def`` verifier answers in the end."""
-    if not inspect.iscoroutine(answer):
-        return answer
-    import asyncio  # noqa: PLC0415 - only async verifiers pay for it
-
-    return asyncio.run(answer)
 
 
 def _text(result: Any) -> str:

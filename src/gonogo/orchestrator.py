@@ -20,10 +20,11 @@ from gonogo.dry_run import DryRunLock
 from gonogo.errors import ConfigurationError
 from gonogo.events import EventBus
 from gonogo.governor import GovernorEnforcer
+from gonogo.handle import Handle
 from gonogo.heartbeat import SchedulerHeartbeat
 from gonogo.idempotency import IdempotencyManager
 from gonogo.ids import new_id
-from gonogo.jobs import Handle, Jobs
+from gonogo.jobs import Jobs
 from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger
 from gonogo.observers import alert_on_refusals, log_events

@@ -13,8 +13,9 @@ from msgspec import structs
 from gonogo.errors import ConfigurationError, Drifted, NotFound, PlanError
 from gonogo.events import Event
 from gonogo.forecasting import costs_of, forecast
+from gonogo.handle import Handle
 from gonogo.ids import new_id
-from gonogo.jobs import TURN, Handle, Jobs, waits_for
+from gonogo.jobs import TURN, Jobs, waits_for
 from gonogo.pipeline import Pipeline
 from gonogo.plan import TO_DO, Plan, digest_of
 from gonogo.records import Call, Decision, PlanRecord, PlanState, State, advance

@@ -12,8 +12,9 @@ from gonogo.arguments import Bound, TaintedArgument
 from gonogo.deadlines import Run
 from gonogo.errors import Drifted, DryRunBlocked, EffectRejected, KeyConflict
 from gonogo.facts import PATIENCE, read_facts
+from gonogo.handle import Handle, JobOptions
 from gonogo.ids import new_id
-from gonogo.jobs import Handle, JobOptions, waits_for
+from gonogo.jobs import waits_for
 from gonogo.records import Call, State
 from gonogo.secrets import describe
 from gonogo.simulated import Simulated, Unknown

@@ -9,7 +9,8 @@ from gonogo.action import Action, Given
 from gonogo.arguments import Bound, TaintedArgument
 from gonogo.context import running
 from gonogo.errors import DryRunBlocked, Refused
-from gonogo.jobs import Handle, JobOptions, Jobs
+from gonogo.handle import Handle, JobOptions
+from gonogo.jobs import Jobs
 from gonogo.pipeline import Pipeline, Receipt
 from gonogo.planner import Planner
 from gonogo.rehearsal import Rehearsal

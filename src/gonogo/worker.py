@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gonogo.action import Action
 from gonogo.clock import Clock, SystemClock
+from gonogo.crew import Crew
 from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.events import Event, EventBus
 from gonogo.local_jobs import Job, LocalJobs
@@ -79,8 +78,7 @@ class WorkerProcess:
         self._local = LocalJobs(self._clock, history)
         self._changed = threading.Condition()
         self._nudges = 0
-        self._names = itertools.count(1)
-        self._threads: dict[threading.Thread, str | None] = {}
+        self._crew = Crew(self._changed)
         self._keeper: threading.Thread | None = None
         self._stop = threading.Event()
         self._stop.set()
@@ -175,7 +173,7 @@ class WorkerProcess:
                 return
             self._stop = threading.Event()
             for _ in range(self.max_workers):
-                self._spawn(self._stop)
+                self._hire(self._stop)
             self._keeper = threading.Thread(
                 target=self._keep, args=(self._stop,), name="gonogo-keeper", daemon=True
             )
@@ -191,16 +189,14 @@ class WorkerProcess:
         with self._changed:
             self._stop.set()
             self._changed.notify_all()
-            threads = [t for t in self._threads if t is not threading.current_thread()]
+            threads = self._crew.others
             keeper, self._keeper = self._keeper, None
         give_up = self._clock.monotonic() + timeout
         for thread in threads:
             thread.join(max(0.0, give_up - self._clock.monotonic()))
         ended = not any(thread.is_alive() for thread in threads)
         if keeper is not None:
-            with self._changed:
-                self._threads.clear()
-                self._changed.notify_all()
+            self._crew.dismiss()
             keeper.join(5.0)
             if self._delivery is not None:
                 self._delivery.leave()
@@ -232,7 +228,7 @@ class WorkerProcess:
         job = self._local.take()
         if job is not None:
             self.wake()
-            with self._busy_with(job.id):
+            with self._crew.doing(job.id):
                 self._local.run(job)
             return True
         delivery = self._delivery
@@ -242,7 +238,7 @@ class WorkerProcess:
         if call is None:
             return False
         self.wake()
-        with self._busy_with(call.id):
+        with self._crew.doing(call.id):
             delivery.perform(call, loop=loop)
         return True
 
@@ -262,7 +258,7 @@ class WorkerProcess:
         """A thread's life: run what is due, else wait for a nudge, the next due time or a poll."""
         runner = _LazyRunner()
         try:
-            while not stop.is_set() and threading.current_thread() in self._threads:
+            while not stop.is_set() and self._crew.includes_me:
                 nudges = self._nudges
                 try:
                     if self.run_once(loop=runner):
@@ -277,8 +273,6 @@ class WorkerProcess:
                         self._changed.wait(pause)
         finally:
             runner.close()
-            with self._changed:
-                self._threads.pop(threading.current_thread(), None)
 
     def _pause(self) -> float:
         dues = [self._local.next_due()]
@@ -296,43 +290,17 @@ class WorkerProcess:
                 self._logger.log_action("worker.keeper_fault", "error", error=describe(error))
             if stop.wait(pause):
                 with self._changed:
-                    if self._changed.wait_for(lambda: not self._busy(), pause):
+                    if self._changed.wait_for(lambda: not self._crew.busy, pause):
                         return
 
     def _give_up(self, job_ids: list[str]) -> None:
-        """Replace the threads that hang in these jobs; they end when their functions return."""
-        with self._changed:
-            for thread, job_id in list(self._threads.items()):
-                if job_id in job_ids:
-                    del self._threads[thread]
-                    if not self._stop.is_set():
-                        self._spawn(self._stop)
+        """Replace the threads that hang in these jobs."""
+        for _ in range(self._crew.dismiss(job_ids) if job_ids else 0):
+            if not self._stop.is_set():
+                self._hire(self._stop)
 
-    def _spawn(self, stop: threading.Event) -> None:
-        thread = threading.Thread(
-            target=self._loop, args=(stop,), name=f"gonogo-worker-{next(self._names)}", daemon=True
-        )
-        self._threads[thread] = None
-        thread.start()
-
-    @contextmanager
-    def _busy_with(self, job_id: str) -> Iterator[None]:
-        """Note what this thread does, so that the keeper can replace it when it hangs."""
-        thread = threading.current_thread()
-        with self._changed:
-            if thread in self._threads:
-                self._threads[thread] = job_id
-        try:
-            yield
-        finally:
-            with self._changed:
-                if thread in self._threads:
-                    self._threads[thread] = None
-                if self._stop.is_set():
-                    self._changed.notify_all()
-
-    def _busy(self) -> bool:
-        return any(job_id is not None for job_id in self._threads.values())
+    def _hire(self, stop: threading.Event) -> None:
+        self._crew.hire(lambda: self._loop(stop))
 
 
 class _LazyRunner:

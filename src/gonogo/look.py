@@ -1,0 +1,56 @@
+"""Asking a verifier, in a thread that nobody has to wait for."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from typing import Any
+
+from gonogo.action import Action, as_evidence
+from gonogo.deadlines import Run
+from gonogo.evidence import Evidence, cannot_tell
+from gonogo.records import Call
+from gonogo.secrets import describe
+
+
+class Look:
+    """One question to a verifier, asked in a thread of its own."""
+
+    def __init__(
+        self, action: Action[Any, Any], call: Call, asked_at: float, answered: threading.Condition
+    ) -> None:
+        self.action = action
+        self.call = call
+        self.answer: Evidence | None = None
+        self._asked_at = asked_at
+        self._answered = answered
+        self.run = Run(self._ask, asked_at, f"gonogo-verify-{action.name}")
+        if self.run.error is not None:
+            self.answer = cannot_tell(f"the verifier got no thread: {describe(self.run.error)}")
+
+    def give_up(self, now: float, timeout: float) -> None:
+        """Take the silence for an answer when it has lasted ``timeout`` seconds."""
+        with self._answered:
+            if self.answer is None and now - self._asked_at >= timeout:
+                self.answer = cannot_tell(f"the verifier gave no answer in {timeout:g} s")
+
+    def _ask(self) -> None:
+        answer = cannot_tell("the verifier was interrupted")
+        try:
+            assert self.action.verifier is not None  # noqa: S101 - asked where one is declared
+            answer = as_evidence(_awaited(self.action.verifier(self.action.view(self.call))))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it proves nothing
+            answer = cannot_tell(f"the verifier failed: {describe(error)}")
+        finally:
+            with self._answered:
+                self.answer = self.answer or answer
+                self._answered.notify_all()
+
+
+def _awaited(answer: object) -> object:
+    """What an ``async def`` verifier answers in the end."""
+    if not inspect.iscoroutine(answer):
+        return answer
+    import asyncio  # noqa: PLC0415 - only async verifiers pay for it
+
+    return asyncio.run(answer)
