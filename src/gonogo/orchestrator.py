@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from gonogo.action import Action, Classifier, KeyTemplate, Policy
 from gonogo.alerts import AlertSystem
 from gonogo.arguments import MAX_BYTES
+from gonogo.checks import Checks
 from gonogo.clock import Clock, SystemClock
 from gonogo.delivery import Delivery
 from gonogo.dry_run import DryRunLock
@@ -32,7 +33,7 @@ from gonogo.pipeline import Pipeline
 from gonogo.plan import Plan
 from gonogo.planner import Planner
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Beat, Call, CallFilter, Control, Decision, PlanRecord, PlanState, State
+from gonogo.records import Call, CallFilter, Control, Decision, PlanRecord, PlanState, State
 from gonogo.recovery import Recovery, Resolution
 from gonogo.retry import Retry, RetryBackoffManager
 from gonogo.router import Router
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-MAX_SKEW = 5.0
-"""Seconds the machine's clock may have been set back under a running process."""
 
 
 class SandboxOrchestrator:
@@ -92,7 +90,7 @@ class SandboxOrchestrator:
         self.events = EventBus()
         self._database: SandboxDatabaseManager | None = None
         self._random = random or _random.random
-        self._started = False
+        self.started = False
         self._mutex = threading.RLock()
         self.store: Store = self._open_store()
         self._make_components(logger_instance)
@@ -166,7 +164,7 @@ class SandboxOrchestrator:
         self._router = Router(self.pipeline, self.jobs, self.planner)
         log_events(self.events, self.logger)
         alert_on_refusals(self.events, self.alert_system, self.clock)
-        self._register_checks()
+        self.checks = Checks(self)
 
     def __repr__(self) -> str:
         where = "memory" if self.settings.use_memory_db else self.db_manager.database_url
@@ -378,7 +376,7 @@ class SandboxOrchestrator:
             self.set_default_limits()
             self.heartbeat.start()
             self.worker.start()
-            self._started = True
+            self.started = True
         return self
 
     def set_default_limits(self) -> None:
@@ -394,7 +392,7 @@ class SandboxOrchestrator:
     def cleanup(self) -> None:
         """Stop everything and close the ledger. Safe at any time, and twice."""
         with self._mutex:  # not while draining: a job under way may ask for the database
-            self._started = False
+            self.started = False
         self.worker.stop(self.settings.drain)
         self.heartbeat.stop()
         self.alert_system.flush()
@@ -433,7 +431,7 @@ class SandboxOrchestrator:
 
     def is_ready(self) -> bool:
         """Whether it is initialized and every check says GO."""
-        return self._started and self.readiness_checker.is_ready()
+        return self.started and self.readiness_checker.is_ready()
 
     def get_status(self) -> dict[str, Any]:
         """Everything at a glance."""
@@ -451,54 +449,6 @@ class SandboxOrchestrator:
         }
 
     status = get_status
-
-    def _register_checks(self) -> None:
-        register = self.readiness_checker.register_check
-        both = ("call", "worker")
-        register("database_connected", self._reaches_ledger, cache=1.0, groups=both)
-        register("governor_configured", self._knows_limits, cache=1.0, groups=both)
-        register("clock", self._clock_is_sound, cache=1.0, groups=both)
-        register("worker_running", self._has_worker, groups=("system",))
-        register("heartbeat_active", self._has_heartbeat, groups=("system",))
-        self.heartbeat.register_check("database_connected", self._reaches_ledger)
-
-    def _reaches_ledger(self) -> bool:
-        self.store.read(lambda tx: tx.controls.all())
-        return True
-
-    def _knows_limits(self) -> tuple[bool, str]:
-        known = self.governor.rate_limits
-        missing = [
-            limit.name
-            for action in self.actions.values()
-            for limit in action.policy.limits
-            if limit.name not in known
-        ]
-        if missing:
-            return False, f"not in force: {', '.join(missing)}"
-        return bool(known) or not self._started, f"{len(known)} limits in force"
-
-    def _clock_is_sound(self) -> tuple[bool, str]:
-        skew = self.clock.skew()
-        return abs(skew) <= MAX_SKEW, f"the wall clock is {-skew:+.1f} s off the sandbox's"
-
-    def _has_worker(self) -> tuple[bool, str]:
-        if self.worker.is_running:
-            return True, "in this process"
-        alive = len(self._beating("worker", self.settings.lease))
-        return alive > 0, f"{alive} elsewhere" if alive else "no worker beats on this ledger"
-
-    def _has_heartbeat(self) -> tuple[bool, str]:
-        if self.heartbeat.is_running:
-            return self.heartbeat.is_healthy(), "in this process"
-        beats = self._beating("heartbeat", self.settings.heartbeat_timeout)
-        well = sum(all(beat.detail.get("checks", {}).values()) for beat in beats)
-        return well > 0, f"{well} well of {len(beats)} elsewhere"
-
-    def _beating(self, kind: str, within: float) -> list[Beat]:
-        fresh = self.clock.now() - within
-        beats = self.store.read(lambda tx: tx.beats.all())
-        return [beat for beat in beats if beat.kind == kind and beat.at > fresh]
 
 
 def _slots(given: int | Concurrency | Iterable[Concurrency]) -> tuple[Concurrency, ...]:

@@ -1,0 +1,71 @@
+"""The checks that every sandbox registers: its ledger, limits, clock, worker and heartbeat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gonogo.records import Beat
+
+if TYPE_CHECKING:
+    from gonogo.orchestrator import SandboxOrchestrator
+
+MAX_SKEW = 5.0
+"""Seconds the machine's clock may have been set back under a running process."""
+
+
+class Checks:
+    """Answers about one sandbox; direct calls and workers ask for the first three."""
+
+    def __init__(self, sandbox: SandboxOrchestrator) -> None:
+        self._sandbox = sandbox
+        register = sandbox.readiness_checker.register_check
+        both = ("call", "worker")
+        register("database_connected", self.reaches_ledger, cache=1.0, groups=both)
+        register("governor_configured", self.knows_limits, cache=1.0, groups=both)
+        register("clock", self.clock_is_sound, cache=1.0, groups=both)
+        register("worker_running", self.has_worker, groups=("system",))
+        register("heartbeat_active", self.has_heartbeat, groups=("system",))
+        sandbox.heartbeat.register_check("database_connected", self.reaches_ledger)
+
+    def reaches_ledger(self) -> bool:
+        """Whether the ledger can be read."""
+        self._sandbox.store.read(lambda tx: tx.controls.all())
+        return True
+
+    def knows_limits(self) -> tuple[bool, str]:
+        """Whether every limit that an action declares is in force."""
+        known = self._sandbox.governor.rate_limits
+        missing = [
+            limit.name
+            for action in self._sandbox.actions.values()
+            for limit in action.policy.limits
+            if limit.name not in known
+        ]
+        if missing:
+            return False, f"not in force: {', '.join(missing)}"
+        return bool(known) or not self._sandbox.started, f"{len(known)} limits in force"
+
+    def clock_is_sound(self) -> tuple[bool, str]:
+        """Whether the machine's clock was not set back under this process."""
+        skew = self._sandbox.clock.skew()
+        return abs(skew) <= MAX_SKEW, f"the wall clock is {-skew:+.1f} s off the sandbox's"
+
+    def has_worker(self) -> tuple[bool, str]:
+        """Whether a worker takes jobs, here or in another process on this ledger."""
+        if self._sandbox.worker.is_running:
+            return True, "in this process"
+        alive = len(self._beating("worker", self._sandbox.settings.lease))
+        return alive > 0, f"{alive} elsewhere" if alive else "no worker beats on this ledger"
+
+    def has_heartbeat(self) -> tuple[bool, str]:
+        """Whether a heartbeat finds all well, here or in another process on this ledger."""
+        if self._sandbox.heartbeat.is_running:
+            return self._sandbox.heartbeat.is_healthy(), "in this process"
+        beats = self._beating("heartbeat", self._sandbox.settings.heartbeat_timeout)
+        well = sum(all(beat.detail.get("checks", {}).values()) for beat in beats)
+        return well > 0, f"{well} well of {len(beats)} elsewhere"
+
+    def _beating(self, kind: str, within: float) -> list[Beat]:
+        fresh = self._sandbox.clock.now() - within
+        beats = self._sandbox.store.read(lambda tx: tx.beats.all())
+        return [beat for beat in beats if beat.kind == kind and beat.at > fresh]
