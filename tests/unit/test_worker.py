@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,19 +81,42 @@ def test_all_threads_work(workers: Make) -> None:
     together.wait()
 
 
-def test_a_batch_on_the_ledger_wakes_all_threads(shared: Sandboxes) -> None:
+def pauses(worker: WorkerProcess, patch: pytest.MonkeyPatch, wanted: int) -> threading.Event:
+    """Set when threads of the worker found nothing to do so many times."""
+    pause, count, reached = worker._pause, itertools.count(1), threading.Event()
+
+    def counted() -> float:
+        seconds = pause()
+        if next(count) >= wanted:
+            reached.set()
+        return seconds
+
+    patch.setattr(worker, "_pause", counted)
+    return reached
+
+
+def test_a_batch_on_the_ledger_wakes_all_threads(
+    shared: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One enqueue of many jobs keeps every idle thread busy, not just the first."""
     sandbox, together = shared(max_workers=3, worker_interval=3600.0), threading.Barrier(4)
     remind = reminder(sandbox, lambda text: together.wait(SOON))
+    idle = pauses(sandbox.worker, monkeypatch, 3)
     sandbox.worker.start()
+    assert idle.wait(SOON)
     remind.enqueue_many([("a",), ("b",), ("c",)])
     together.wait(SOON)
     assert sandbox.worker.stop(SOON)
 
 
-def test_a_worker_that_was_made_long_ago_starts_at_once(sandboxes: Sandboxes) -> None:
-    """Its beat is as old as its making; the keeper's first round makes it fit again."""
+def test_a_worker_that_was_made_long_ago_starts_at_once(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beat is as old as its making; the keeper's first round makes it fit, and wakes it."""
     sandbox, ran = sandboxes(worker_interval=3600.0), threading.Event()
+    monkeypatch.setattr("gonogo.worker.PAUSE_AFTER_FAULT", 3600.0)
+    unfit, keep = pauses(sandbox.worker, monkeypatch, 1), sandbox.delivery.keep
+    monkeypatch.setattr(sandbox.delivery, "keep", lambda: unfit.wait(SOON) and keep())
     reminder(sandbox, lambda text: ran.set()).enqueue("hello")
     sandboxes.clock.advance(1000)
     sandbox.worker.start()
