@@ -166,7 +166,7 @@ class Settling:
                         held=False,
                         settled_at=now,
                         note=f"it waited for {first.action} ({first.key or first.id}), "
-                        f"which ended as {first.state.value}",
+                        f"which ended as {first.state.value} in call {first.id}",
                     )
                     if tx.calls.replace(waiting, cancelled):
                         ended.append(cancelled)
