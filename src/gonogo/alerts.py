@@ -16,11 +16,12 @@ from typing import Any
 from msgspec import json, structs
 
 from gonogo.clock import Clock, SystemClock
+from gonogo.decisions import decision
 from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
 from gonogo.events import Event, EventBus
 from gonogo.ids import new_id
 from gonogo.outbox import Outbox
-from gonogo.records import Alert, AlertState, Decision, Severity
+from gonogo.records import Alert, AlertState, Severity
 from gonogo.secrets import Redactor, describe, redact_text
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
@@ -250,7 +251,9 @@ class AlertSystem:
                 raise _changed(before)
             if not tx.alerts.change(before, state, actor):
                 raise _changed(tx.alerts.get(alert_id) or before)
-            tx.decisions.append(_decision(before, state, actor, why, now))
+            about = {"task": before.task, "before": before.state.value, "count": before.count}
+            what, subject = f"alert.{state.value}", f"alert:{alert_id}"
+            tx.decisions.append(decision(what, subject, by=actor, reason=why, now=now, **about))
             return structs.replace(before, state=state, changed_by=actor)
 
         return _view(self._store.write(work))
@@ -317,16 +320,4 @@ def _changed(alert: Alert) -> Refused:
     return Refused(
         f"alert {alert.id} on {alert.task!r} is {alert.state.value}{who} now; look at it again "
         f"before deciding. Nothing was changed"
-    )
-
-
-def _decision(alert: Alert, state: AlertState, by: str, reason: str, now: float) -> Decision:
-    return Decision(
-        id=new_id(now),
-        at=now,
-        what=f"alert.{state.value}",
-        subject=f"alert:{alert.id}",
-        actor=by,
-        reason=reason,
-        detail={"task": alert.task, "before": alert.state.value, "count": alert.count},
     )

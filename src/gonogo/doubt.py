@@ -14,12 +14,12 @@ import msgspec
 from msgspec import structs
 
 from gonogo.action import Action
+from gonogo.decisions import decision, require_who_and_why
 from gonogo.endings import ended, given_back
 from gonogo.errors import ConfigurationError, NotFound, Refused
 from gonogo.evidence import cannot_tell
-from gonogo.ids import new_id
 from gonogo.look import Look
-from gonogo.records import NEVER, Call, Decision, Outcome, State, advance
+from gonogo.records import NEVER, Call, Outcome, State, advance
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -142,8 +142,7 @@ class Doubts:
         """A person's recorded decision about an unknown call; see `Recovery.resolve`."""
         if resolution not in ("landed", "absent", "retry"):
             raise ConfigurationError(f"resolution {resolution!r}: say landed, absent or retry")
-        if not by.strip() or not reason.strip():
-            raise ConfigurationError("resolving a call needs by= (who) and reason= (why)")
+        require_who_and_why("resolving a call", by, reason)
         text = _text(result) if resolution == "landed" else None
 
         def work(tx: Transaction) -> Call:
@@ -191,14 +190,7 @@ class Doubts:
             self._pipeline.governor.release(tx, given_back(call, after))
         self._pipeline.follow(tx, after, now)
         tx.decisions.append(
-            Decision(
-                id=new_id(now),
-                at=now,
-                what=f"resolved as {resolution}",
-                subject=call.id,
-                actor=by,
-                reason=reason,
-            )
+            decision(f"resolved as {resolution}", call.id, by=by, reason=reason, now=now)
         )
         return after
 

@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from gonogo.clock import Clock, SystemClock
+from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, DryRunBlocked
 from gonogo.events import EventBus, control_changed
-from gonogo.ids import new_id
-from gonogo.records import Control, Decision
+from gonogo.records import Control
 from gonogo.secrets import describe
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
@@ -33,6 +33,9 @@ IRREVERSIBLE = frozenset(
 
 ARMED = "armed"
 """Name of the control that unlocks the sandbox."""
+
+SUBJECT = "sandbox"
+"""What decisions to arm and to lock are about."""
 
 
 class DryRunLock:
@@ -90,8 +93,7 @@ class DryRunLock:
 
     def arm(self, *, by: str, reason: str, seconds: float = 3600.0) -> Control:
         """Unlock for ``seconds``; recorded with who and why, and locked again by itself."""
-        if not by.strip() or not reason.strip():
-            raise ConfigurationError("arming needs by= (who) and reason= (why)")
+        require_who_and_why("arming", by, reason)
         if not 0 < seconds <= 30 * 86400:
             raise ConfigurationError(f"arming for {seconds} seconds: give 0 < seconds <= 30 days")
         now = self._clock.now()
@@ -99,7 +101,9 @@ class DryRunLock:
 
         def work(tx: Transaction) -> None:
             tx.controls.put(control)
-            self._decide(tx, "armed", by, reason, now, seconds=seconds)
+            tx.decisions.append(
+                decision("armed", SUBJECT, by=by, reason=reason, now=now, seconds=seconds)
+            )
 
         self._store.write(work)
         control_changed(self._events, now, ARMED, by, on=True)
@@ -112,7 +116,7 @@ class DryRunLock:
 
         def work(tx: Transaction) -> None:
             tx.controls.clear(ARMED)
-            self._decide(tx, "locked", by, reason, now)
+            tx.decisions.append(decision("locked", SUBJECT, by=by, reason=reason, now=now))
 
         self._store.write(work)
         control_changed(self._events, now, ARMED, by, on=False)
@@ -175,18 +179,3 @@ class DryRunLock:
         entry = {"timestamp": self._clock.now(), "action": action, "status": status, **more}
         with self._mutex:
             self._log.append(entry)
-
-    def _decide(
-        self, tx: Transaction, what: str, actor: str, reason: str, now: float, **detail: Any
-    ) -> None:
-        tx.decisions.append(
-            Decision(
-                id=new_id(now),
-                at=now,
-                what=what,
-                subject="sandbox",
-                actor=actor,
-                reason=reason,
-                detail=detail,
-            )
-        )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, Halted
-from gonogo.ids import new_id
-from gonogo.records import Control, Decision
+from gonogo.records import Control
 
 if TYPE_CHECKING:
     from gonogo.store.port import Transaction
@@ -43,22 +43,22 @@ def set_halt(
     tx: Transaction, action: str | None, by: str, reason: str, until: float | None, now: float
 ) -> Control:
     """Halt ``action`` (``None``: everything) and record who decided it and why."""
-    _require_who_and_why("halt", by, reason)
+    require_who_and_why("halting", by, reason)
     if until is not None and until <= now:
         raise ConfigurationError("halt: 'until' has passed; give a later time or none")
     control = Control(name=_name(action), actor=by, reason=reason, set_at=now, until=until)
     tx.controls.put(control)
-    tx.decisions.append(_decision("halt", control.name, by, reason, now, until=until))
+    tx.decisions.append(decision("halt", control.name, by=by, reason=reason, now=now, until=until))
     return control
 
 
 def clear_halt(tx: Transaction, action: str | None, by: str, reason: str, now: float) -> bool:
     """End a halt and record who decided it and why; false when there was none."""
-    _require_who_and_why("resume", by, reason)
+    require_who_and_why("resuming", by, reason)
     name = _name(action)
     cleared = tx.controls.clear(name)
     if cleared:
-        tx.decisions.append(_decision("resume", name, by, reason, now))
+        tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
     return cleared
 
 
@@ -68,15 +68,3 @@ def _name(action: object) -> str:
     if not isinstance(action, str) or not action.strip() or action == "*":
         raise ConfigurationError(f"{action!r} is not an action's name; give none for everything")
     return f"halt:{action}"
-
-
-def _require_who_and_why(verb: str, by: object, reason: object) -> None:
-    for name, value in (("by", by), ("reason", reason)):
-        if not isinstance(value, str) or not value.strip():
-            raise ConfigurationError(f"{verb} needs {name}=..., a text that will be recorded")
-
-
-def _decision(what: str, subject: str, by: str, reason: str, now: float, **detail: Any) -> Decision:
-    return Decision(
-        id=new_id(now), at=now, what=what, subject=subject, actor=by, reason=reason, detail=detail
-    )

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from gonogo.action import Action
 from gonogo.arguments import Bound
+from gonogo.decisions import decision, require_who_and_why
 from gonogo.endings import ended, given_back
 from gonogo.errors import (
     ConfigurationError,
@@ -23,8 +24,7 @@ from gonogo.errors import (
 from gonogo.explain import explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
-from gonogo.ids import new_id
-from gonogo.records import NEVER, TERMINAL, Call, Decision, Outcome, State, advance
+from gonogo.records import NEVER, TERMINAL, Call, Outcome, State, advance
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Jobs:
 
         Raises `ConfigurationError` without who and why, `Refused` when it is not waiting.
         """
-        _require_who_and_why("approving", by, reason)
+        require_who_and_why("approving a call", by, reason)
         now = self._pipeline.clock.now()
         call = self.get(call_id)
         if call.state is not State.PLANNED or call.plan_id is not None:
@@ -174,7 +174,7 @@ class Jobs:
             after = advance(call, State.PENDING, approved_by=by, **freed)
             if not tx.calls.replace(call, after):
                 raise InFlight(f"call {call_id} changed meanwhile; look again", call_id=call_id)
-            self._decide(tx, "approved", call_id, by, reason, now)
+            tx.decisions.append(decision("approved", call_id, by=by, reason=reason, now=now))
             return after
 
         approved = self._pipeline.store.write(work)
@@ -186,7 +186,7 @@ class Jobs:
 
         Raises `Refused` for a call of a plan that was not applied: a plan is all or nothing.
         """
-        _require_who_and_why("cancelling", by, reason)
+        require_who_and_why("cancelling a call", by, reason)
         call = self.get(call_id)
         now = self._pipeline.clock.now()
 
@@ -202,7 +202,7 @@ class Jobs:
                 return False
             self._pipeline.governor.release(tx, given_back(current, after))
             self._pipeline.follow(tx, after, now)
-            self._decide(tx, "cancelled", call_id, by, reason, now)
+            tx.decisions.append(decision("cancelled", call_id, by=by, reason=reason, now=now))
             return True
 
         cancelled = self._pipeline.store.write(work)
@@ -274,14 +274,6 @@ class Jobs:
 
         return self._pipeline.store.read(work)
 
-    def _decide(
-        self, tx: Transaction, what: str, call_id: str, by: str, reason: str, now: float
-    ) -> None:
-        decision = Decision(
-            id=new_id(now), at=now, what=what, subject=call_id, actor=by, reason=reason
-        )
-        tx.decisions.append(decision)
-
 
 def _in_turn(drafts: list[Call], options: JobOptions) -> list[Call]:
     """Due one after the other; the last of them now, or the first of them when it was wanted."""
@@ -315,8 +307,3 @@ def _is_of_plan(call: Call) -> Refused:
         key=call.key,
         call_id=call.id,
     )
-
-
-def _require_who_and_why(doing: str, by: str, reason: str) -> None:
-    if not by.strip() or not reason.strip():
-        raise ConfigurationError(f"{doing} a call needs by= (who) and reason= (why)")

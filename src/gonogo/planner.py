@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
+from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, Drifted, NotFound, PlanError
 from gonogo.events import Event
 from gonogo.forecasting import costs_of, forecast
@@ -18,7 +19,7 @@ from gonogo.ids import new_id
 from gonogo.jobs import TURN, Jobs, waits_for
 from gonogo.pipeline import Pipeline
 from gonogo.plan import TO_DO, Plan, digest_of
-from gonogo.records import Call, Decision, PlanRecord, PlanState, State, advance
+from gonogo.records import Call, PlanRecord, PlanState, State, advance
 from gonogo.rehearsal import Rehearsal
 from gonogo.secrets import describe
 from gonogo.simulated import Undetermined
@@ -130,7 +131,7 @@ class Planner:
 
         Raises `PlanError` when the plan is incomplete, expired, changed, or not waiting for it.
         """
-        _require_who_and_why("approving", by, reason)
+        require_who_and_why("approving a plan", by, reason)
         now = self.now()
 
         def work(tx: Transaction) -> PlanRecord:
@@ -177,7 +178,7 @@ class Planner:
 
     def discard(self, plan_id: str, *, by: str, reason: str) -> PlanRecord:
         """Give the plan up; nothing of it will run. Raises `PlanError` when it was applied."""
-        _require_who_and_why("discarding", by, reason)
+        require_who_and_why("discarding a plan", by, reason)
         now = self.now()
 
         def work(tx: Transaction) -> PlanRecord:
@@ -271,15 +272,7 @@ class Planner:
         self, tx: Transaction, what: str, plan: PlanRecord, by: str, reason: str, now: float
     ) -> None:
         tx.decisions.append(
-            Decision(
-                id=new_id(now),
-                at=now,
-                what=f"plan {what}",
-                subject=plan.id,
-                actor=by,
-                reason=reason,
-                detail={"digest": plan.digest},
-            )
+            decision(f"plan {what}", plan.id, by=by, reason=reason, now=now, digest=plan.digest)
         )
 
     def _told(self, name: str, plan: PlanRecord, **detail: Any) -> PlanRecord:
@@ -303,8 +296,3 @@ def _blank(plan_id: str, name: str, now: float, expires_in: float) -> PlanRecord
 
 def _is(plan: PlanRecord) -> str:
     return f"is {plan.state.value}"
-
-
-def _require_who_and_why(doing: str, by: str, reason: str) -> None:
-    if not by.strip() or not reason.strip():
-        raise ConfigurationError(f"{doing} a plan needs by= (who) and reason= (why)")

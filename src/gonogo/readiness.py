@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from gonogo.clock import Clock, SystemClock, iso
 from gonogo.deadlines import Check, CheckResult, ask_all
+from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, NotReady
 from gonogo.events import EventBus, control_changed
-from gonogo.ids import new_id
-from gonogo.records import Control, Decision, Verdict
+from gonogo.records import Control, Verdict
 from gonogo.secrets import describe
 from gonogo.store.port import Store, Transaction
 
@@ -191,7 +191,7 @@ class SandboxReadinessChecker:
             ConfigurationError: nobody, or no reason, was named, or ``until`` is over.
             StoreError: the ledger could not keep it. It holds in this process all the same.
         """
-        _require_said(by, reason)
+        require_who_and_why("a hold", by, reason)
         now = self._clock.now()
         if until is not None and until <= now:
             raise ConfigurationError("a hold must end in the future; leave until out for no end")
@@ -210,7 +210,7 @@ class SandboxReadinessChecker:
             ConfigurationError: nobody, or no reason, was named.
             StoreError: the ledger could not be written; the hold stays.
         """
-        _require_said(by, reason)
+        require_who_and_why("releasing a hold", by, reason)
         self._decide(lambda tx: tx.controls.clear(HOLD), "release", by, reason, None)
         self._set_hold(None)
         control_changed(self._events, self._clock.now(), HOLD, by, on=False)
@@ -295,19 +295,12 @@ class SandboxReadinessChecker:
         if self._store is None:
             return
         now = self._clock.now()
-        decision = Decision(
-            id=new_id(now),
-            at=now,
-            what=what,
-            subject="readiness",
-            actor=by,
-            reason=reason,
-            detail={} if until is None else {"until": until},
-        )
+        detail = {} if until is None else {"until": until}
+        made = decision(what, "readiness", by=by, reason=reason, now=now, **detail)
 
         def both(tx: Transaction) -> None:
             work(tx)
-            tx.decisions.append(decision)
+            tx.decisions.append(made)
 
         self._store.write(both)
 
@@ -334,11 +327,6 @@ def _refusal(
         action=action,
         key=key,
     )
-
-
-def _require_said(by: str, reason: str) -> None:
-    if not by or not reason or not by.strip() or not reason.strip():
-        raise ConfigurationError("say who holds or releases (by) and why (reason)")
 
 
 def _plain(result: CheckResult) -> dict[str, Any]:
