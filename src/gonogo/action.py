@@ -94,6 +94,11 @@ class Action(Generic[P, R]):
         self.policy = policy
         self.name = policy.name
         self.is_async = inspect.iscoroutinefunction(fn)
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise ConfigurationError(
+                f"action {policy.name!r} is a generator (it says yield): calling it would do "
+                "nothing. Declare a function that returns when the effect is over"
+            )
         self.parameters = Parameters(
             fn, action=policy.name, secrets=tuple(secrets), max_bytes=max_bytes
         )

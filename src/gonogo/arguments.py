@@ -133,19 +133,24 @@ class Parameters:
 
     def load(self, text: str) -> Bound:
         """Arguments as stored; `ConfigurationError` when they no longer fit the function."""
-        plain = text
-        if self.secrets:
-            stored = msgspec.json.decode(text)
-            kept = {n: v for n, v in stored.items() if n not in self.secrets}
-            plain = canonical(kept).decode()
         try:
-            return Bound(text, fingerprint(text), self._load(plain))
+            return Bound(text, fingerprint(text), self._load(self._without_markers(text)))
         except msgspec.MsgspecError as error:
             raise ConfigurationError(
                 f"action {self._action!r}: its stored arguments no longer fit the function "
                 f"({error}): keep old parameters working until the queue is empty",
                 action=self._action,
             ) from error
+
+    def fresh(self, bound: Bound) -> Mapping[str, Any]:
+        """The values anew, as they were fingerprinted.
+
+        Whoever had ``bound.values`` before, an earlier attempt too, may have changed them in place.
+        """
+        if self._exact:
+            return bound.values
+        hidden = {n: bound.values[n] for n in self.secrets if n in bound.values}
+        return {**self._load(self._without_markers(bound.text)), **hidden}
 
     def invoke(self, fn: Callable[..., Any], values: Mapping[str, Any]) -> Any:
         """Call ``fn`` with ``values`` put back where its signature wants them."""
@@ -214,6 +219,12 @@ class Parameters:
     def _load(self, text: str | bytes) -> dict[str, Any]:
         struct = self._decoder.decode(text)
         return {name: getattr(struct, name) for name in self._fields}
+
+    def _without_markers(self, text: str) -> str | bytes:
+        if not self.secrets:
+            return text
+        stored = msgspec.json.decode(text)
+        return canonical({n: v for n, v in stored.items() if n not in self.secrets})
 
     @staticmethod
     def _with_markers(text: bytes, hidden: Collection[str]) -> bytes:

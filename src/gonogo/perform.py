@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextvars import copy_context
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Protocol
 
 from gonogo.action import Action
@@ -12,6 +14,7 @@ from gonogo.context import Context, entered
 from gonogo.logs import StructuredLogger, correlation
 from gonogo.records import Call
 from gonogo.settlement import Performed
+from gonogo.signals import NotApplied
 
 
 class Loop(Protocol):
@@ -40,10 +43,12 @@ class Performer:
         context = self._context(action, call)
         try:
             with correlation(call.correlation_id), entered(context):
+                self._require_in_time(call)
                 if action.is_async:
                     value = (loop or _NewLoop()).run(self._limited(action, call, bound))
                 else:
-                    value = action.parameters.invoke(action.fn, bound.values)
+                    value = action.parameters.invoke(action.fn, action.parameters.fresh(bound))
+                _require_over(value)
         except BaseException as error:  # noqa: BLE001 - settled first, then raised again
             return self._performed(context, bound, error=error)
         return self._performed(context, bound, value=value)
@@ -53,7 +58,9 @@ class Performer:
         context = self._context(action, call)
         try:
             with correlation(call.correlation_id), entered(context):
+                self._require_in_time(call)
                 value = await self._limited(action, call, bound)
+                _require_over(value)
         except BaseException as error:  # noqa: BLE001 - settled first, then raised again
             return self._performed(context, bound, error=error)
         return self._performed(context, bound, value=value)
@@ -62,7 +69,15 @@ class Performer:
         import asyncio  # noqa: PLC0415 - only async actions pay for it
 
         async with asyncio.timeout(action.policy.timeout):
-            return await action.parameters.invoke(action.fn, bound.values)
+            return await action.parameters.invoke(action.fn, action.parameters.fresh(bound))
+
+    def _require_in_time(self, call: Call) -> None:
+        """Do not begin when the lease is over: somebody else may have taken the call since.
+
+        That is so when this process was stopped, or the commit hung, after the call was admitted.
+        """
+        if call.lease_until is not None and call.lease_until <= self._clock.now():
+            raise NotApplied("its lease was over before it could begin, so it was not begun")
 
     def _context(self, action: Action[Any, Any], call: Call) -> Context:
         timeout = action.policy.timeout
@@ -92,6 +107,17 @@ class Performer:
             error=error,
             spent=context.spent,
             secrets=bound.secret_texts() if error is not None else (),
+        )
+
+
+def _require_over(value: Any) -> None:
+    """Refuse an answer that is work still to be done: nobody would do it, or hear how it ended."""
+    if isinstance(value, (Awaitable, GeneratorType, AsyncGeneratorType)):
+        if isinstance(value, (CoroutineType, GeneratorType)):
+            value.close()
+        raise TypeError(
+            f"the action returned a {type(value).__name__} instead of its result, so nobody knows "
+            "whether it happened: declare it as async def, or run it to its end inside"
         )
 
 
