@@ -59,8 +59,9 @@ def worker(
         sandbox.logger.configure(json=session.out.json, level="info")
     counts = _count(sandbox)
     where = ", ".join(sandbox.delivery.queues)
+    hands = 1 if once else sandbox.worker.max_workers
     session.out.note(
-        f"worker {sandbox.owner}: {1 if once else sandbox.worker.max_workers} threads on {where}"
+        f"worker {sandbox.owner}: {hands} {'thread' if hands == 1 else 'threads'} on {where}"
     )
     with users_code():
         if once:
@@ -106,13 +107,14 @@ def _signals_wait() -> Iterator[None]:
 
 
 def _count(sandbox: SandboxOrchestrator) -> dict[str, int]:
-    counts = {state.value: 0 for state in _ENDS}
+    """How often calls came to each state, by being performed, recovered or resolved here."""
+    counts = {state.value: 0 for state in _ENDS} | {"resolved": 0}
     mutex = threading.Lock()
 
     def count(event: Event) -> None:
-        state = str(event.detail["state"])
+        told = "resolved" if event.name == "call.resolved" else str(event.detail["state"])
         with mutex:
-            counts[state] = counts.get(state, 0) + 1
+            counts[told] = counts.get(told, 0) + 1
 
-    sandbox.events.subscribe(count, names=("call.settled",))
+    sandbox.events.subscribe(count, names=("call.settled", "call.recovered", "call.resolved"))
     return counts

@@ -1,0 +1,30 @@
+"""What a worker of the command line says at its end."""
+
+from __future__ import annotations
+
+from tests.support.scene import WHO, Provider, Sandboxes, payment
+
+from gonogo.cli.work import _count
+from gonogo.evidence import landed
+from gonogo.records import State
+
+
+def test_what_it_recovered_and_resolved_is_counted(sandboxes: Sandboxes) -> None:
+    """A worker that performed nothing, but settled what a dead one left, was not idle."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, provider, verify_after=5.0)
+    pay.verify(lambda call: landed("found"))
+    handle = pay.enqueue("A")
+    call = sandbox.delivery.claim()
+    assert call is not None
+    sandbox.delivery._admit(pay, pay.parameters.load(call.args), call)
+    counts = _count(sandbox)
+
+    sandboxes.clock.advance(30)
+    sandbox.recovery.run_once()
+    assert (handle.state(), counts["unknown"], counts["resolved"]) == (State.UNKNOWN, 1, 0)
+    sandboxes.clock.advance(5)
+    assert sandbox.recovery.run_once() == 1
+    assert (handle.state(), counts["unknown"], counts["resolved"]) == (State.SUCCEEDED, 1, 1)
+    assert counts["succeeded"] == 0
