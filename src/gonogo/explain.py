@@ -114,11 +114,21 @@ def _key(call: Call, holder: Call | None) -> str:
         return ""
     if call.held:
         until = "" if call.expires_at is None else f" until {_time(call.expires_at)}"
-        return f"Its key {call.key!r} is taken{until}: the same call again gets its answer."
+        return f"Its key {call.key!r} is taken{until}: the same call again {_again(call)}."
     if holder is not None:
         whose = f"is taken by call {holder.id}, which is {holder.state.value}"
-        return f"The key {call.key!r} {whose}: the same call again gets the answer of that one."
+        return f"The key {call.key!r} {whose}: the same call again {_again(holder)}."
     return f"The key {call.key!r} is free: the same call again would be performed."
+
+
+def _again(holder: Call) -> str:
+    if holder.state is State.SUCCEEDED:
+        return "gets its answer"
+    if holder.state is State.FAILED:
+        return "is refused like it"
+    if holder.state is State.UNKNOWN:
+        return "does not run before that is settled"
+    return "does not run beside it"
 
 
 def _time(at: float) -> str:

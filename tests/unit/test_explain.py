@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import structs
 
 from gonogo.explain import explain
@@ -40,3 +41,20 @@ def test_its_own_key_gets_its_answer() -> None:
     """The call that holds the key says until when."""
     paid = structs.replace(FAILED, state=State.SUCCEEDED, held=True, expires_at=60.0)
     assert "is taken until 1970-01-01 00:01:00Z" in last(paid, paid)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (State.SUCCEEDED, "gets its answer."),
+        (State.FAILED, "is refused like it."),
+        (State.UNKNOWN, "does not run before that is settled."),
+        (State.PENDING, "does not run beside it."),
+        (State.DISPATCHED, "does not run beside it."),
+    ],
+)
+def test_the_same_call_again_is_told_what_it_would_get(state: State, said: str) -> None:
+    """There is an answer only once there is one; the holder decides, whichever call is asked."""
+    holder = structs.replace(FAILED, id="c2", state=state, held=True)
+    assert last(holder, holder).endswith(f"the same call again {said}")
+    assert last(FAILED, holder).endswith(f"the same call again {said}")
