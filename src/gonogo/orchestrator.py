@@ -202,6 +202,10 @@ class SandboxOrchestrator:
 
         Raises `ConfigurationError` at the declaration for whatever does not fit together.
         """
+        if not isinstance(name, str):
+            raise ConfigurationError(
+                "an action is declared with its name: @sandbox.action('payment', irreversible=...)"
+            )
         declared = irreversible
         if declared is None:
             if not self.dry_run_lock.is_irreversible(name):

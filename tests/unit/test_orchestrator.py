@@ -134,6 +134,12 @@ def test_silence_is_not_permission(sandboxes: Sandboxes) -> None:
         sandbox.action("transfer")
 
 
+def test_an_action_without_its_parentheses_is_an_error(sandboxes: Sandboxes) -> None:
+    """The bare decorator gets the function for a name; the error shows how it is written."""
+    with pytest.raises(ConfigurationError, match=r"@sandbox\.action\('payment'"):
+        sandboxes().action(len)  # type: ignore[arg-type]
+
+
 def test_a_name_is_declared_once(sandboxes: Sandboxes) -> None:
     """Keys are scoped by the action's name, so two actions never share one."""
     sandbox = sandboxes()
