@@ -55,7 +55,8 @@ class Checks:
         if self._sandbox.worker.is_running:
             return True, "in this process"
         alive = len(self._beating("worker", self._sandbox.settings.lease))
-        return alive > 0, f"{alive} elsewhere" if alive else "no worker beats on this ledger"
+        none = "no worker on this ledger is alive; gonogo worker starts one"
+        return alive > 0, f"{alive} elsewhere" if alive else none
 
     def has_heartbeat(self) -> tuple[bool, str]:
         """Whether a heartbeat finds all well, here or in another process on this ledger."""
@@ -63,6 +64,8 @@ class Checks:
             return self._sandbox.heartbeat.is_healthy(), "in this process"
         beats = self._beating("heartbeat", self._sandbox.settings.heartbeat_timeout)
         well = sum(all(beat.detail.get("checks", {}).values()) for beat in beats)
+        if not beats:
+            return False, "no heartbeat on this ledger; a worker brings one"
         return well > 0, f"{well} well of {len(beats)} elsewhere"
 
     def _beating(self, kind: str, within: float) -> list[Beat]:

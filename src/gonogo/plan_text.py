@@ -24,7 +24,8 @@ def render(
     ]
     for action, sums in totals.items():
         units = "".join(f", {row} {n:,}" for row, n in sums.items() if row != "calls")
-        lines.append(f"  would perform {action}: {sums['calls']:,} calls{units}")
+        calls_of = f"{sums['calls']:,} {'call' if sums['calls'] == 1 else 'calls'}"
+        lines.append(f"  would perform {action}: {calls_of}{units}")
     lines += [f"  ! {problem}" for problem in plan.problems]
     if calls:
         lines.append("")

@@ -64,3 +64,10 @@ def test_a_long_plan_full_of_problems_stays_readable() -> None:
     text = render(PLAN, planned(["in_doubt"] * 500), {"in_doubt": 500}, {})
     assert text.count("payment:INV-") == MOST_LINES
     assert "more" in text
+
+
+def test_one_call_is_not_many() -> None:
+    """The totals count calls as a person would say it."""
+    text = render(PLAN, planned(["new"]), {"new": 1}, {"a": {"calls": 1, "mail": 3}})
+    assert "would perform a: 1 call, mail 3" in text
+    assert "would perform a: 2 calls" in render(PLAN, planned([]), {}, {"a": {"calls": 2}})

@@ -206,7 +206,8 @@ def apply(
     handles = sandbox.apply(plan_id, by=by)
     queued = {handle.id for handle in handles}
     record = sandbox.plan(plan_id).record
-    effect = f"{len(queued):,} calls are queued for the workers"
+    calls = "1 call is" if len(queued) == 1 else f"{len(queued):,} calls are"
+    effect = f"{calls} queued for the workers"
     if not wait:
         _done(session, record, "applied", effect, queued=len(queued))
         session.out.note(f"Next: gonogo worker, and gonogo calls list --plan {plan_id}")
