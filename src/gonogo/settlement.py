@@ -136,7 +136,7 @@ def unheard(action: Action[Any, Any] | None, call: Call, now: float, why: str) -
     performed = Performed(ended_at=now, error=ConnectionAbortedError(why))
     if call.repeatable and call.attempt < call.max_attempts and call.queue is not None:
         return _retried(call, performed, Outcome.UNKNOWN, 0.0, None)
-    return _ended(action, call, performed, Outcome.UNKNOWN, why)
+    return _ended(action, call, performed, Outcome.UNKNOWN, "the effect may have happened")
 
 
 def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Settlement:

@@ -82,6 +82,7 @@ def test_a_dispatched_job_of_a_dead_worker_is_unknown(sandboxes: Sandboxes) -> N
     with pytest.raises(OutcomeUnknown):
         handle.result(0)
     assert f"gonogo resolve {handle.id}" in story(handle)
+    assert (sandbox.call(handle.id).note or "").count("went silent") == 1
     assert sandbox.alert_system.get_alerts(severity="critical", task_name="pay")
 
 
@@ -233,7 +234,7 @@ def test_recovery_that_dies_inside_a_transaction_changed_nothing(sandboxes: Sand
         raise Crash
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox.pipeline, "follow", die)
+        patch.setattr(sandbox.alert_system, "fire", die)
         with pytest.raises(Crash):
             sandbox.recovery.run_once()
     assert handle.state() is State.DISPATCHED
