@@ -22,7 +22,6 @@ from gonogo.errors import (
 from gonogo.records import NEVER, Call, Outcome, State
 from gonogo.settlement import DIRECT_GRACE, Performed, withdrawn
 from gonogo.signals import Cancel
-from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
     from gonogo.pipeline import Pipeline
@@ -155,16 +154,11 @@ class Conversation:
         if call.epoch == 0:
             return
         now = self._clock.now()
-        settlement = withdrawn(self._action, call, now, note)
-
-        def work(tx: Transaction) -> None:
-            if tx.calls.replace(call, settlement.after):
-                if settlement.refund:
-                    self._pipeline.governor.release(tx, call.reservations)
-                self._pipeline.follow(tx, settlement.after, now)
-
+        after = withdrawn(self._action, call, now, note)
         try:
-            self._pipeline.store.write(work, durable=False)
+            self._pipeline.store.write(
+                lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False
+            )
         except StoreError:  # found again when its lease ends; the reason matters more
             pass
 

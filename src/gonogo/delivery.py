@@ -9,7 +9,7 @@ from typing import Any
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.clock import Clock
-from gonogo.endings import ended, given_back
+from gonogo.endings import ended
 from gonogo.errors import (
     ConfigurationError,
     Drifted,
@@ -199,13 +199,9 @@ class Delivery:
     def _fail(self, call: Call, why: str) -> Call:
         now = self._clock.now()
         after = ended(call, State.FAILED, now, why)
-
-        def work(tx: Transaction) -> None:
-            if tx.calls.replace(call, after):
-                self._pipeline.governor.release(tx, given_back(call, after))
-                self._pipeline.follow(tx, after, now)
-
-        self._pipeline.store.write(work, durable=False)
+        self._pipeline.store.write(
+            lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False
+        )
         self._alert(call, "refused for good", why)
         return after
 

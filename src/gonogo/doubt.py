@@ -15,7 +15,7 @@ from msgspec import structs
 
 from gonogo.action import Action
 from gonogo.decisions import decision, require_who_and_why
-from gonogo.endings import ended, given_back
+from gonogo.endings import ended
 from gonogo.errors import ConfigurationError, NotFound, Refused
 from gonogo.evidence import cannot_tell
 from gonogo.look import Look
@@ -185,10 +185,7 @@ class Doubts:
     ) -> Call:
         now = self._clock.now()
         after = self._resolved(call, resolution, f"{resolution}, says {by}: {reason}", result, now)
-        tx.calls.replace(call, after)
-        if after.state is State.FAILED:
-            self._pipeline.governor.release(tx, given_back(call, after))
-        self._pipeline.follow(tx, after, now)
+        self._pipeline.conclude(tx, call, after, now)
         tx.decisions.append(
             decision(f"resolved as {resolution}", call.id, by=by, reason=reason, now=now)
         )

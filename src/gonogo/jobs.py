@@ -10,7 +10,7 @@ from msgspec import structs
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.decisions import decision, require_who_and_why
-from gonogo.endings import ended, given_back
+from gonogo.endings import ended
 from gonogo.errors import (
     ConfigurationError,
     EffectFailed,
@@ -198,10 +198,8 @@ class Jobs:
                 return False
             end = State.DISCARDED if current.state is State.PLANNED else State.CANCELLED
             after = ended(current, end, now, f"cancelled by {by}: {reason}")
-            if not tx.calls.replace(current, after):
+            if not self._pipeline.conclude(tx, current, after, now):
                 return False
-            self._pipeline.governor.release(tx, given_back(current, after))
-            self._pipeline.follow(tx, after, now)
             tx.decisions.append(decision("cancelled", call_id, by=by, reason=reason, now=now))
             return True
 

@@ -116,9 +116,13 @@ class Pipeline:
             self.settled.notify_all()
         return settled
 
-    def follow(self, tx: Transaction, call: Call, now: float) -> None:
-        """Free or cancel the calls that wait for this one."""
-        self._settling.follow(tx, call, now)
+    def conclude(self, tx: Transaction, before: Call, after: Call, now: float) -> bool:
+        """Write a call's new state and all that follows from it; false when it changed meanwhile.
+
+        Units that ``after`` no longer holds are given back; calls that wait for it are freed or
+        cancelled.
+        """
+        return self._settling.conclude(tx, before, after, now)
 
     # the calls
 

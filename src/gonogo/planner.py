@@ -191,7 +191,8 @@ class Planner:
             self._change(tx, plan, discarded)
             for call in tx.calls.of_plan(plan_id):
                 if call.state is State.PLANNED:
-                    tx.calls.replace(call, advance(call, State.DISCARDED, settled_at=now))
+                    after = advance(call, State.DISCARDED, settled_at=now)
+                    self._pipeline.conclude(tx, call, after, now)
             self._decide(tx, "discarded", plan, by, reason, now)
             return discarded
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from gonogo.doubt import VERIFY_TIMEOUT, Doubts, Resolution
-from gonogo.endings import ended, given_back
+from gonogo.endings import ended
 from gonogo.errors import StoreError
 from gonogo.records import Alert, Call, Severity, State, advance
 from gonogo.secrets import describe
@@ -115,15 +115,12 @@ class Recovery:
             if current.state is State.DISPATCHED:
                 return self._unheard(tx, current, now, why, fired)
             after = self._not_begun(current, now, why)
-            if tx.calls.replace(current, after):
-                if after.state is not State.PENDING:
-                    self._pipeline.governor.release(tx, given_back(current, after))
-                    self._pipeline.follow(tx, after, now)
-                if after.state is State.FAILED:
-                    reason = "attempts used up without ever being performed"
-                    fired.append(self._alert(tx, after, reason, now))
-                return after
-            return current
+            if not self._pipeline.conclude(tx, current, after, now):
+                return current
+            if after.state is State.FAILED:
+                reason = "attempts used up without ever being performed"
+                fired.append(self._alert(tx, after, reason, now))
+            return after
 
         recovered = self._store.write(work)
         self._publish(fired)
@@ -137,7 +134,7 @@ class Recovery:
         self, tx: Transaction, call: Call, now: float, why: str, fired: list[Alert]
     ) -> Call:
         settlement = unheard(self._pipeline.actions.get(call.action), call, now, why)
-        if not tx.calls.replace(call, settlement.after):
+        if not self._pipeline.conclude(tx, call, settlement.after, now):
             return call
         if settlement.attempt is not None:
             tx.attempts.append(settlement.attempt)
@@ -146,7 +143,6 @@ class Recovery:
                 tx, call.action, notice.reason, notice.severity, notice.context, now
             )
             fired.append(alert)
-        self._pipeline.follow(tx, settlement.after, now)
         return settlement.after
 
     def _not_begun(self, call: Call, now: float, why: str) -> Call:
@@ -172,10 +168,8 @@ class Recovery:
 
         def work(tx: Transaction) -> bool:
             fired.clear()
-            if not tx.calls.replace(call, after):
+            if not self._pipeline.conclude(tx, call, after, now):
                 return False
-            self._pipeline.governor.release(tx, given_back(call, after))
-            self._pipeline.follow(tx, after, now)
             fired.append(self._alert(tx, after, "deadline passed", now))
             return True
 

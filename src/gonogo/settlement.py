@@ -56,12 +56,10 @@ class Settlement(Struct, frozen=True, kw_only=True):
     Attributes:
         after: the call as it will stand.
         attempt: the line for the attempt's history; ``None`` when no attempt was used up.
-        refund: the reservations are given back (proven not applied, and no retry to come).
     """
 
     after: Call
     attempt: Attempt | None
-    refund: bool = False
     notice: Notice | None = None
 
 
@@ -187,8 +185,7 @@ def _cancelled(call: Call, performed: Performed) -> Settlement:
         lease_until=None,
         settled_at=performed.ended_at,
     )
-    attempt = _attempt(call, performed, Outcome.NOT_APPLIED)
-    return Settlement(after=after, attempt=attempt, refund=True)
+    return Settlement(after=after, attempt=_attempt(call, performed, Outcome.NOT_APPLIED))
 
 
 def _retried(
@@ -207,12 +204,11 @@ def _retried(
     return Settlement(after=after, attempt=_attempt(call, performed, outcome))
 
 
-def withdrawn(action: Action[Any, Any] | None, call: Call, now: float, note: str) -> Settlement:
-    """What becomes of a pending or claimed call that will not be performed (again)."""
+def withdrawn(action: Action[Any, Any] | None, call: Call, now: float, note: str) -> Call:
+    """A pending or claimed call as it ends when it will not be performed (again)."""
     if not in_doubt(call) or not _irreversible(action):
-        after = ended(call, State.FAILED, now, note)
-        return Settlement(after=after, attempt=None, refund=not after.reservations)
-    after = advance(
+        return ended(call, State.FAILED, now, note)
+    return advance(
         call,
         State.UNKNOWN,
         run_at=_first_look(action, now),
@@ -220,7 +216,6 @@ def withdrawn(action: Action[Any, Any] | None, call: Call, now: float, note: str
         settled_at=now,
         note=note,
     )
-    return Settlement(after=after, attempt=None)
 
 
 def _waiting(call: Call, run_at: float, **changes: Any) -> Call:
@@ -264,7 +259,6 @@ def _ended(
     return Settlement(
         after=after,
         attempt=_attempt(call, performed, last),
-        refund=proven,
         notice=_notice(after, fault, irreversible=_irreversible(action)),
     )
 

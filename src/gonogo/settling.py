@@ -10,6 +10,7 @@ from msgspec import structs
 from gonogo.action import Action
 from gonogo.alerts import AlertSystem
 from gonogo.dry_run import DryRunLock
+from gonogo.endings import given_back
 from gonogo.errors import OutcomeUnknown
 from gonogo.governor import GovernorEnforcer
 from gonogo.records import NEVER, Alert, Call, Outcome, Severity, State, advance
@@ -83,13 +84,10 @@ class Settling:
                 after = structs.replace(settlement.after, reservations=kept)
                 settlement = structs.replace(settlement, after=after)
         after = settlement.after
-        if not tx.calls.replace(call, after):
+        if not self.conclude(tx, call, after, now):
             return self._late(tx, call, settlement, performed)
         if settlement.attempt is not None:
             tx.attempts.append(settlement.attempt)
-        if settlement.refund:
-            self._governor.release(tx, call.reservations)
-        self.follow(tx, after, now)
         alert = None
         if (notice := settlement.notice) is not None:
             alert = self._alerts.fire(
@@ -127,11 +125,8 @@ class Settling:
         self, tx: Transaction, stands: Call, settlement: Settlement, performed: Performed
     ) -> Call:
         after = settlement.after
-        kept = stands.reservations
-        if settlement.refund:
-            self._governor.release(tx, kept)
-            kept = ()
-        elif performed.spent:
+        kept = stands.reservations if after.reservations else ()
+        if kept and performed.spent:
             kept = self._governor.settle(tx, kept, performed.spent)
         adopted = advance(
             stands,
@@ -146,11 +141,22 @@ class Settling:
             note="; ".join(filter(None, (after.note, "settled by its own late result"))),
             reservations=kept,
         )
-        tx.calls.replace(stands, adopted)  # read in this transaction, so nobody came between
-        self.follow(tx, adopted, performed.ended_at)
+        self.conclude(tx, stands, adopted, performed.ended_at)
         return adopted
 
-    def follow(self, tx: Transaction, call: Call, now: float) -> None:
+    def conclude(self, tx: Transaction, before: Call, after: Call, now: float) -> bool:
+        """Write ``after``, give back the units it no longer holds, and move who waits for it.
+
+        False, with nothing written, when the call is not as it was in ``before`` any more.
+        """
+        if not tx.calls.replace(before, after):
+            return False
+        if units := given_back(before, after):
+            self._governor.release(tx, units)
+        self._follow(tx, after, now)
+        return True
+
+    def _follow(self, tx: Transaction, call: Call, now: float) -> None:
         """Free or cancel the calls that wait for this one, and those that wait for them."""
         ended = [call]
         while ended:

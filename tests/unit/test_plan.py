@@ -663,6 +663,17 @@ def test_a_discarded_plan_never_runs(locked: SandboxOrchestrator) -> None:
     assert locked.counts() == {State.DISCARDED: 1}
 
 
+def test_what_waits_for_a_discarded_call_is_cancelled(locked: SandboxOrchestrator) -> None:
+    """A job outside the plan that waits for one of its calls does not wait for ever."""
+    pay, remind = payment(locked), reminder(locked, str)
+    with locked.rehearse("payday") as plan:
+        first = pay.enqueue("A")
+    waiting = remind.enqueue("A", after=first)
+    locked.discard(plan, **WHO)
+    assert waiting.state() is State.CANCELLED
+    assert "discarded" in story(waiting)
+
+
 def test_a_plan_outlives_its_process(shared: Sandboxes) -> None:
     """Rehearsed here, approved there, applied by a third: the same rows, with the same digest."""
     plan = ready(shared(), "A", "B")
