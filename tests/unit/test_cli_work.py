@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.scene import WHO, Provider, Sandboxes, payment
 
-from gonogo.cli.work import _count
+from gonogo.cli.work import _count, _remaining
 from gonogo.evidence import landed
 from gonogo.records import State
 
@@ -20,6 +20,7 @@ def test_what_it_recovered_and_resolved_is_counted(sandboxes: Sandboxes) -> None
     assert call is not None
     sandbox.delivery._admit(pay, pay.parameters.load(call.args), call)
     counts = _count(sandbox)
+    assert _remaining(sandbox) == "1 dispatched"
 
     sandboxes.clock.advance(30)
     sandbox.recovery.run_once()
@@ -27,4 +28,4 @@ def test_what_it_recovered_and_resolved_is_counted(sandboxes: Sandboxes) -> None
     sandboxes.clock.advance(5)
     assert sandbox.recovery.run_once() == 1
     assert (handle.state(), counts["unknown"], counts["resolved"]) == (State.SUCCEEDED, 1, 1)
-    assert counts["succeeded"] == 0
+    assert (counts["succeeded"], _remaining(sandbox)) == (0, "")

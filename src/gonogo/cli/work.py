@@ -17,6 +17,7 @@ from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 
 _ENDS = (State.SUCCEEDED, State.FAILED, State.UNKNOWN)
+_OPEN = (State.PENDING, State.CLAIMED, State.DISPATCHED, State.UNKNOWN)
 
 
 @click.command(cls=Command, example="gonogo worker --threads 4 --queues default,mail")
@@ -71,7 +72,15 @@ def worker(
     told = ", ".join(f"{n:,} {state}" for state, n in counts.items() if n) or "nothing was due"
     left = "" if drained else "; calls that had not ended in time are left to their leases"
     session.out.data({"worker": sandbox.owner, "drained": drained, **counts}, [f"{told}{left}"])
+    if remaining := _remaining(sandbox):
+        session.out.note(f"in the ledger: {remaining}; see gonogo calls list")
     return Exit.OK if drained else Exit.UNFINISHED
+
+
+def _remaining(sandbox: SandboxOrchestrator) -> str:
+    """What has not ended: of a dead worker until its lease is over, later, or for a person."""
+    counts = sandbox.counts()
+    return ", ".join(f"{counts[state]:,} {state.value}" for state in _OPEN if counts.get(state))
 
 
 def _once(sandbox: SandboxOrchestrator) -> bool:
