@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
 from gonogo.action import Action
+from gonogo.answers import failure_of, name_of, result_of
 from gonogo.arguments import Bound
-from gonogo.errors import (
-    EffectFailed,
-    EffectRejected,
-    InFlight,
-    OutcomeUnknown,
-    RateLimited,
-    Refused,
-    ResultUnavailable,
-    StoreError,
-)
-from gonogo.records import NEVER, Call, Outcome, State
+from gonogo.errors import InFlight, OutcomeUnknown, RateLimited, Refused, StoreError
+from gonogo.records import NEVER, Call, State
 from gonogo.settlement import DIRECT_GRACE, Performed, withdrawn
 from gonogo.signals import Cancel
 
@@ -190,52 +182,19 @@ class Conversation:
     def _replay(self, call: Call) -> Receipt:
         """The recorded answer of an earlier call with the same key."""
         self._pipeline.tell("call.replayed", call, state=call.state.value)
-        if call.state is State.SUCCEEDED:
-            if call.result is None:
-                raise ResultUnavailable(
-                    f"{call.action} ({call.key}) happened in call {call.id}, but its result was "
-                    f"not kept ({call.note})",
-                    **_about(call),
-                )
-            value = self._action.decode_result(call.result)
-            return Receipt(value=value, call_id=call.id, replayed=True, attempts=call.attempt)
-        if call.state is State.UNKNOWN:
-            raise _unknown(call)
-        raise EffectRejected(
-            f"{call.action} ({call.key}) was refused for good in call {call.id}: {call.note}",
-            **_about(call),
-        )
+        if call.state is not State.SUCCEEDED:
+            raise failure_of(call)
+        value = result_of(self._action, call)
+        return Receipt(value=value, call_id=call.id, replayed=True, attempts=call.attempt)
 
     def _answer(self, call: Call, performed: Performed) -> Receipt:
         """What the caller gets after settling; errors say whether the effect happened."""
         error = performed.error
         if error is not None and not isinstance(error, Exception):
-            error.add_note(f"gonogo: {call.action} ({call.key or call.id}) is {call.state.value}")
+            error.add_note(f"gonogo: {name_of(call)} is {call.state.value}")
             raise error
         if error is None:
             return Receipt(value=performed.value, call_id=call.id, attempts=call.attempt)
         if call.state is State.SUCCEEDED:  # proven by evidence, while this caller heard an error
             return self._replay(call)
-        if call.state not in {State.FAILED, State.CANCELLED}:
-            raise _unknown(call) from performed.cause
-        kind: Callable[..., EffectFailed] = (
-            EffectRejected if call.outcome is Outcome.REJECTED else EffectFailed
-        )
-        failed = kind(
-            f"{call.action} ({call.key or call.id}) {call.note}; call {call.id}", **_about(call)
-        )
-        if call.outcome is Outcome.UNKNOWN:
-            failed.happened = "maybe"
-        raise failed from performed.cause
-
-
-def _about(call: Call) -> dict[str, Any]:
-    return {"action": call.action, "key": call.key, "call_id": call.id}
-
-
-def _unknown(call: Call) -> OutcomeUnknown:
-    return OutcomeUnknown(
-        f"{call.action} ({call.key or call.id}) may or may not have happened ({call.note}). It is "
-        f"not run again by itself: find out, then resolve call {call.id}",
-        **_about(call),
-    )
+        raise failure_of(call) from performed.cause

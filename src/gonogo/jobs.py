@@ -8,23 +8,15 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from gonogo.action import Action
+from gonogo.answers import about, failure_of, name_of, result_of
 from gonogo.arguments import Bound
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.endings import ended
-from gonogo.errors import (
-    ConfigurationError,
-    EffectFailed,
-    EffectRejected,
-    InFlight,
-    NotFound,
-    OutcomeUnknown,
-    Refused,
-    ResultUnavailable,
-)
+from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
 from gonogo.explain import explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
-from gonogo.records import NEVER, TERMINAL, Call, Outcome, State, advance
+from gonogo.records import NEVER, TERMINAL, Call, State, advance
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -226,35 +218,20 @@ class Jobs:
             left = _POLL if give_up is None else min(_POLL, give_up - clock.monotonic())
             if left <= 0:
                 raise TimeoutError(
-                    f"{call.action} ({call.key or call.id}) is still {call.state.value} after "
+                    f"{name_of(call)} is still {call.state.value} after "
                     f"{timeout:g} s" + (f": {call.note}" if call.note else "")
                 )
             with self._pipeline.settled:
                 self._pipeline.settled.wait(left)
 
     def _outcome(self, call: Call) -> Any:
-        about: dict[str, Any] = {"action": call.action, "key": call.key, "call_id": call.id}
-        name = f"{call.action} ({call.key or call.id})"
         if call.state is State.SUCCEEDED:
-            if call.result is None:
-                raise ResultUnavailable(f"{name} happened; its result was not kept", **about)
-            action = self._pipeline.actions.get(call.action)
-            if action is None:
-                raise ConfigurationError(
-                    f"{name}: the action is not declared in this process", **about
-                )
-            return action.decode_result(call.result)
-        if call.state is State.UNKNOWN:
-            raise OutcomeUnknown(f"{name} may or may not have happened: {call.note}", **about)
-        if call.state is State.FAILED:
-            kind = EffectRejected if call.outcome is Outcome.REJECTED else EffectFailed
-            failed = kind(f"{name} {call.note}", **about)
-            if call.outcome is Outcome.UNKNOWN:
-                failed.happened = "maybe"
-            raise failed
-        refused = Refused(f"{name} was {call.state.value}: {call.note or 'no reason'}", **about)
-        if call.outcome is Outcome.UNKNOWN:
-            refused.happened = "maybe"
+            return result_of(self._pipeline.actions.get(call.action), call)
+        if call.state in {State.UNKNOWN, State.FAILED}:
+            raise failure_of(call)
+        why = call.note or "no reason"
+        refused = Refused(f"{name_of(call)} was {call.state.value}: {why}", **about(call))
+        refused.happened = call.happened
         raise refused
 
     def explain(self, call_id: str) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from gonogo.errors import Happened
+
 
 class State(StrEnum):
     """Where a call is; see `TRANSITIONS` for the moves there are."""
@@ -203,6 +205,14 @@ class Call(Struct, frozen=True, kw_only=True):
     def fence(self) -> tuple[str, int, State]:
         """What every write to this call must match."""
         return self.id, self.epoch, self.state
+
+    @property
+    def happened(self) -> Happened:
+        """Whether the effect has happened, as far as the ledger knows."""
+        if self.state is State.SUCCEEDED:
+            return "yes"
+        heard = self.state is not State.DISPATCHED and self.outcome is not Outcome.UNKNOWN
+        return "no" if heard else "maybe"
 
 
 NEVER = 9_999_999_999.0

@@ -56,3 +56,26 @@ def test_a_switch_falls_back_by_itself(until: float | None, now: float, on: bool
     """On until its time, off from then; without a time it stays on."""
     control = Control(name="armed", actor="ann", reason="x", set_at=0.0, until=until)
     assert control.active(now) is on
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "happened"),
+    [
+        (State.PENDING, None, "no"),
+        (State.PENDING, Outcome.UNKNOWN, "maybe"),
+        (State.CLAIMED, Outcome.UNKNOWN, "maybe"),
+        (State.DISPATCHED, None, "maybe"),
+        (State.SUCCEEDED, Outcome.SUCCEEDED, "yes"),
+        (State.FAILED, Outcome.REJECTED, "no"),
+        (State.FAILED, Outcome.UNKNOWN, "maybe"),
+        (State.UNKNOWN, Outcome.UNKNOWN, "maybe"),
+        (State.CANCELLED, Outcome.NOT_APPLIED, "no"),
+        (State.CANCELLED, Outcome.UNKNOWN, "maybe"),
+    ],
+)
+def test_a_call_says_whether_it_happened(
+    state: State, outcome: Outcome | None, happened: str
+) -> None:
+    """An earlier attempt that ended without proof is not denied, whatever came of the call."""
+    call = Call(id="1", action="pay", state=state, created_at=0.0, outcome=outcome)
+    assert call.happened == happened

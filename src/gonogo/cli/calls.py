@@ -9,7 +9,7 @@ import click
 
 from gonogo.cli.base import Command, Group, Session, by, pass_session, reason
 from gonogo.cli.output import clean
-from gonogo.cli.views import EFFECT, attempt_view, call_view, decision_view, happened, when
+from gonogo.cli.views import EFFECT, attempt_view, call_view, decision_view, when
 from gonogo.doubt import Resolution
 from gonogo.errors import Refused
 from gonogo.records import Call, State
@@ -88,7 +88,7 @@ def show(session: Session, call_id: str) -> None:
 def explain(session: Session, call_id: str) -> None:
     """Tell why a call ran, waited, was denied or parked."""
     call, sentences = session.sandbox.call(call_id), session.sandbox.explain(call_id)
-    document = {"id": call.id, "state": call.state.value, "happened": happened(call)}
+    document = {"id": call.id, "state": call.state.value, "happened": call.happened}
     session.out.data({**document, "sentences": sentences}, map(clean, sentences))
 
 
@@ -139,14 +139,14 @@ def cancel(session: Session, call_id: str, by: str, reason: str) -> None:
             key=call.key,
             call_id=call_id,
         )
-        error.happened = happened(call)
+        error.happened = call.happened
         raise error
     tell(session, call, "cancelled")
 
 
 def tell(session: Session, call: Call, done: str) -> None:
     """Say what was done to a call, and whether its effect has happened."""
-    effect = EFFECT[happened(call)]
+    effect = EFFECT[call.happened]
     if call.state is State.PENDING:
         effect += ", and a worker will perform it"
     about = clean(f"{call.action} ({call.key or call.id})")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from msgspec import structs
 
 from gonogo.clock import iso
+from gonogo.errors import Happened
 from gonogo.plan import Plan
 from gonogo.records import (
     NEVER,
@@ -15,9 +16,7 @@ from gonogo.records import (
     Call,
     Control,
     Decision,
-    Outcome,
     PlanRecord,
-    State,
 )
 from gonogo.secrets import Redactor
 
@@ -28,8 +27,6 @@ _TIMES = {
 _HIDDEN = {"held", "epoch", "reservations", "slots"}
 _redactor = Redactor(max_depth=32, max_items=100_000, max_text=262_144)
 
-Happened = Literal["no", "yes", "maybe"]
-
 EFFECT: dict[Happened, str] = {
     "yes": "it happened",
     "maybe": "it may have happened",
@@ -37,21 +34,10 @@ EFFECT: dict[Happened, str] = {
 }
 
 
-def happened(call: Call) -> Happened:
-    """Whether the call has had its effect, as far as the ledger knows."""
-    if call.state is State.SUCCEEDED:
-        return "yes"
-    if call.state in {State.DISPATCHED, State.UNKNOWN} or (
-        call.state is State.FAILED and call.outcome is Outcome.UNKNOWN
-    ):
-        return "maybe"
-    return "no"
-
-
 def call_view(call: Call) -> dict[str, Any]:
     """A call, with ``happened`` after its state."""
     view: dict[str, Any] = {"id": call.id, "action": call.action, "key": call.key}
-    view.update(state=call.state.value, happened=happened(call))
+    view.update(state=call.state.value, happened=call.happened)
     view.update({k: v for k, v in _plain(call).items() if k not in view and k not in _HIDDEN})
     for name in ("args", "result", "facts"):
         view[name] = opened(getattr(call, name))
