@@ -84,8 +84,8 @@ class Planner:
             self._active += 1
         try:
             yield plan
-        except Undetermined as stop:
-            rehearsal.problem(f"it stopped at an unknown result: {stop}")
+        except Undetermined:  # which has reported itself
+            rehearsal.problem("the job stopped there: what it does next is not in this plan")
         except BaseException as error:
             rehearsal.problem(f"it ended with {describe(error)}")
             raise
@@ -253,8 +253,8 @@ class Planner:
         if plan is None:
             raise NotFound(f"there is no plan {plan_id!r} in this ledger")
         if plan.state is not state:
-            why = f": {'; '.join(plan.problems[:3])}" if plan.problems else ""
-            raise PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}{why}")
+            why = "; ".join(plan.problems[:3]) or _REMEDIES.get(plan.state, "rehearse again")
+            raise PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}: {why}")
         if plan.expires_at <= now:
             raise PlanError(f"plan {plan_id} has expired: rehearse again, the world has moved on")
         return plan
@@ -293,6 +293,13 @@ def _blank(plan_id: str, name: str, now: float, expires_in: float) -> PlanRecord
         size=0,
         problems=("the rehearsal is still running",),
     )
+
+
+_REMEDIES = {
+    PlanState.READY: "approve it first",
+    PlanState.APPROVED: "apply it",
+    PlanState.APPLIED: "a plan is applied once; for more, rehearse again",
+}
 
 
 def _is(plan: PlanRecord) -> str:

@@ -219,6 +219,7 @@ def test_guessing_at_a_result_stops_the_rehearsal(locked: SandboxOrchestrator, g
     assert (reached, verdicts(plan)) == ([], ["new"])
     assert plan.record.state is PlanState.INCOMPLETE
     assert "pay:A" in plan.problems[0]
+    assert plan.problems[1:] == ("the job stopped there: what it does next is not in this plan",)
 
 
 def test_a_guess_that_the_job_swallows_is_noted(locked: SandboxOrchestrator) -> None:
@@ -519,11 +520,13 @@ def ready(sandbox: SandboxOrchestrator, *invoices: str, **options: Any) -> Plan:
 def test_a_plan_is_applied_once(locked: SandboxOrchestrator) -> None:
     """The approval is consumed; a second apply, or approval, is refused."""
     plan = ready(locked)
-    with pytest.raises(PlanError, match="is ready, not approved"):
+    with pytest.raises(PlanError, match="is ready, not approved: approve it first"):
         locked.apply(plan)
     locked.approve(plan, **WHO)
+    with pytest.raises(PlanError, match="is approved, not ready: apply it"):
+        locked.approve(plan, **WHO)
     locked.apply(plan)
-    with pytest.raises(PlanError, match="is applied"):
+    with pytest.raises(PlanError, match="is applied, not approved: a plan is applied once"):
         locked.apply(plan.id)
     with pytest.raises(PlanError, match="is applied"):
         locked.approve(plan, **WHO)
