@@ -21,10 +21,10 @@ _LEVELS = {"call.refused": "warning", "call.late_result": "warning", "call.recov
 
 
 def log_events(events: EventBus, logger: StructuredLogger) -> None:
-    """Write every event as one structured log line."""
+    """Write every event as one structured log line; an alert at its own severity."""
 
     def write(event: Event) -> None:
-        level = _LEVELS.get(event.name, "info")
+        level = str(event.detail.get("severity") or _LEVELS.get(event.name, "info"))
         if logger.logger.isEnabledFor(getattr(logging, level.upper())):
             about = {"call": event.call_id, "of": event.action, "key": event.key}
             fields = {name: value for name, value in about.items() if value is not None}

@@ -26,6 +26,16 @@ def test_what_happens_is_logged(
         assert part in settled[0]
 
 
+def test_an_alert_is_logged_at_its_severity(
+    armed: SandboxOrchestrator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever writes only warnings and above still hears of an outcome nobody knows."""
+    with caplog.at_level(logging.DEBUG, logger="gonogo"):
+        armed.alert_system.alert("pay", "outcome unknown", "critical", {})
+    (fired,) = [r for r in caplog.records if "alert.fired" in r.getMessage()]
+    assert fired.levelname == "CRITICAL"
+
+
 def test_a_refusal_is_alerted_once_a_minute(sandboxes: Sandboxes) -> None:
     """The same refusal of the same action raises one alert a minute, not one a call."""
     sandbox = sandboxes()
