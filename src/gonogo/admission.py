@@ -12,7 +12,8 @@ from gonogo.clock import Clock
 from gonogo.dry_run import DryRunLock
 from gonogo.errors import InFlight, NotApproved, RateLimited, Refused
 from gonogo.facts import read_facts, require_same
-from gonogo.governor import GovernorEnforcer, check_halt
+from gonogo.governor import GovernorEnforcer
+from gonogo.halts import check_halt
 from gonogo.idempotency import IdempotencyManager
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, State, advance

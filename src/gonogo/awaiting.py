@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.conversation import Conversation, Course, Perform, Receipt, Sleep
-from gonogo.settlement import Performed
+from gonogo.performed import Performed
 
 if TYPE_CHECKING:
     from gonogo.pipeline import Pipeline

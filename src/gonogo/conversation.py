@@ -11,8 +11,9 @@ from gonogo.action import Action
 from gonogo.answers import failure_of, name_of, result_of
 from gonogo.arguments import Bound
 from gonogo.errors import InFlight, OutcomeUnknown, RateLimited, Refused, StoreError
+from gonogo.performed import Performed
 from gonogo.records import NEVER, Call, State
-from gonogo.settlement import DIRECT_GRACE, Performed, withdrawn
+from gonogo.settlement import DIRECT_GRACE, withdrawn
 from gonogo.signals import Cancel
 
 if TYPE_CHECKING:

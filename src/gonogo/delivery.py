@@ -20,10 +20,10 @@ from gonogo.errors import (
 )
 from gonogo.idempotency import IdempotencyManager
 from gonogo.perform import Loop
+from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
 from gonogo.records import Beat, Call, Severity, State, advance
 from gonogo.recovery import Recovery
-from gonogo.settlement import Performed
 from gonogo.store.port import Transaction
 
 LEASE = 30.0

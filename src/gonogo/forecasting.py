@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from gonogo.governor import Forecast
+from gonogo.charges import Forecast
 from gonogo.plan import Costs
 from gonogo.records import Call, Charge
 from gonogo.secrets import describe

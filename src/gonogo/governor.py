@@ -19,20 +19,10 @@ from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, Halted, RateLimited
 from gonogo.events import EventBus, control_changed
 from gonogo.halts import check_halt, clear_halt, set_halt
-from gonogo.limits import Concurrency, Limit, check_units
+from gonogo.limits import Limit, check_units
 from gonogo.records import Charge, Control, Denial, Reservation
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
-
-__all__ = [
-    "Concurrency",
-    "Forecast",
-    "GovernorEnforcer",
-    "Grant",
-    "Limit",
-    "Violation",
-    "check_halt",
-]
 
 
 class Violation(Struct, frozen=True):
@@ -400,11 +390,6 @@ class GovernorEnforcer:
         if cleared:
             control_changed(self._events, now, f"halt:{action or '*'}", by, on=False)
         return cleared
-
-    @staticmethod
-    def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
-        """Raise `Halted` when ``action``, or everything, is halted at ``now``."""
-        check_halt(controls, action, now)
 
 
 def _room(tx: Transaction, charge: Charge, now: float) -> tuple[int, float]:

@@ -12,8 +12,8 @@ from gonogo.arguments import Bound
 from gonogo.clock import Clock
 from gonogo.context import Context, entered
 from gonogo.logs import StructuredLogger, correlation
+from gonogo.performed import Performed
 from gonogo.records import Call
-from gonogo.settlement import Performed
 from gonogo.signals import NotApplied
 
 
@@ -45,7 +45,7 @@ class Performer:
             with correlation(call.correlation_id), entered(context):
                 self._require_in_time(call)
                 if action.is_async:
-                    value = (loop or _NewLoop()).run(self._limited(action, call, bound))
+                    value = (loop or _NewLoop()).run(self._limited(action, bound))
                 else:
                     value = action.parameters.invoke(action.fn, action.parameters.fresh(bound))
                 _require_over(value)
@@ -59,13 +59,13 @@ class Performer:
         try:
             with correlation(call.correlation_id), entered(context):
                 self._require_in_time(call)
-                value = await self._limited(action, call, bound)
+                value = await self._limited(action, bound)
                 _require_over(value)
         except BaseException as error:  # noqa: BLE001 - settled first, then raised again
             return self._performed(context, bound, error=error)
         return self._performed(context, bound, value=value)
 
-    async def _limited(self, action: Action[Any, Any], call: Call, bound: Bound) -> Any:
+    async def _limited(self, action: Action[Any, Any], bound: Bound) -> Any:
         import asyncio  # noqa: PLC0415 - only async actions pay for it
 
         async with asyncio.timeout(action.policy.timeout):

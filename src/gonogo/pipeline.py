@@ -24,9 +24,9 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.ids import new_id
 from gonogo.logs import StructuredLogger, get_correlation_id
 from gonogo.perform import Performer
+from gonogo.performed import Performed
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, State
-from gonogo.settlement import Performed
 from gonogo.settling import Settling
 from gonogo.store.port import Store, Transaction
 from gonogo.telling import Teller

@@ -17,7 +17,7 @@ Classifier = Callable[[BaseException], Outcome | None]
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """What an action declares; see DESIGN's table in ``docs/reference`` for the defaults.
+    """What an action declares; ``docs/reference/actions.md`` has every keyword in a table.
 
     Attributes:
         repeatable: safe to run again after an unknown outcome, with the same key.

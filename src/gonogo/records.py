@@ -211,8 +211,8 @@ class Call(Struct, frozen=True, kw_only=True):
         """Whether the effect has happened, as far as the ledger knows."""
         if self.state is State.SUCCEEDED:
             return "yes"
-        heard = self.state is not State.DISPATCHED and self.outcome is not Outcome.UNKNOWN
-        return "no" if heard else "maybe"
+        open_question = self.state in {State.DISPATCHED, State.UNKNOWN}
+        return "maybe" if open_question or self.outcome is Outcome.UNKNOWN else "no"
 
 
 NEVER = 9_999_999_999.0
@@ -304,9 +304,18 @@ class Alert(Struct, frozen=True, kw_only=True):
     state: AlertState = AlertState.OPEN
     changed_by: str | None = None
 
+    def again(self, fired: Alert) -> Alert:
+        """This alert after ``fired``, which is the same one, was raised as well."""
+        return structs.replace(
+            self,
+            count=self.count + fired.count,
+            last_seen=max(self.last_seen, fired.last_seen),
+            context=fired.context,
+        )
+
 
 class PlanState(StrEnum):
-    """recording → ready or incomplete → approved → applied; or discarded."""
+    """ready → approved → applied, or incomplete; each but applied can be discarded."""
 
     READY = "ready"
     INCOMPLETE = "incomplete"

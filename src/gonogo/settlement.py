@@ -26,18 +26,6 @@ from gonogo.signals import Cancel, Signal, Snooze
 if TYPE_CHECKING:
     from gonogo.action import Action
 
-__all__ = [
-    "DIRECT_GRACE",
-    "Notice",
-    "Performed",
-    "Settlement",
-    "in_doubt",
-    "judge",
-    "outcome_of",
-    "unheard",
-    "withdrawn",
-]
-
 DIRECT_GRACE = 30.0
 """Seconds beyond its time-out after which the silent caller of a direct call counts as dead."""
 

@@ -13,8 +13,9 @@ from gonogo.dry_run import DryRunLock
 from gonogo.endings import given_back
 from gonogo.errors import OutcomeUnknown
 from gonogo.governor import GovernorEnforcer
+from gonogo.performed import Performed
 from gonogo.records import NEVER, Alert, Call, Outcome, Severity, State, advance
-from gonogo.settlement import Performed, Settlement, judge
+from gonogo.settlement import Settlement, judge
 from gonogo.store.port import Store, Transaction
 from gonogo.telling import Teller
 

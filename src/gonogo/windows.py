@@ -19,6 +19,8 @@ SLICES = 60
 class Window(Protocol):
     """What the stores ask of a window."""
 
+    __slots__ = ()
+
     def used(self, now: float) -> int:
         """Units that count at ``now``."""
         ...
@@ -40,7 +42,7 @@ class Window(Protocol):
         ...
 
 
-class SlidingWindow:
+class SlidingWindow(Window):
     """The exact sliding window, for one process.
 
     Events of the same instant are one entry whatever they cost, so a cost of a million is as
@@ -117,7 +119,7 @@ class SlidingWindow:
         return other
 
 
-class CalendarWindow:
+class CalendarWindow(Window):
     """Everything used since ``since``, for a period of ``window`` seconds; the mark is ``since``.
 
     `fitting` makes the next one when the period turns.
@@ -154,7 +156,7 @@ class CalendarWindow:
         return 0.0 if self._used + cost <= limit else _until(self.since + self.window, now)
 
 
-class BucketWindow:
+class BucketWindow(Window):
     """The sliding window of the ledger: at most 61 numbers, whatever happens in the window.
 
     A window is cut into 60 slices of equal width. An event counts until its whole slice has left

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from gonogo.charges import Forecast
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, Halted, RateLimited, StoreUnavailable
-from gonogo.governor import Concurrency, Forecast, GovernorEnforcer, Limit, check_halt
+from gonogo.governor import GovernorEnforcer
+from gonogo.halts import check_halt
+from gonogo.limits import Concurrency, Limit
 from gonogo.records import Charge, Control
 from gonogo.store.memory import MemoryStore
 

@@ -69,6 +69,7 @@ def test_a_switch_falls_back_by_itself(until: float | None, now: float, on: bool
         (State.FAILED, Outcome.REJECTED, "no"),
         (State.FAILED, Outcome.UNKNOWN, "maybe"),
         (State.UNKNOWN, Outcome.UNKNOWN, "maybe"),
+        (State.UNKNOWN, None, "maybe"),
         (State.CANCELLED, Outcome.NOT_APPLIED, "no"),
         (State.CANCELLED, Outcome.UNKNOWN, "maybe"),
     ],

@@ -26,9 +26,9 @@ from gonogo.evidence import absent, cannot_tell, landed
 from gonogo.jobs import Handle
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.performed import Performed
 from gonogo.records import Call, Outcome, State
 from gonogo.retry import Retry
-from gonogo.settlement import Performed
 
 
 class Crash(BaseException):

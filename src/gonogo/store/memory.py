@@ -22,7 +22,7 @@ from gonogo.records import (
 )
 from gonogo.store.memory_calls import MemoryCalls
 from gonogo.store.memory_limits import MemoryLimits
-from gonogo.store.port import Transaction
+from gonogo.store.port import NESTED, READ_ONLY, Transaction
 
 T = TypeVar("T")
 Journal = list[tuple[Callable[..., object], object, object]]
@@ -76,13 +76,6 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to close; the store stays usable."""
-
-
-NESTED = (
-    "a transaction was begun inside another one on the same thread; "
-    "use the transaction that was handed to the work"
-)
-READ_ONLY = "work that was given to read() tried to write; give it to write()"
 
 
 class _Tables:
@@ -193,12 +186,7 @@ class MemoryAlerts:
     def fire(self, alert: Alert) -> Alert:
         known = self._rows.get(self._unresolved.get(alert.fingerprint, ""))
         if known is not None:
-            alert = structs.replace(
-                known,
-                count=known.count + alert.count,
-                last_seen=max(known.last_seen, alert.last_seen),
-                context=alert.context,
-            )
+            alert = known.again(alert)
         else:
             self._unresolved.put(alert.fingerprint, alert.id)
         self._rows.put(alert.id, alert)

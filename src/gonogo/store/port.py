@@ -30,6 +30,12 @@ from gonogo.records import (
 
 T = TypeVar("T")
 
+NESTED = (
+    "a transaction was begun inside another one on the same thread; "
+    "use the transaction that was handed to the work"
+)
+READ_ONLY = "work that was given to read() tried to write; give it to write()"
+
 
 class Calls(Protocol):
     """The calls: inserted once, then changed only by fenced replacement."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import structs
-
 from gonogo.records import (
     Alert,
     AlertState,
@@ -97,12 +95,7 @@ class SqlAlerts:
             self._run(text, rows.ALERTS.encode(alert))
             return alert
         known = rows.ALERTS.decode(row)
-        counted = structs.replace(
-            known,
-            count=known.count + alert.count,
-            last_seen=max(known.last_seen, alert.last_seen),
-            context=alert.context,
-        )
+        counted = known.again(alert)
         self._update(known, rows.ALERTS.changes(known, counted))
         return counted
 

@@ -16,8 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from gonogo.errors import ConfigurationError
 from gonogo.store.engines import in_memory, make_engine, parse
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.memory import NESTED
-from gonogo.store.port import Transaction
+from gonogo.store.port import NESTED, Transaction
 from gonogo.store.sqlite_connection import Connection
 from gonogo.store.sqlite_errors import translate
 from gonogo.store.statements import Statements

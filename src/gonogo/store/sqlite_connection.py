@@ -11,8 +11,7 @@ from sqlalchemy.dialects.sqlite import dialect
 
 from gonogo.store.engines import enter_wal
 from gonogo.store.group import Job
-from gonogo.store.memory import READ_ONLY
-from gonogo.store.port import Transaction
+from gonogo.store.port import READ_ONLY, Transaction
 from gonogo.store.run import Run
 from gonogo.store.sql import SqlTransaction
 from gonogo.store.sqlite_errors import primary, translate
