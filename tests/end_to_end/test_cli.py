@@ -456,7 +456,7 @@ def test_errors_are_json_beside_the_data(gonogo: Program, command: list[str], co
 @pytest.mark.parametrize(
     ("app", "says"),
     [
-        (None, "no application is named"),
+        (None, "into gonogo.toml or [tool.gonogo]"),
         ("app", "not of the form module:attribute"),
         ("missing:sandbox", "there is no module 'missing'"),
         ("app.sub:sandbox", "there is no module 'app.sub'"),

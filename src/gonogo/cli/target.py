@@ -45,7 +45,7 @@ def load_app(given: str | None) -> SandboxOrchestrator:
     if target is None:
         raise ConfigurationError(
             "no application is named: give --app module:attribute, set GONOGO_APP, or write "
-            'app = "module:attribute" into [tool.gonogo] of pyproject.toml'
+            'app = "module:attribute" into gonogo.toml or [tool.gonogo] of pyproject.toml'
         )
     found = resolve(target)
     made = found
