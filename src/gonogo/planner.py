@@ -37,7 +37,7 @@ class Planner:
         self._pipeline = pipeline
         self._store = pipeline.store
         self._wake = wake
-        self._active = 0
+        self._active: list[Rehearsal] = []
         self._mutex = threading.Lock()
         self.jobs = jobs
 
@@ -63,7 +63,20 @@ class Planner:
     @property
     def active(self) -> bool:
         """Whether any rehearsal is on in this process."""
-        return self._active > 0
+        return bool(self._active)
+
+    def stray(self, action: str) -> None:
+        """Note in every rehearsal that is on that a thread outside of it was refused.
+
+        It may be the job's own, and then its calls are missing from the plan.
+        """
+        with self._mutex:
+            active = list(self._active)
+        for rehearsal in active:
+            rehearsal.problem(
+                f"{action} was called in a thread that is not part of the rehearsal, and refused: "
+                "start the job's threads with gonogo.carry(fn)"
+            )
 
     @contextmanager
     def rehearse(self, name: str, *, expires_in: float = DAY) -> Iterator[Plan]:
@@ -81,7 +94,7 @@ class Planner:
         plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], [])
         token = _rehearsing.set(rehearsal)
         with self._mutex:
-            self._active += 1
+            self._active.append(rehearsal)
         try:
             yield plan
         except Undetermined:  # which has reported itself
@@ -92,7 +105,7 @@ class Planner:
         finally:
             _rehearsing.reset(token)
             with self._mutex:
-                self._active -= 1
+                self._active.remove(rehearsal)
             self._finish(plan, rehearsal)
 
     def _finish(self, plan: Plan, rehearsal: Rehearsal) -> None:

@@ -99,6 +99,7 @@ class Router:
         rehearsal = self._planner.current
         stray = rehearsal is None and self._planner.active and not running()
         if stray and action.policy.irreversible:
+            self._planner.stray(action.name)
             raise DryRunBlocked(
                 f"{action.name} was not performed: a rehearsal is on in this process and this "
                 "thread is not part of it. Start the job's threads with gonogo.carry(fn), or "

@@ -364,7 +364,7 @@ def test_delays_and_priorities_are_planned(sandboxes: Sandboxes) -> None:
 def test_a_thread_that_did_not_inherit_the_rehearsal_is_refused(
     armed: SandboxOrchestrator,
 ) -> None:
-    """A stray irreversible call during a rehearsal is not performed, even in an armed sandbox."""
+    """Even in an armed sandbox; the plan is incomplete, for the call may be the job's own."""
     provider, errors = Provider(), []
     pay = payment(armed, provider)
 
@@ -380,6 +380,8 @@ def test_a_thread_that_did_not_inherit_the_rehearsal_is_refused(
         thread.join(SOON)
     assert (provider.book, plan.calls) == ([], [])
     assert "gonogo.carry" in errors[0]
+    assert plan.record.state is PlanState.INCOMPLETE
+    assert "not part of the rehearsal" in plan.problems[0]
 
 
 def test_a_carried_thread_is_recorded(locked: SandboxOrchestrator) -> None:
