@@ -147,7 +147,7 @@ class Conversation:
         if call.epoch == 0:
             return
         now = self._clock.now()
-        after = withdrawn(self._action, call, now, note)
+        after = withdrawn(self._action, call, State.FAILED, now, note)
         try:
             self._pipeline.store.write(
                 lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False

@@ -9,7 +9,6 @@ from typing import Any
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.clock import Clock
-from gonogo.endings import ended
 from gonogo.errors import (
     ConfigurationError,
     Drifted,
@@ -24,6 +23,7 @@ from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
 from gonogo.records import Beat, Call, Severity, State, advance
 from gonogo.recovery import Recovery
+from gonogo.settlement import withdrawn
 from gonogo.store.port import Transaction
 
 LEASE = 30.0
@@ -198,7 +198,8 @@ class Delivery:
 
     def _fail(self, call: Call, why: str) -> Call:
         now = self._clock.now()
-        after = ended(call, State.FAILED, now, why)
+        action = self._pipeline.actions.get(call.action)
+        after = withdrawn(action, call, State.FAILED, now, why)
         self._pipeline.store.write(
             lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False
         )

@@ -11,12 +11,12 @@ from gonogo.action import Action
 from gonogo.answers import about, failure_of, name_of, result_of
 from gonogo.arguments import Bound
 from gonogo.decisions import decision, require_who_and_why
-from gonogo.endings import ended
 from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
 from gonogo.explain import explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.records import NEVER, TERMINAL, Call, State, advance
+from gonogo.settlement import withdrawn
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -189,7 +189,8 @@ class Jobs:
             if current.state not in {State.PENDING, State.CLAIMED, State.PLANNED}:
                 return False
             end = State.DISCARDED if current.state is State.PLANNED else State.CANCELLED
-            after = ended(current, end, now, f"cancelled by {by}: {reason}")
+            action = self._pipeline.actions.get(current.action)
+            after = withdrawn(action, current, end, now, f"cancelled by {by}: {reason}")
             if not self._pipeline.conclude(tx, current, after, now):
                 return False
             tx.decisions.append(decision("cancelled", call_id, by=by, reason=reason, now=now))

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from gonogo.doubt import VERIFY_TIMEOUT, Doubts, Resolution
-from gonogo.endings import ended
 from gonogo.errors import StoreError
 from gonogo.records import Alert, Call, Severity, State, advance
 from gonogo.secrets import describe
-from gonogo.settlement import unheard
+from gonogo.settlement import unheard, withdrawn
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Recovery:
             after = self._not_begun(current, now, why)
             if not self._pipeline.conclude(tx, current, after, now):
                 return current
-            if after.state is State.FAILED:
+            if after.state in {State.FAILED, State.UNKNOWN}:
                 reason = "attempts used up without ever being performed"
                 fired.append(self._alert(tx, after, reason, now))
             return after
@@ -146,11 +145,13 @@ class Recovery:
         return settlement.after
 
     def _not_begun(self, call: Call, now: float, why: str) -> Call:
+        action = self._pipeline.actions.get(call.action)
         if call.queue is None:
-            return ended(call, State.CANCELLED, now, f"{why} before it was performed")
+            note = f"{why} before it was performed"
+            return withdrawn(action, call, State.CANCELLED, now, note)
         if call.attempt >= call.max_attempts:
             note = f"{why} before it was performed, {call.attempt} times; it is not tried again"
-            return ended(call, State.FAILED, now, note)
+            return withdrawn(action, call, State.FAILED, now, note)
         return advance(
             call,
             State.PENDING,
@@ -162,8 +163,9 @@ class Recovery:
 
     def _expire(self, call: Call) -> bool:
         now = self._clock.now()
-        after = ended(call, State.FAILED, now, "its deadline passed before it could run")
-
+        action = self._pipeline.actions.get(call.action)
+        note = "its deadline passed before it could run"
+        after = withdrawn(action, call, State.FAILED, now, note)
         fired: list[Alert] = []
 
         def work(tx: Transaction) -> bool:

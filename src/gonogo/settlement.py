@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from gonogo.backoff import rule
 from gonogo.endings import ended
 from gonogo.errors import GonogoError
 from gonogo.outcomes import classify, retry_after
@@ -20,7 +21,6 @@ from gonogo.records import (
     State,
     advance,
 )
-from gonogo.retry import rule
 from gonogo.signals import Cancel, Signal, Snooze
 
 if TYPE_CHECKING:
@@ -192,17 +192,23 @@ def _retried(
     return Settlement(after=after, attempt=_attempt(call, performed, outcome))
 
 
-def withdrawn(action: Action[Any, Any] | None, call: Call, now: float, note: str) -> Call:
-    """A pending or claimed call as it ends when it will not be performed (again)."""
+def withdrawn(
+    action: Action[Any, Any] | None, call: Call, state: State, now: float, note: str
+) -> Call:
+    """A call that will not be performed (again), ended as ``state``.
+
+    An irreversible one of which an earlier attempt may have happened becomes unknown instead, and
+    keeps its key and its units until there is evidence.
+    """
     if not in_doubt(call) or not _irreversible(action):
-        return ended(call, State.FAILED, now, note)
+        return ended(call, state, now, note)
     return advance(
         call,
         State.UNKNOWN,
         run_at=_first_look(action, now),
         lease_until=None,
         settled_at=now,
-        note=note,
+        note=f"{note}; an earlier attempt may have happened",
     )
 
 

@@ -308,7 +308,7 @@ def test_cancelling_needs_who_and_why(armed: SandboxOrchestrator) -> None:
 def test_cancelling_a_retry_does_not_deny_what_may_have_happened(
     armed: SandboxOrchestrator,
 ) -> None:
-    """An earlier attempt without proof stays in the story, and its units stay used."""
+    """An earlier attempt without proof keeps the key and the units: the call is unknown."""
     armed.governor.set_limit("budget", 10)
     provider = Provider()
     provider.script = [TimeoutError("no answer")]
@@ -317,9 +317,9 @@ def test_cancelling_a_retry_does_not_deny_what_may_have_happened(
     drain(armed)
     assert handle.state() is State.PENDING
     assert handle.cancel(by="ann", reason="enough")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(OutcomeUnknown, match="an earlier attempt may have happened"):
         handle.result(0)
-    assert caught.value.happened == "maybe"
+    assert (handle.state(), handle.call().held) == (State.UNKNOWN, True)
     assert "did not happen" not in handle.explain()[-2]
     assert armed.governor.get_status("budget")["current_actions"] == 1
 
