@@ -147,23 +147,78 @@ def test_a_killed_writer_leaves_all_or_nothing(url):
 
 
 @pytest.mark.faults
+def forked(in_the_child) -> multiprocessing.Process:
+    return multiprocessing.get_context("fork").Process(target=in_the_child, daemon=True)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_opens_the_database_anew(store):
-    """A child forked in the middle of a write is not stuck in it, and its parent goes on."""
+def test_a_fork_waits_for_the_work_under_way(store):
+    """A child forked while a thread writes is not stuck behind a lock that only its parent had."""
     insert(store)
+    entered = threading.Event()
+
+    def slow(tx):
+        entered.set()
+        threading.Event().wait(0.2)
+        tx.calls.insert(call(id="parent"))
 
     def in_the_child():
-        assert store._writer is None
         insert(store, id="child")
         store.close()
 
-    child = multiprocessing.get_context("fork").Process(target=in_the_child)
-    with store._io:  # as a thread that is writing holds it
-        child.start()
+    writing = threading.Thread(target=store.write, args=(slow,))
+    writing.start()
+    assert entered.wait(30)
+    child = forked(in_the_child)
+    child.start()
     child.join(30)
+    writing.join(30)
     insert(store)
     assert child.exitcode == 0
+    assert counts(store) == {State.PENDING: 4}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_parent_and_child_see_that_the_other_has_it_open(store):
+    """The parent that closes does not take the log from under a child that still writes."""
+    insert(store)
+    context = multiprocessing.get_context("fork")
+    opened, closed = context.Event(), context.Event()
+
+    def in_the_child():
+        insert(store, id="child-1")
+        opened.set()
+        assert closed.wait(30)
+        insert(store, id="child-2")
+        os._exit(0)
+
+    child = forked(in_the_child)
+    child.start()
+    assert opened.wait(30)
+    store.close()
+    closed.set()
+    child.join(30)
+    assert child.exitcode == 0
     assert counts(store) == {State.PENDING: 3}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_inside_a_transaction_refuses(store):
+    """Whoever forks inside of work cannot wait for it to end; the child says so, and no more."""
+
+    def in_the_child():
+        with pytest.raises(StoreUnavailable, match="forked while the ledger"):
+            insert(store, id="child")
+        os._exit(0)
+
+    def forks(tx):
+        child = forked(in_the_child)
+        child.start()
+        child.join(30)
+        return child.exitcode
+
+    assert store.write(forks) == 0
+    insert(store)
 
 
 def test_work_that_waits_shares_a_commit(store, monkeypatch):

@@ -13,7 +13,7 @@ from sqlalchemy import URL, Engine, NullPool
 from sqlalchemy.dialects.sqlite import dialect, insert
 from sqlalchemy.exc import DBAPIError
 
-from gonogo.errors import ConfigurationError
+from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import in_memory, make_engine, parse
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
@@ -24,6 +24,8 @@ from gonogo.store.upgrade import prepare
 
 T = TypeVar("T")
 _READERS_KEPT = 8
+_PATIENCE = 5.0
+"""Seconds beyond the busy time-out that a fork waits for the work under way."""
 
 
 class SqliteStore:
@@ -31,7 +33,8 @@ class SqliteStore:
 
     Concurrent writes share commits. A commit with durable work survives power loss (synchronous
     FULL), any other the death of the process (NORMAL, with the write-ahead log). Reads see one
-    snapshot and do not wait for writers. After a fork the child opens the database anew.
+    snapshot and do not wait for writers. A fork waits for the work under way and closes every
+    connection, because SQLite's locks belong to a process: parent and child open the file anew.
 
     Args:
         database: a URL, or an engine on the same database (only its URL is used).
@@ -46,11 +49,16 @@ class SqliteStore:
         self._memory = in_memory(self._url)
         self._texts = Statements(dialect(paramstyle="named"), insert)
         self._inherited: list[Connection] = []
+        self._quiet = self._sound = True
         self._writer: Connection | None
         self._readers: list[Connection]
         self._begin_anew()
         me = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _after_fork(me()))
+        os.register_at_fork(
+            before=lambda: _told(me(), SqliteStore._before_fork),
+            after_in_parent=lambda: _told(me(), SqliteStore._after_fork),
+            after_in_child=lambda: _told(me(), SqliteStore._in_child),
+        )
 
     def __repr__(self) -> str:
         return f"SqliteStore({self._url.database!r})"
@@ -77,28 +85,56 @@ class SqliteStore:
     def close(self) -> None:
         """Close every connection; the last one out folds the write-ahead log into the file."""
         with self._io, self._pool:
-            self._generation += 1
-            for reader in self._readers:
-                reader.close()
-            self._readers = []
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._close()
+
+    def _close(self) -> None:
+        self._generation += 1
+        for reader in self._readers:
+            reader.close()
+        self._readers = []
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _begin_anew(self) -> None:
         self._io = threading.Lock()
-        self._pool = threading.Lock()
+        self._pool = threading.Condition(threading.Lock())
         self._group = GroupCommit(self._commit)
         self._thread = threading.local()
         self._writer = None
         self._readers = []
+        self._reading = 0
         self._generation = 0
 
-    def _leave_to_parent(self) -> None:
-        """A connection must not cross a fork, not even to be closed."""
+    def _before_fork(self) -> None:
+        """Bring it to rest with nothing open, and keep it so until the fork is over.
+
+        A connection must not cross a fork: the child would take locks for its own that only the
+        parent holds, and neither would notice when the other folds the log away.
+        """
+        inside = getattr(self._thread, "inside", False)  # then it would wait for itself
+        patience = 0.0 if inside else self._busy_timeout + _PATIENCE
+        self._quiet = self._memory or self._io.acquire(timeout=patience)
+        if self._memory or not self._quiet:
+            return
+        self._pool.acquire()
+        if self._pool.wait_for(lambda: not self._reading, patience):
+            self._close()
+        else:
+            self._after_fork()
+            self._quiet = False
+
+    def _after_fork(self) -> None:
+        if self._quiet and not self._memory:
+            self._pool.release()
+            self._io.release()
+
+    def _in_child(self) -> None:
+        """What was open all the same is left to the parent, not even to be closed."""
         self._inherited += self._readers
         if self._writer is not None:
             self._inherited.append(self._writer)
+        self._sound = self._sound and self._quiet
         self._begin_anew()
 
     def _refuse_nesting(self) -> None:
@@ -118,19 +154,22 @@ class SqliteStore:
         with self._pool:
             generation = self._generation
             reader = self._readers.pop() if self._readers else None
-        if reader is None:
-            reader = self._connect(reads=True)
-        self._thread.inside = True
+            self._reading += 1
         try:
+            if reader is None:
+                reader = self._connect(reads=True)
+            self._thread.inside = True
             return reader.query(work)
         finally:
             self._thread.inside = False
             with self._pool:
                 kept = generation == self._generation and len(self._readers) < _READERS_KEPT
-                if kept:
+                if kept and reader is not None:
                     self._readers.append(reader)
-            if not kept:
-                reader.close()
+                elif reader is not None:
+                    reader.close()
+                self._reading -= 1
+                self._pool.notify_all()
 
     def _open_writer(self) -> Connection:
         """The writing connection; the first time, on a database made ready for it."""
@@ -145,6 +184,11 @@ class SqliteStore:
         return self._writer
 
     def _connect(self, reads: bool = False) -> Connection:
+        if not self._sound:
+            raise StoreUnavailable(
+                f"this process was forked while the ledger {self._url.database} was in use, and "
+                "cannot open it safely; fork before the first call, or start processes by spawn"
+            )
         return Connection(self._url, self._texts, busy_timeout=self._busy_timeout, reads=reads)
 
     def _prepare(self) -> None:
@@ -159,6 +203,6 @@ class SqliteStore:
             engine.dispose()
 
 
-def _after_fork(store: SqliteStore | None) -> None:
+def _told(store: SqliteStore | None, what: Callable[[SqliteStore], None]) -> None:
     if store is not None:
-        store._leave_to_parent()
+        what(store)
