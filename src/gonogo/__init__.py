@@ -5,6 +5,7 @@ never twice, and say *unknown* when the world may have changed and nobody heard.
 """
 
 from gonogo.alerts import AlertSystem
+from gonogo.backoff import Retry
 from gonogo.context import current
 from gonogo.dry_run import DryRunLock
 from gonogo.errors import (
@@ -22,7 +23,7 @@ from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger, carry
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.retry import Retry, RetryBackoffManager
+from gonogo.retry import RetryBackoffManager
 from gonogo.secrets import Secret
 from gonogo.settings import Settings
 from gonogo.signals import Cancel, NotApplied, Rejected, Snooze

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from gonogo.action import Action, Classifier, KeyTemplate, Policy
 from gonogo.alerts import AlertSystem
 from gonogo.arguments import MAX_BYTES
+from gonogo.backoff import Retry
 from gonogo.checks import Checks
 from gonogo.clock import Clock, SystemClock
 from gonogo.delivery import Delivery
@@ -35,7 +36,7 @@ from gonogo.planner import Planner
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, CallFilter, Control, Decision, PlanRecord, PlanState, State
 from gonogo.recovery import Recovery, Resolution
-from gonogo.retry import Retry, RetryBackoffManager
+from gonogo.retry import RetryBackoffManager
 from gonogo.router import Router
 from gonogo.settings import Settings
 from gonogo.store.memory import MemoryStore

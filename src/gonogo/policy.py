@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from gonogo.backoff import Retry
 from gonogo.errors import ConfigurationError
 from gonogo.limits import Concurrency, Limit
 from gonogo.records import Outcome
-from gonogo.retry import Retry
 
 KeyTemplate = str | Callable[[Mapping[str, Any]], object]
 Classifier = Callable[[BaseException], Outcome | None]

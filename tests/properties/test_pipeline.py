@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.sandboxes import STORES, arm, make_sandbox, used
 
+from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.errors import (
     EffectFailed,
@@ -24,7 +25,6 @@ from gonogo.errors import (
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
-from gonogo.retry import Retry
 from gonogo.signals import NotApplied, Rejected
 
 BUDGET = 100

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gonogo.backoff import Jitter, Retry, next_delay, rule
 from gonogo.clock import FakeClock
 from gonogo.records import Outcome
-from gonogo.retry import Jitter, Retry, RetryBackoffManager, RetryBudget, decide, next_delay
+from gonogo.retry import RetryBackoffManager
+from gonogo.retry_budget import RetryBudget
 from gonogo.signals import NotApplied, Rejected
 
 seconds = st.floats(0, 1e9, allow_nan=False)
@@ -40,6 +42,12 @@ facts = st.fixed_dictionaries(
         "random": chance,
     }
 )
+
+
+def decide(policy: Retry, **facts: Any) -> float | None:
+    """The delay that `rule` gives, or ``None`` where it gives a reason against."""
+    ruling = rule(policy, **facts)
+    return None if isinstance(ruling, str) else ruling
 
 
 @given(policies, st.integers(0, 10**400), chance, st.none() | seconds)

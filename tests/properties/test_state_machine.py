@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.conversation import Conversation
 from gonogo.errors import GonogoError
@@ -18,7 +19,6 @@ from gonogo.evidence import absent, cannot_tell, landed
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import TERMINAL, TRANSITIONS, Call, IllegalTransition, State, advance
-from gonogo.retry import Retry
 from gonogo.signals import Cancel, NotApplied, Rejected, Snooze
 
 STATES = list(State)

@@ -16,6 +16,7 @@ import attrs
 import pytest
 from tests.support.sandboxes import arm, only, used
 
+from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.context import current
 from gonogo.conversation import Conversation
@@ -24,7 +25,6 @@ from gonogo.evidence import Evidence, absent, cannot_tell, landed
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Outcome, State
-from gonogo.retry import Retry
 from gonogo.signals import NotApplied, Rejected
 
 # replay in the type that the function declares

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder, story
 
+from gonogo.backoff import Retry
 from gonogo.errors import EffectFailed, OutcomeUnknown, StoreUnavailable
 from gonogo.jobs import Handle
 from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
-from gonogo.retry import Retry
 from gonogo.signals import Cancel, NotApplied, Rejected, Snooze
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.context import current, running
 from gonogo.errors import ConfigurationError
@@ -16,7 +17,6 @@ from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.outcomes import classify
 from gonogo.perform import Performer
 from gonogo.records import Call, Outcome, State
-from gonogo.retry import Retry
 from gonogo.signals import NotApplied
 
 

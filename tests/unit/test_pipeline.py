@@ -12,6 +12,7 @@ import pytest
 from tests.support.sandboxes import FaultySandbox, arm, only, used
 
 from gonogo.action import Action
+from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.context import current
 from gonogo.errors import (
@@ -32,7 +33,6 @@ from gonogo.errors import (
 from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import NEVER, Outcome, State
-from gonogo.retry import Retry
 from gonogo.signals import Cancel, NotApplied, Rejected, Snooze
 
 Effect = Callable[[], Any]

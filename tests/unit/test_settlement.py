@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.support.sandboxes import only
 
+from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.errors import Drifted, EffectFailed, GonogoError, OutcomeUnknown
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Outcome, State
-from gonogo.retry import Retry
 from gonogo.secrets import Secret
 from gonogo.signals import NotApplied
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from tests.support.sandboxes import only, used
 
+from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.context import current
 from gonogo.errors import EffectFailed, OutcomeUnknown
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Call, Outcome, State
-from gonogo.retry import Retry
 from gonogo.signals import NotApplied, Rejected
 
 Meanwhile = Callable[[SandboxOrchestrator, Call], None]
