@@ -140,10 +140,10 @@ class EventBus:
             if observer.names is None or event.name in observer.names:
                 try:
                     observer.fn(event)
-                except Exception as error:  # noqa: BLE001 - an observer can never break a call
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer can never break a call
                     self._failed(observer, event, error)
 
-    def _failed(self, observer: _Observer, event: Event, error: Exception) -> None:
+    def _failed(self, observer: _Observer, event: Event, error: BaseException) -> None:
         """Count it; tell at the 1st, 2nd, 4th, 8th … failure, and never about telling."""
         with self._lock:
             observer.failures += 1

@@ -264,7 +264,7 @@ class WorkerProcess:
                     if self.run_once(loop=runner):
                         continue
                     pause = self._pause()
-                except Exception as error:  # noqa: BLE001 - nothing may end the thread
+                except BaseException as error:  # noqa: BLE001 - nothing may end the thread, SystemExit neither
                     level = "error" if isinstance(error, GonogoError) else "critical"
                     self._logger.log_action("worker.fault", level, error=describe(error))
                     pause = PAUSE_AFTER_FAULT
@@ -286,7 +286,7 @@ class WorkerProcess:
         while True:
             try:
                 self.keep_once()
-            except Exception as error:  # noqa: BLE001 - the keeper must outlive every fault
+            except BaseException as error:  # noqa: BLE001 - the keeper must outlive every fault
                 self._logger.log_action("worker.keeper_fault", "error", error=describe(error))
             if stop.wait(pause):
                 with self._changed:

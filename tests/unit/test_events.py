@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import pytest
 
@@ -117,3 +118,11 @@ def test_every_event_is_described() -> None:
     lines = (events.__doc__ or "").splitlines()
     described = {line.split()[0].strip("`") for line in lines if line.startswith("``")}
     assert described == events.NAMES
+
+
+def test_a_subscriber_that_ends_the_program_breaks_nothing() -> None:
+    """``sys.exit`` in an observer would end the thread that performs the call."""
+    bus = EventBus()
+    bus.subscribe(lambda event: sys.exit(3))
+    bus.emit(Event("call.admitted", 1.0))
+    assert [failures for _, failures in bus.failures] == [2]  # it heard of its own failure too

@@ -12,8 +12,10 @@ from tests.support.scene import SOON, WHO, Provider, Sandboxes, payment, reminde
 
 from gonogo.clock import FakeClock, SystemClock
 from gonogo.errors import ConfigurationError, StoreUnavailable
+from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
+from gonogo.settings import Settings
 from gonogo.worker import WorkerProcess
 
 Make = Callable[..., WorkerProcess]
@@ -353,3 +355,23 @@ def test_n_workers_are_n_plus_two_threads(sandboxes: Sandboxes, workers_wanted: 
     assert len(staying) <= workers_wanted + 2, [t.name for t in staying]
     sandbox.cleanup()
     assert threading.active_count() - before <= 1
+
+
+def test_an_exit_in_declared_code_does_not_end_the_thread() -> None:
+    """A limit's cost is user code beside the action; its ``sys.exit`` ends no worker thread."""
+    sandbox = SandboxOrchestrator(settings=Settings(), worker_interval=3600.0)
+    called = threading.Event()
+
+    def leave(_: object) -> int:
+        called.set()
+        raise SystemExit
+
+    @sandbox.action("bad", irreversible=False, limits=[Limit("bad", 1, per="1h", cost=leave)])
+    def bad() -> None: ...
+
+    good = sandbox.action("good", irreversible=False)(lambda: "done")
+    sandbox.worker.start()
+    bad.enqueue()
+    assert called.wait(SOON)
+    assert good.enqueue().result(SOON) == "done"
+    sandbox.cleanup()
