@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gonogo.arguments import MAX_BYTES, Parameters
 from gonogo.canonical import canonical
@@ -18,7 +18,7 @@ from gonogo.evidence import Evidence
 from gonogo.handle import OPTIONS, JobOptions
 from gonogo.policy import Classifier, KeyTemplate, Policy
 from gonogo.records import Call, Charge
-from gonogo.secrets import describe
+from gonogo.secrets import describe, redact_text, writable
 from gonogo.templates import Template
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_KEY = 512
@@ -221,34 +222,57 @@ class Action(Generic[P, R]):
         """The idempotency key for these arguments; ``None`` when the action has none."""
         if self._key is None:
             return None
-        shown, secrets = arguments, self.parameters.secrets
-        if secrets:
-            shown = {n: v for n, v in arguments.items() if n not in secrets}
-        try:
-            key = self._key(shown)
-        except GonogoError:
-            raise
-        except Exception as error:
-            raise ConfigurationError(
-                f"action {self.name!r}: its key function failed with {describe(error)}; it "
-                f"is given the arguments {', '.join(shown) or 'none'}",
-                action=self.name,
-            ) from error
-        if not isinstance(key, str) or not key or len(key) > MAX_KEY:
+        key = self._ask("its key function", self._key, arguments)
+        if not isinstance(key, str) or not key or len(key) > MAX_KEY or writable(key) != key:
             raise ConfigurationError(
                 f"action {self.name!r}: its key function returned {key!r}; a key is a text of 1 to "
-                f"{MAX_KEY} characters",
+                f"{MAX_KEY} characters that UTF-8 can hold",
                 action=self.name,
             )
         return key
 
     def charges(self, arguments: Mapping[str, Any], now: float) -> list[Charge]:
         """What performing it with these arguments takes of each limit it declares."""
-        return [limit.charge(arguments, now) for limit in self.policy.limits]
+        limits = self.policy.limits
+        if not limits:
+            return []
+        return self._ask(
+            "the key or cost of a limit",
+            lambda shown: [x.charge(shown, now) for x in limits],
+            arguments,
+        )
 
     def slots(self, arguments: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
         """Concurrency slots it fills, each with the number allowed at once."""
-        return tuple((c.slot(self.name, arguments), c.max) for c in self.policy.concurrency)
+        slots = self.policy.concurrency
+        if not slots:
+            return ()
+        return self._ask(
+            "the key of its concurrency",
+            lambda shown: tuple((c.slot(self.name, shown), c.max) for c in slots),
+            arguments,
+        )
+
+    def _ask(
+        self, what: str, question: Callable[[Mapping[str, Any]], T], arguments: Mapping[str, Any]
+    ) -> T:
+        """What a declared function says about ``arguments``.
+
+        It is not given the secret ones, because its answer is written down.
+        """
+        shown, secrets = arguments, self.parameters.secrets
+        if secrets:
+            shown = {n: v for n, v in arguments.items() if n not in secrets}
+        try:
+            return question(shown)
+        except GonogoError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(
+                f"action {self.name!r}: {what} failed with {describe(error)}; it is given the "
+                f"arguments {', '.join(shown) or 'none'}",
+                action=self.name,
+            ) from error
 
     def encode_result(self, value: Any) -> tuple[str | None, str | None]:
         """``value`` as JSON text, or ``None`` and the reason why it cannot be kept."""
@@ -323,7 +347,7 @@ class CallView:
 def as_evidence(answer: object) -> Evidence:
     """What a verifier returned, as `Evidence`; anything else proves nothing."""
     if isinstance(answer, Evidence):
-        return answer
+        return structs.replace(answer, reason=writable(redact_text(str(answer.reason), 500)))
     return Evidence(
         "cannot_tell", None, f"the verifier returned {type(answer).__name__}, not evidence"
     )

@@ -16,7 +16,8 @@ import msgspec
 
 from gonogo.canonical import canonical, digest, fingerprint
 from gonogo.errors import ConfigurationError
-from gonogo.secrets import MASK, Redactor, Secret
+from gonogo.secrets import MASK, Redactor, Secret, spellings
+from gonogo.signals import Cancel
 from gonogo.simulated import find_tainted
 
 MAX_BYTES = 256 * 1024
@@ -53,7 +54,7 @@ class Bound(msgspec.Struct, frozen=True):
             return ()
         plain = msgspec.json.decode(self.text)
         hidden = (v for n, v in self.values.items() if plain.get(n) == MASK)
-        texts = {str(v.reveal() if isinstance(v, Secret) else v) for v in hidden}
+        texts = {text for v in hidden for text in spellings(v)}
         return tuple(sorted((t for t in texts if len(t) > _SHORT), key=len, reverse=True))
 
 
@@ -134,19 +135,30 @@ class Parameters:
     def load(self, text: str) -> Bound:
         """Arguments as stored; `ConfigurationError` when they no longer fit the function."""
         try:
-            return Bound(text, fingerprint(text), self._load(self._without_markers(text)))
+            values = self._load(self._without_markers(text))
         except msgspec.MsgspecError as error:
             raise ConfigurationError(
                 f"action {self._action!r}: its stored arguments no longer fit the function "
                 f"({error}): keep old parameters working until the queue is empty",
                 action=self._action,
             ) from error
+        hidden = self.secrets and MASK in text
+        kept = msgspec.json.decode(text) if hidden else {}
+        return Bound(
+            text, fingerprint(text), values, any(kept.get(name) == MASK for name in self.secrets)
+        )
 
     def fresh(self, bound: Bound) -> Mapping[str, Any]:
         """The values anew, as they were fingerprinted.
 
         Whoever had ``bound.values`` before, an earlier attempt too, may have changed them in place.
+        Raises `Cancel` when they lack a secret that the call was made with.
         """
+        if bound.has_secrets and not self.secrets & bound.values.keys():
+            raise Cancel(
+                "it was called with a secret argument, which the ledger does not keep: only its "
+                "caller can make the call again"
+            )
         if self._exact:
             return bound.values
         hidden = {n: bound.values[n] for n in self.secrets if n in bound.values}

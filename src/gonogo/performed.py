@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from gonogo.records import Fault
-from gonogo.secrets import MASK, describe, redact_text
+from gonogo.secrets import MASK, describe, redact_text, writable
 
 
 class Performed(Struct, frozen=True, kw_only=True):
@@ -48,4 +48,4 @@ class Performed(Struct, frozen=True, kw_only=True):
             message = describe(self.error)
         for secret in self.secrets:
             message = message.replace(secret, MASK)
-        return Fault(type(self.error).__name__, redact_text(message, 500))
+        return Fault(type(self.error).__name__, writable(redact_text(message, 500)))

@@ -100,7 +100,7 @@ class Rehearsal:
         self, action: Action[Any, Any], bound: Bound, options: JobOptions
     ) -> tuple[Call, Call | None]:
         """The recorded call, and the one that stands for it already, if any."""
-        if bound.has_secrets:
+        if secret := bound.has_secrets:
             self.problem(f"{action.name}: a secret argument cannot be kept in a plan")
             bound = structs.replace(bound, has_secrets=False)
         draft = self.planner.jobs.draft(action, bound, options)
@@ -112,7 +112,7 @@ class Rehearsal:
             held=False,
             plan_id=self.plan_id,
             verdict=verdict,
-            facts=self._facts(action, bound, draft) if verdict == "new" else None,
+            facts=self._facts(action, bound, draft) if verdict == "new" and not secret else None,
             note=_WHY.get(verdict, "").format(known.id if known else "") or None,
         )
         call = self._append(call)

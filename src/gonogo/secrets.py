@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 MASK = "[secret]"
 _MAX_KNOWN = 4096
+_TELLING = 3
+"""Characters from which on a secret can be told from the text around it."""
 
 
 class Secret(Generic[T]):
@@ -107,6 +109,40 @@ def redact_text(text: str, limit: int = 8192) -> str:
     return text[:limit] + "…" if cut else text
 
 
+def writable(text: str) -> str:
+    """``text`` as UTF-8 can hold it: lone surrogates, as in undecodable file names, are spelled."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def spellings(secret: object, depth: int = 4) -> Iterator[str]:
+    """The texts as which a secret, or what is inside it, may come back: in errors, URLs, JSON."""
+    import json  # noqa: PLC0415 - only failures with secrets pay
+    from base64 import b64encode  # noqa: PLC0415 - same
+    from urllib.parse import quote, quote_plus  # noqa: PLC0415 - same
+
+    if isinstance(secret, Secret):
+        yield from spellings(secret.reveal(), depth)
+    elif isinstance(secret, (bytes, bytearray)):
+        yield from spellings(bytes(secret).decode(errors="replace"), depth)
+        yield repr(bytes(secret))[2:-1]
+    elif isinstance(secret, str):
+        if len(secret) < _TELLING:
+            return
+        yield from (
+            secret,
+            repr(secret)[1:-1],
+            quote(secret),
+            quote(secret, ""),
+            quote_plus(secret),
+        )
+        yield from (json.dumps(secret)[1:-1], b64encode(secret.encode(errors="replace")).decode())
+    elif (parts := _parts(secret)) is not None and depth:
+        for part in parts.values() if isinstance(parts, Mapping) else parts:
+            yield from spellings(part, depth - 1)
+    elif secret is not None and not isinstance(secret, bool):
+        yield str(secret)
+
+
 def _may_hold_secret(text: str) -> bool:
     if not (":" in text or "=" in text or " " in text or "_" in text or len(text) >= 16):
         return False
@@ -123,9 +159,8 @@ def describe(error: BaseException, limit: int = 500) -> str:
         message = str(error)
     except Exception:  # noqa: BLE001  an error whose own __str__ fails is still named
         message = "(no message)"
-    return redact_text(
-        f"{type(error).__name__}: {message}" if message else type(error).__name__, limit
-    )
+    shown = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return writable(redact_text(shown, limit))
 
 
 def show_error(error: BaseException) -> dict[str, str]:

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from tests.support.sandboxes import arm
 
+from gonogo.action import as_evidence
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError
-from gonogo.limits import Concurrency
+from gonogo.evidence import absent
+from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.performed import Performed
 
 
 @pytest.fixture
@@ -123,3 +126,45 @@ def test_what_the_caller_wrote_is_not_printed(live: SandboxOrchestrator) -> None
     from gonogo.action import Given
 
     assert "hunter2" not in repr(Given(("hunter2",), {"token": "hunter2"}))
+
+
+def test_what_is_written_down_is_made_without_secrets(live: SandboxOrchestrator) -> None:
+    """Keys of limits and slots are in the ledger, so their functions are not given secrets."""
+    given: list[str] = []
+
+    def note(arguments: Any) -> str:
+        given.extend(arguments)
+        return "x"
+
+    act = live.action(
+        "act",
+        irreversible=False,
+        limits=[Limit("act", 5, per="1h", key=note)],
+        concurrency=Concurrency(1, key=note),
+    )(pay)
+    act("A", token="hunter2")
+    assert given == ["invoice", "invoice"]
+
+
+def test_a_failing_function_of_a_limit_says_whose_it_is(live: SandboxOrchestrator) -> None:
+    """It is a mistake in the declaration, and the call did not happen."""
+    cost = Limit("act", 5, per="1h", cost=lambda a: a["none"])
+    act = live.action("act", irreversible=False, limits=[cost])(pay)
+    with pytest.raises(ConfigurationError, match=r"action 'act'.*KeyError"):
+        act("A")
+
+
+def test_a_key_is_one_that_a_ledger_can_hold(live: SandboxOrchestrator) -> None:
+    """A lone surrogate, as in an undecodable file name, has no form in UTF-8."""
+    act = live.action("act", irreversible=False, key=lambda a: "\udcff")(pay)
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        act("A")
+
+
+def test_evidence_is_kept_in_words_that_can_be_written() -> None:
+    """A reason of any length, with anything in it, settles its call; so does a failure's fault."""
+    evidence = as_evidence(absent("\udcff" * 1000))
+    assert evidence.reason.encode()
+    assert len(evidence.reason) < 10_000
+    fault = Performed(ended_at=0.0, error=OSError("\udcff")).fault
+    assert fault.message == "\\udcff"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import json
 import math
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, Literal, TypedDict
+from urllib.parse import quote, quote_plus
 from uuid import UUID
 
 import attrs
@@ -23,6 +25,7 @@ from gonogo.arguments import Parameters, TaintedArgument
 from gonogo.canonical import canonical, fingerprint
 from gonogo.errors import ConfigurationError
 from gonogo.secrets import Secret
+from gonogo.signals import Cancel
 from gonogo.simulated import Simulated, Unknown
 
 
@@ -384,7 +387,7 @@ def test_secret_texts_are_what_must_be_masked() -> None:
     def act(token: Secret[str], pin: str, who: str) -> None: ...
 
     bound = parameters(act, secrets=["pin"]).bind((Secret("abcdef"), "12", "ann"), {})
-    assert bound.secret_texts() == ("abcdef",)
+    assert bound.secret_texts() == ("YWJjZGVm", "abcdef")
     assert parameters(anything).bind(("x",), {}).secret_texts() == ()
 
 
@@ -392,3 +395,32 @@ def test_canonical_is_sorted_and_tight() -> None:
     """Keys in order, no spaces, time in UTC form as given."""
     value = {"b": 1, "a": {"d": datetime(2026, 1, 1, tzinfo=UTC), "c": None}}
     assert canonical(value) == b'{"a":{"c":null,"d":"2026-01-01T00:00:00Z"},"b":1}'
+
+
+@pytest.mark.parametrize("spelled", [repr, json.dumps, quote_plus, lambda s: quote(s, "")])
+def test_a_secret_is_known_however_it_is_spelled(spelled: Callable[[str], str]) -> None:
+    """Errors quote, escape and encode what they show, and show what is inside of a container."""
+    text = 'p\\a"s s/é'
+
+    def act(token: dict[str, str], pin: bytes) -> None: ...
+
+    bound = parameters(act, secrets=["pin"]).bind(({"a": text}, b"1234"), {})
+    masked = spelled(text)
+    for secret in bound.secret_texts():
+        masked = masked.replace(secret, "")
+    assert masked.strip("'\"") == ""
+    assert "1234" in bound.secret_texts()
+
+
+def test_a_call_without_its_secret_is_not_made() -> None:
+    """The ledger has no secrets; a default in the place of one would be another call."""
+
+    def act(who: str, token: str = "default") -> None: ...
+
+    taken = parameters(act)
+    loaded = taken.load(taken.bind(("ann", "hunter2"), {}).text)
+    assert loaded.has_secrets
+    with pytest.raises(Cancel, match="secret"):
+        taken.fresh(loaded)
+    plain = taken.load(taken.bind(("ann",), {}).text)
+    assert taken.fresh(plain) == {"who": "ann"}

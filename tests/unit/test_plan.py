@@ -286,6 +286,10 @@ def test_a_secret_makes_a_plan_incomplete(locked: SandboxOrchestrator) -> None:
     @locked.action("login", irreversible=True, key="login:{user}")
     def login(user: str, password: str) -> None: ...
 
+    @login.precondition
+    def _(user: str, password: str) -> dict[str, str]:
+        return {"account": user, "answered": password}
+
     with locked.rehearse("r") as plan:
         login("ann", "hunter2")
     assert "secret" in plan.problems[0]

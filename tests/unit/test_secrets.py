@@ -395,3 +395,8 @@ def test_redacting_twice_changes_nothing_more(before: str, after: str) -> None:
     """The mask itself is never taken for a secret again."""
     once = redact_text(f"{before} password={VISA} {after}")
     assert redact_text(once) == once
+
+
+def test_what_is_shown_can_be_written() -> None:
+    """Lone surrogates, as in undecodable file names, are spelled: the ledger is UTF-8."""
+    assert describe(ValueError("\udcff")) == "ValueError: \\udcff"
