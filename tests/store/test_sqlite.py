@@ -221,6 +221,23 @@ def test_a_child_forked_inside_a_transaction_refuses(store):
     insert(store)
 
 
+@pytest.mark.parametrize("then", [Path.unlink, lambda path: path.rename(path.with_suffix(".old"))])
+def test_a_file_that_was_taken_away_is_not_written_to(store, file, url, then):
+    """Nobody else would see what is written there, so a key could be taken twice."""
+    insert(store)
+    then(file)
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        insert(store)
+    other = SqliteStore(url)
+    insert(other)
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        insert(store)
+    store.close()  # what a new start would do
+    insert(store)
+    assert counts(other) == {State.PENDING: 2}
+    other.close()
+
+
 def test_work_that_waits_shares_a_commit(store, monkeypatch):
     """Writes that come while another commits are committed together."""
     from gonogo.store.sqlite_connection import Connection

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import URL, Engine, NullPool
@@ -47,6 +48,7 @@ class SqliteStore:
             raise ConfigurationError(f"{self._url.get_backend_name()} is not a SQLite database")
         self._busy_timeout = busy_timeout
         self._memory = in_memory(self._url)
+        self._path = Path(self._url.database or "")
         self._texts = Statements(dialect(paramstyle="named"), insert)
         self._inherited: list[Connection] = []
         self._quiet = self._sound = True
@@ -104,6 +106,7 @@ class SqliteStore:
         self._writer = None
         self._readers = []
         self._reading = 0
+        self._file: tuple[int, int] | None = None
         self._generation = 0
 
     def _before_fork(self) -> None:
@@ -144,6 +147,7 @@ class SqliteStore:
     def _commit(self, batch: Sequence[Job]) -> None:
         with self._io:
             writer = self._open_writer()
+            self._require_same_file()
             self._thread.inside = True
             try:
                 writer.commit(batch)
@@ -181,7 +185,24 @@ class SqliteStore:
                 writer.close()
                 raise
             self._writer = writer
+            self._file = self._identity()
         return self._writer
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Which file the ledger's path names now; ``None`` when it names none."""
+        try:
+            found = self._path.stat()
+        except OSError:  # gone, or a URI, which never named one
+            return None
+        return found.st_dev, found.st_ino
+
+    def _require_same_file(self) -> None:
+        """Refuse to write to a file that nobody else can see: its keys would be taken twice."""
+        if self._identity() != self._file:
+            raise StoreUnavailable(
+                f"the ledger {self._url.database} was deleted or replaced while it was open; "
+                "nothing was written. Put the file back, or start this process anew on the new one"
+            )
 
     def _connect(self, reads: bool = False) -> Connection:
         if not self._sound:
