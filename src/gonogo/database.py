@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from sqlalchemy import URL, Engine
 
@@ -135,7 +136,7 @@ def _refuse_same(sandbox: URL, production: URL) -> None:
     if backend is None:
         return
     production = parse(production.set(drivername=backend))
-    if _identity(sandbox) == _identity(production):
+    if _identity(sandbox) == _identity(production) or _same_file(sandbox, production):
         raise ConfigurationError(
             f"the sandbox database {sandbox.render_as_string(hide_password=True)} "
             "is the production database; give the sandbox a database of its own"
@@ -153,10 +154,24 @@ def _identity(url: URL) -> tuple[object, ...]:
     return backend, host.rstrip(".").lower(), port, name
 
 
+def _same_file(sandbox: URL, production: URL) -> bool:
+    """Whether both paths lead to one file, as hard links do."""
+    both = (sandbox, production)
+    if any(url.get_backend_name() != "sqlite" or in_memory(url) for url in both):
+        return False
+    try:
+        one, other = (Path(_real_path(url.database or "")) for url in both)
+        return one.samefile(other)
+    except OSError:  # one of them is not there yet
+        return False
+
+
 def _real_path(database: str) -> str:
-    path = database.removeprefix("file:").partition("?")[0]
-    if path.startswith("//"):
-        path = "/" + path.lstrip("/").partition("/")[2]
+    path = database
+    if path.startswith("file:"):  # a URI: file:path, file:///path or file://localhost/path
+        path = unquote(path.removeprefix("file:").partition("?")[0].partition("#")[0])
+        if path.startswith("//"):
+            path = "/" + path.removeprefix("//").partition("/")[2]
     return os.path.realpath(Path(path).expanduser())
 
 

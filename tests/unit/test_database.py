@@ -244,3 +244,14 @@ def test_sessions_on_postgresql_roll_back(postgres_url):
         with manager.session() as session:
             add(session, 3)
         assert rows(manager) == [3]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{}", "sqlite:///file://{}?uri=true"])
+def test_a_hard_link_to_production_is_production(tmp_path, url):
+    """One file with two names is one database."""
+    (tmp_path / "prod.db").touch()
+    (tmp_path / "copy.db").hardlink_to(tmp_path / "prod.db")
+    production = f"sqlite:///{tmp_path}/prod.db"
+    for name in ("copy.db", "prod.db"):
+        with pytest.raises(ConfigurationError, match="production"):
+            SandboxDatabaseManager(url.format(tmp_path / name), production_url=production)
