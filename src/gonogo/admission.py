@@ -8,6 +8,7 @@ from msgspec import structs
 
 from gonogo.action import Action
 from gonogo.arguments import Bound
+from gonogo.call_events import CallEvents
 from gonogo.clock import Clock
 from gonogo.dry_run import DryRunLock
 from gonogo.errors import InFlight, NotApproved, RateLimited, Refused
@@ -19,7 +20,6 @@ from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, State, advance
 from gonogo.settlement import in_doubt
 from gonogo.store.port import Store, Transaction
-from gonogo.telling import Teller
 
 
 class Admission:
@@ -34,7 +34,7 @@ class Admission:
         keys: IdempotencyManager,
         governor: GovernorEnforcer,
         readiness: SandboxReadinessChecker,
-        teller: Teller,
+        call_events: CallEvents,
         owner: str,
     ) -> None:
         self._store = store
@@ -43,7 +43,7 @@ class Admission:
         self._keys = keys
         self._governor = governor
         self._readiness = readiness
-        self._teller = teller
+        self._call_events = call_events
         self._owner = owner
 
     def admit(
@@ -57,10 +57,10 @@ class Admission:
         except Refused as refusal:
             refusal.action = refusal.action or call.action
             refusal.key = refusal.key or call.key
-            self._teller.refused(call, refusal)
+            self._call_events.refused(call, refusal)
             raise
         if admitted.id == call.id:
-            self._teller.tell("call.admitted", admitted, attempt=admitted.attempt)
+            self._call_events.tell("call.admitted", admitted, attempt=admitted.attempt)
         return admitted
 
     def _pass(self, action: Action[Any, Any], bound: Bound, call: Call, lease: float) -> Call:

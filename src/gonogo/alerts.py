@@ -10,17 +10,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import json, structs
 
-from gonogo.clock import Clock, SystemClock
+from gonogo.clock import Clock, SystemClock, iso
 from gonogo.decisions import decision
+from gonogo.dispatcher import Dispatcher
 from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
 from gonogo.events import Event, EventBus
 from gonogo.ids import new_id
-from gonogo.outbox import Outbox
 from gonogo.records import Alert, AlertState, Severity
 from gonogo.secrets import Redactor, describe, redact_text
 from gonogo.store.memory import MemoryStore
@@ -68,7 +67,7 @@ class AlertSystem:
         self._clock: Clock = clock or SystemClock()
         self._max_alerts = max_alerts
         self._redact = redact or Redactor(max_depth=4, max_items=100, max_text=1000).fields
-        self._outbox = Outbox[AlertView](queue_size)
+        self._dispatcher = Dispatcher[AlertView](queue_size)
         self.unrecorded = 0
         """Alerts that the ledger could not take; they were handed out all the same."""
 
@@ -120,7 +119,7 @@ class AlertSystem:
         Waits up to ``patience`` seconds for them, see `alert`.
         """
         view = _view(alert)
-        self._outbox.put(view, patience)
+        self._dispatcher.put(view, patience)
         if self._events:
             detail = {"alert": alert.id, "severity": alert.severity.value, "count": alert.count}
             self._events.emit(
@@ -177,21 +176,21 @@ class AlertSystem:
         def wants(alert: AlertView) -> bool:
             return about in ("*", alert["task"]) and _rank(alert["severity"]) >= rank
 
-        return self._outbox.subscribe(wants, lambda alert: fn(_copy(alert)), _name(fn))
+        return self._dispatcher.subscribe(wants, lambda alert: fn(_copy(alert)), _name(fn))
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait up to ``timeout`` seconds until everything was handed out; whether it was."""
-        return self._outbox.flush(timeout)
+        return self._dispatcher.flush(timeout)
 
     @property
     def dropped(self) -> int:
         """Alerts that no subscriber saw because the queue was full. They are on the ledger."""
-        return self._outbox.dropped
+        return self._dispatcher.dropped
 
     @property
     def failures(self) -> list[tuple[str, int]]:
         """For every subscriber, oldest first: its name and how often it has raised."""
-        return self._outbox.failures
+        return self._dispatcher.failures
 
     # Reading and deciding -------------------------------------------------------------------
 
@@ -262,15 +261,15 @@ class AlertSystem:
 def _view(alert: Alert) -> AlertView:
     return {
         "id": alert.id,
-        "timestamp": _iso(alert.last_seen),
+        "timestamp": iso(alert.last_seen),
         "task": alert.task,
         "reason": alert.reason,
         "severity": alert.severity.value,
         "context": _copy(alert.context),
         "fingerprint": alert.fingerprint,
         "count": alert.count,
-        "first_seen": _iso(alert.first_seen),
-        "last_seen": _iso(alert.last_seen),
+        "first_seen": iso(alert.first_seen),
+        "last_seen": iso(alert.last_seen),
         "state": alert.state.value,
         "changed_by": alert.changed_by,
     }
@@ -281,10 +280,6 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _copy(item) for name, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list) else value
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def _fingerprint(task: str, severity: Severity, reason: str) -> str:

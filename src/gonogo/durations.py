@@ -53,6 +53,11 @@ def spell_duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def spell_time(at: float) -> str:
+    """The instant ``at`` (epoch seconds) for people, in UTC: ``2027-01-15 08:00:00Z``."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
 def load_zone(name: str) -> ZoneInfo:
     """The time zone ``name`` of the IANA database; `ConfigurationError` when it is unknown."""
     from zoneinfo import ZoneInfo  # noqa: PLC0415 - only calendar windows need it

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 
-from gonogo.durations import spell_duration
+from gonogo.durations import spell_duration, spell_time
 from gonogo.records import NEVER, Attempt, Call, Decision, Outcome, State
 
 _HAPPENED = {
@@ -29,7 +28,7 @@ def explain(
     """
     told = [(call.created_at, _requested(call))]
     told += [(a.ended_at, _tried(a)) for a in attempts]
-    told += [(d.at, f"{_time(d.at)}: {d.what} by {d.actor}: {d.reason}.") for d in decisions]
+    told += [(d.at, f"{spell_time(d.at)}: {d.what} by {d.actor}: {d.reason}.") for d in decisions]
     story = [sentence for _, sentence in sorted(told, key=lambda pair: pair[0])]
     story.append(_standing(call, now))
     if key := _key(call, holder):
@@ -42,12 +41,12 @@ def _requested(call: Call) -> str:
     if call.plan_id is not None:
         how = f"by plan {call.plan_id}, as its call {(call.position or 0) + 1},"
     name = f"{call.action} ({call.key})" if call.key else call.action
-    return f"{_time(call.created_at)}: {name} was requested {how} as {call.id}."
+    return f"{spell_time(call.created_at)}: {name} was requested {how} as {call.id}."
 
 
 def _tried(attempt: Attempt) -> str:
     took = max(0.0, attempt.ended_at - attempt.started_at)
-    sentence = f"{_time(attempt.started_at)}: attempt {attempt.attempt} ran for {took:.3g} s"
+    sentence = f"{spell_time(attempt.started_at)}: attempt {attempt.attempt} ran for {took:.3g} s"
     if attempt.owner:
         sentence += f" in {attempt.owner}"
     sentence += f"; {_HAPPENED[attempt.outcome]}"
@@ -66,7 +65,7 @@ def _pending(call: Call, now: float) -> str:
         return "it waits; no time brings it on."
     if call.run_at > now:
         wait = spell_duration(call.run_at - now)
-        return f"it waits until {_time(call.run_at)} (in {wait})."
+        return f"it waits until {spell_time(call.run_at)} (in {wait})."
     return "it is due and waits for a free worker."
 
 
@@ -101,7 +100,7 @@ _STANDINGS: dict[State, Callable[[Call, float], str]] = {
     State.PENDING: _pending,
     State.CLAIMED: lambda call, now: f"claimed by {call.owner}; nothing was sent yet.",
     State.DISPATCHED: _dispatched,
-    State.SUCCEEDED: lambda call, now: f"succeeded at {_time(call.settled_at or now)}.",
+    State.SUCCEEDED: lambda call, now: f"succeeded at {spell_time(call.settled_at or now)}.",
     State.FAILED: _failed,
     State.UNKNOWN: _unknown,
     State.CANCELLED: _cancelled,
@@ -113,7 +112,7 @@ def _key(call: Call, holder: Call | None) -> str:
     if call.key is None:
         return ""
     if call.held:
-        until = "" if call.expires_at is None else f" until {_time(call.expires_at)}"
+        until = "" if call.expires_at is None else f" until {spell_time(call.expires_at)}"
         return f"Its key {call.key!r} is taken{until}: the same call again {_again(call)}."
     if holder is not None:
         whose = f"is taken by call {holder.id}, which is {holder.state.value}"
@@ -129,7 +128,3 @@ def _again(holder: Call) -> str:
     if holder.state is State.UNKNOWN:
         return "does not run before that is settled"
     return "does not run beside it"
-
-
-def _time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gonogo.decisions import decision, require_who_and_why
+from gonogo.durations import spell_time
 from gonogo.errors import ConfigurationError, Halted
 from gonogo.records import Control
 
@@ -30,10 +30,10 @@ def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None
 def _raise_halted(control: Control, action: str, now: float) -> None:
     argument = "" if control.name == HALT_ALL else f"{action!r}, "
     what = "everything" if control.name == HALT_ALL else repr(action)
-    since = datetime.fromtimestamp(control.set_at, UTC).isoformat(timespec="seconds")
     raise Halted(
-        f"Halted by {control.actor}: {what} since {since} ({control.reason}). {action!r} did not "
-        f"happen and nothing was used; resume({argument}by=..., reason=...) lets it run again",
+        f"Halted by {control.actor}: {what} since {spell_time(control.set_at)} "
+        f"({control.reason}). {action!r} did not happen and nothing was used; "
+        f"resume({argument}by=..., reason=...) lets it run again",
         action=action,
         retry_after=None if control.until is None else control.until - now,
     )

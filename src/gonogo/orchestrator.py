@@ -39,7 +39,7 @@ from gonogo.recovery import Recovery, Resolution
 from gonogo.retry import RetryBackoffManager
 from gonogo.router import Router
 from gonogo.settings import Settings
-from gonogo.store.memory import MemoryStore
+from gonogo.store import open_store
 from gonogo.store.port import Store
 from gonogo.worker import WorkerProcess
 
@@ -98,17 +98,7 @@ class SandboxOrchestrator:
         self._join_components()
 
     def _open_store(self) -> Store:
-        if self.settings.use_memory_db:
-            return MemoryStore()
-        from gonogo.store.sqlite import SqliteStore  # noqa: PLC0415 - heavy, and memory needs none
-
-        url = self.db_manager.engine.url
-        if url.get_backend_name() != "sqlite":
-            raise ConfigurationError(
-                f"a ledger on {url.get_backend_name()} is not supported by this version: give a "
-                "SQLite URL such as sqlite:///ops.db"
-            )
-        return SqliteStore(self.db_manager.engine)
+        return open_store(None if self.settings.use_memory_db else self.db_manager.engine.url)
 
     def _make_components(self, logger_instance: logging.Logger | None) -> None:
         s, clock, store, events = self.settings, self.clock, self.store, self.events
@@ -452,8 +442,6 @@ class SandboxOrchestrator:
             "alerts": len(self.alert_system.alerts),
             "idempotent_operations": len(self.idempotency_manager.seen_operations),
         }
-
-    status = get_status
 
 
 def _slots(given: int | Concurrency | Iterable[Concurrency]) -> tuple[Concurrency, ...]:

@@ -15,6 +15,7 @@ from gonogo.action import Action
 from gonogo.admission import Admission
 from gonogo.alerts import AlertSystem
 from gonogo.arguments import Bound
+from gonogo.call_events import CallEvents
 from gonogo.clock import Clock
 from gonogo.conversation import Conversation, Course, Perform, Receipt, Sleep
 from gonogo.dry_run import DryRunLock
@@ -29,7 +30,6 @@ from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, State
 from gonogo.settling import Settling
 from gonogo.store.port import Store, Transaction
-from gonogo.telling import Teller
 
 if TYPE_CHECKING:
     from gonogo.recovery import Recovery
@@ -70,8 +70,8 @@ class Pipeline:
         self.actions: dict[str, Action[Any, Any]] = {}
         self.settled = threading.Condition()
         self.performer = Performer(clock, logger)
-        teller = Teller(events, clock)
-        self.tell = teller.tell
+        call_events = CallEvents(events, clock)
+        self.tell = call_events.tell
         self._admission = Admission(
             store=store,
             clock=clock,
@@ -79,11 +79,16 @@ class Pipeline:
             keys=keys,
             governor=governor,
             readiness=readiness,
-            teller=teller,
+            call_events=call_events,
             owner=owner,
         )
         self._settling = Settling(
-            store=store, lock=lock, governor=governor, alerts=alerts, teller=teller, random=random
+            store=store,
+            lock=lock,
+            governor=governor,
+            alerts=alerts,
+            call_events=call_events,
+            random=random,
         )
 
     # the three steps

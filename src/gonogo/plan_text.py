@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
+from gonogo.durations import spell_time
 from gonogo.records import Call, PlanRecord
 
 MOST_LINES = 50
@@ -19,7 +19,7 @@ def render(
     """The plan's head, its totals, its problems, and the calls (shortened in the middle)."""
     lines = [
         f"Plan {plan.name!r}  {plan.id}  {plan.state.value.upper()}",
-        f"  expires {_time(plan.expires_at)}   digest {plan.digest[:19]}…",
+        f"  expires {spell_time(plan.expires_at)}   digest {plan.digest[:19]}…",
         "  " + (", ".join(f"{n} {v}" for v, n in sorted(verdicts.items())) or "no calls"),
     ]
     for action, sums in totals.items():
@@ -57,7 +57,3 @@ def _notable(calls: Sequence[Call]) -> list[Call]:
     head, tail = list(calls[:10]), list(calls[-5:])
     middle = [call for call in calls[10:-5] if call.verdict not in {"new", "done"}]
     return head + middle[: MOST_LINES - 15] + tail
-
-
-def _time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%SZ}"

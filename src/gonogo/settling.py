@@ -9,6 +9,7 @@ from msgspec import structs
 
 from gonogo.action import Action
 from gonogo.alerts import AlertSystem
+from gonogo.call_events import CallEvents
 from gonogo.dry_run import DryRunLock
 from gonogo.endings import given_back
 from gonogo.errors import OutcomeUnknown
@@ -17,7 +18,6 @@ from gonogo.performed import Performed
 from gonogo.records import NEVER, Alert, Call, Outcome, Severity, State, advance
 from gonogo.settlement import Settlement, judge
 from gonogo.store.port import Store, Transaction
-from gonogo.telling import Teller
 
 Written = tuple[Call, Alert | None, bool]
 
@@ -34,14 +34,14 @@ class Settling:
         lock: DryRunLock,
         governor: GovernorEnforcer,
         alerts: AlertSystem,
-        teller: Teller,
+        call_events: CallEvents,
         random: Callable[[], float],
     ) -> None:
         self._store = store
         self._lock = lock
         self._governor = governor
         self._alerts = alerts
-        self._teller = teller
+        self._call_events = call_events
         self._random = random
 
     def settle(self, action: Action[Any, Any], call: Call, performed: Performed) -> Call:
@@ -63,7 +63,7 @@ class Settling:
             self._alerts.publish(alert)
         if settled.state is State.SUCCEEDED and not late:
             self._lock.note_executed(settled.action)
-        self._teller.settled(settled, settlement, late=late)
+        self._call_events.settled(settled, settlement, late=late)
         return settled
 
     def _began(self, action: Action[Any, Any], call: Call) -> float:

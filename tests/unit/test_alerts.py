@@ -291,8 +291,8 @@ def test_nobody_waits_behind_a_subscriber_that_hangs(
 ) -> None:
     """One caller is patient, once; while its alert is still handed out no other one waits."""
     waits: list[float] = []
-    flush = alerts._outbox.flush
-    monkeypatch.setattr(alerts._outbox, "flush", lambda t: waits.append(t) or flush(0))
+    flush = alerts._dispatcher.flush
+    monkeypatch.setattr(alerts._dispatcher, "flush", lambda t: waits.append(t) or flush(0))
     gate = Gate()
     alerts.subscribe("*", gate)
     for number in range(5):

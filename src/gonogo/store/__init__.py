@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gonogo.errors import ConfigurationError
+
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import URL
 
     from gonogo.store.port import Store
 
 
-def open_store(database: str | Engine | None = None) -> Store:
+def open_store(url: URL | None) -> Store:
     """The ledger of a database; in memory without one. Nothing is opened before its first use.
 
     Raises:
-        ConfigurationError: the URL is unknown here.
+        ConfigurationError: a ledger cannot be on that kind of database.
     """
-    if database is None:
+    if url is None:
         from gonogo.store.memory import MemoryStore  # noqa: PLC0415 - only what is asked for
 
         return MemoryStore()
+    if url.get_backend_name() != "sqlite":
+        raise ConfigurationError(
+            f"a ledger on {url.get_backend_name()} is not supported by this version: give a "
+            "SQLite URL such as sqlite:///ops.db"
+        )
     from gonogo.store.sqlite import SqliteStore  # noqa: PLC0415 - SQLAlchemy is heavy
 
-    return SqliteStore(database)
+    return SqliteStore(url)

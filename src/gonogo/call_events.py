@@ -1,4 +1,4 @@
-"""Telling what happens to calls, to whoever listens."""
+"""The events about calls: what happens to them, told to whoever listens."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gonogo.records import Call, State
 from gonogo.settlement import Settlement
 
 
-class Teller:
-    """Emits events about calls; makes none while nobody listens."""
+class CallEvents:
+    """Emits the events about calls; makes none while nobody listens."""
 
     def __init__(self, events: EventBus, clock: Clock) -> None:
         self._events = events

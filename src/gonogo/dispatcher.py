@@ -12,7 +12,7 @@ from gonogo.secrets import describe
 
 T = TypeVar("T")
 
-_log = logging.getLogger("gonogo.outbox")
+_log = logging.getLogger("gonogo.dispatcher")
 
 
 class _Subscription(Generic[T]):
@@ -25,7 +25,7 @@ class _Subscription(Generic[T]):
         self.failures = 0
 
 
-class Outbox(Generic[T]):
+class Dispatcher(Generic[T]):
     """A bounded queue, and one daemon thread that lives while there is something in it.
 
     A full queue drops what comes and counts it in ``dropped``. A
@@ -91,7 +91,7 @@ class Outbox(Generic[T]):
             return self._changed.wait_for(lambda: self._thread is None and not self._queue, timeout)
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="gonogo-outbox", daemon=True)
+        thread = threading.Thread(target=self._run, name="gonogo-dispatcher", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # no thread left, or the interpreter is ending; the next put tries
