@@ -21,7 +21,8 @@ from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
 from gonogo.events import Event, EventBus
 from gonogo.ids import new_id
 from gonogo.records import Alert, AlertState, Severity
-from gonogo.secrets import Redactor, describe, redact_text
+from gonogo.redactor import Redactor
+from gonogo.secrets import describe, redact_text
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
 

@@ -16,7 +16,8 @@ import msgspec
 
 from gonogo.canonical import canonical, digest, fingerprint
 from gonogo.errors import ConfigurationError
-from gonogo.secrets import MASK, Redactor, Secret, spellings
+from gonogo.redactor import Redactor
+from gonogo.secrets import MASK, Secret, spellings
 from gonogo.signals import Cancel
 from gonogo.simulated import find_tainted
 

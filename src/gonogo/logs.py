@@ -17,7 +17,8 @@ import msgspec
 from gonogo.clock import Clock, SystemClock, iso
 from gonogo.errors import ConfigurationError
 from gonogo.ids import new_id
-from gonogo.secrets import Redactor, redact_text, show_error
+from gonogo.redactor import Redactor
+from gonogo.secrets import redact_text, show_error
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class StructuredLogger:
 
     Args:
         logger_instance: the logger to write to; ``logging.getLogger("gonogo")`` unless given.
-        secrets: key paths to mask, see `gonogo.secrets.Redactor`.
+        secrets: key paths to mask, see `gonogo.redactor.Redactor`.
         level: records below it are not written.
 
     Raises:

@@ -1,24 +1,18 @@
-"""Secrets: a wrapper that does not print, and the redactor that everything shown goes through."""
+"""Secrets: a wrapper that does not print, and texts and errors shown without them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, datetime, time
-from decimal import Decimal
-from enum import Enum
+from collections.abc import Iterator
 from traceback import format_exception
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
-from msgspec import Struct
-
-from gonogo.errors import ConfigurationError
+from gonogo.card_numbers import mask_cards
+from gonogo.containers import items, parts
 
 T = TypeVar("T")
 
 MASK = "[secret]"
-_MAX_KNOWN = 4096
 _TELLING = 3
 """Characters from which on a secret can be told from the text around it."""
 
@@ -60,15 +54,6 @@ class Secret(Generic[T]):
         raise TypeError("a Secret is not pickled; reveal() it where it is needed")
 
 
-_KEY = re.compile(
-    r"passw(?:or)?d|passwd|passphrase|secret|token|authorization|api[-_]?key|access[-_]?key"
-    r"|private[-_]?key|cookie|credential|session[-_]?id|\bcvv|\bcvc|card[-_]?number|signature",
-    re.IGNORECASE,
-)
-_COUNTS = re.compile(
-    r"(?:max|min|total|num|n|prompt|completion|input|output)_tokens|tokens?_(?:count|limit|used)",
-    re.IGNORECASE,
-)
 # Each keeps what names the secret (group 1) and masks what follows.
 _IN_TEXT = (
     re.compile(r"(\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{6,}", re.IGNORECASE),
@@ -87,8 +72,6 @@ _HINTS = (
     *("bearer", "basic", "begin", "eyj", "://", "passw", "secret", "token", "key", "akia"),
     *("_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
 )
-_DIGITS = re.compile(r"(?<![\w.])\d(?:[ -]?\d){12,}(?!\w|\.\d)")
-_IBAN_HEAD = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){0,7}[ -]?\Z")
 
 
 def redact_text(text: str, limit: int = 8192) -> str:
@@ -104,8 +87,7 @@ def redact_text(text: str, limit: int = 8192) -> str:
     if _may_hold_secret(text):
         for pattern in _IN_TEXT:
             text = pattern.sub(lambda m: (m.group(1) or "") + MASK, text)
-    if len(text) >= 13 and _DIGITS.search(text):
-        text = _DIGITS.sub(_mask_cards, text)
+    text = mask_cards(text, MASK)
     return text[:limit] + "…" if cut else text
 
 
@@ -136,8 +118,8 @@ def spellings(secret: object, depth: int = 4) -> Iterator[str]:
             quote_plus(secret),
         )
         yield from (json.dumps(secret)[1:-1], b64encode(secret.encode(errors="replace")).decode())
-    elif (parts := _parts(secret)) is not None and depth:
-        for part in parts.values() if isinstance(parts, Mapping) else parts:
+    elif depth and parts(secret) is not None:
+        for part in items(secret):
             yield from spellings(part, depth - 1)
     elif secret is not None and not isinstance(secret, bool):
         yield str(secret)
@@ -171,250 +153,3 @@ def show_error(error: BaseException) -> dict[str, str]:
     except Exception:  # noqa: BLE001  an error that cannot be printed is still named
         trace = ""
     return {"type": type(error).__qualname__, "message": describe(error), "traceback": trace}
-
-
-def _mask_cards(match: re.Match[str]) -> str:
-    """A run of digits in groups, with the groups that make up a card number masked."""
-    groups = re.findall(r"\d+|[ -]", match.group())  # digits, separator, digits, …
-    place = max(0, 2 * _groups_of_iban(match, groups[::2]) - 1)
-    shown = groups[:place]
-    while place < len(groups):
-        length = _groups_of_card(groups[place::2])
-        shown.append(MASK if length else groups[place])
-        place += 2 * length - 1 if length else 1
-    return "".join(shown)
-
-
-def _groups_of_card(groups: list[str]) -> int:
-    """How many of the leading ``groups`` are one card number; 0 when they begin with none.
-
-    First digits 2–6 are those of payment cards (ISO/IEC 7812-1); milliseconds begin with 1.
-    """
-    number, found = "", 0
-    for count, group in enumerate(groups[:19], start=1):
-        number += group
-        if len(number) > 19:
-            break
-        if len(number) >= 13 and number[0] in "23456" and _luhn(number):
-            found = count
-    return found
-
-
-def _groups_of_iban(match: re.Match[str], groups: list[str]) -> int:
-    """How many of ``groups`` are the tail of a valid IBAN that begins before them."""
-    head = _IBAN_HEAD.search(match.string, max(0, match.start() - 40), match.start())
-    if head is None:
-        return 0
-    number, found = re.sub(r"[ -]", "", head.group()), 0
-    for count, group in enumerate(groups[:9], start=1):
-        number += group
-        if len(number) <= 34 and _iban(number):
-            found = count
-    return found
-
-
-def _luhn(digits: str) -> bool:
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (1 + place % 2)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
-def _iban(text: str) -> bool:
-    """The check of ISO 7064 MOD 97-10 over the rearranged number."""
-    turned = text[4:] + text[:4]
-    return int("".join(str(int(char, 36)) for char in turned)) % 97 == 1
-
-
-class Redactor:
-    """Turns any value into plain, bounded JSON material without secrets. Never raises.
-
-    What is masked: values of type `Secret`; values under a key whose name looks secret; values at
-    one of ``paths``; and whatever `redact_text` knows by its form.
-
-    Args:
-        paths: dotted key paths. ``*`` is any one key, ``**`` any number of them:
-            ``"card.number"``, ``"*.iban"``, ``"**.iban"``. Items of a list have the list's path.
-        patterns: further regular expressions on key names.
-        max_depth, max_items, max_text: how deep, how many values in all, how many characters.
-    """
-
-    def __init__(
-        self,
-        paths: Iterable[str] = (),
-        patterns: Iterable[str] = (),
-        *,
-        max_depth: int = 8,
-        max_items: int = 1000,
-        max_text: int = 8192,
-    ) -> None:
-        self._paths = _compile_paths(paths)
-        try:
-            self._names = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
-        except re.error as error:
-            raise ConfigurationError(
-                f"redaction pattern is not a valid expression: {error}"
-            ) from None
-        self._known: dict[str, bool] = {}  # is_secret() by key
-        self._hidden: dict[str, bool] = {}  # hides() by key at the top
-        self._max_depth = max_depth
-        self._max_items = max_items
-        self._max_text = max_text
-
-    def is_secret(self, key: str) -> bool:
-        """Whether a key of this name holds a secret, wherever it is."""
-        known = self._known.get(key)
-        if known is None:
-            known = bool(_KEY.search(key)) and not _COUNTS.search(key)
-            known = known or any(name.search(key) for name in self._names)
-            if len(self._known) < _MAX_KNOWN:
-                self._known[key] = known
-        return known
-
-    def redact(self, value: object, path: str = "") -> Any:
-        """A plain copy of ``value`` (which sits at ``path``) that is safe to show."""
-        kind = type(value)
-        if kind is str:
-            return redact_text(value, self._max_text)  # type: ignore[arg-type]  # its type was just looked at
-        if value is None or kind is bool:
-            return value
-        if kind is int and -(10**12) < value < 10**12:  # type: ignore[operator]  # same
-            return value
-        return _Walk(self).visit(value, path, 0)
-
-    def fields(
-        self, fields: Mapping[str, object], into: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """A plain copy of a mapping of names to values that is safe to show."""
-        shown: dict[str, Any] = {} if into is None else into
-        for key, value in fields.items():
-            hidden = self._hidden.get(key)
-            if hidden is None:
-                hidden = self.hides(key, key)
-                if len(self._hidden) < _MAX_KNOWN:
-                    self._hidden[key] = hidden
-            shown[key] = MASK if hidden else self.redact(value, key)
-        return shown
-
-    def hides(self, key: str, path: str) -> bool:
-        """Whether the value of ``key`` at ``path`` is masked whatever it is."""
-        if self.is_secret(key):
-            return True
-        return self._paths is not None and self._paths.fullmatch(path) is not None
-
-
-class _Walk:
-    """One walk through a value: its ancestors (for rings) and how many values are left."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        self._redactor = redactor
-        self._above: set[int] = set()
-        self._left = redactor._max_items
-
-    def visit(self, value: object, path: str, depth: int) -> Any:
-        self._left -= 1
-        try:
-            return self._plain(value, path, depth)
-        except Exception:  # noqa: BLE001  a hostile object is shown by its type alone
-            return f"<unprintable {type(value).__name__}>"
-
-    def _plain(self, value: object, path: str, depth: int) -> Any:
-        if isinstance(value, Secret):
-            return MASK
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, Enum):
-            return self._plain(value.value, path, depth)
-        for kinds, show in _SHOWN:
-            if isinstance(value, kinds):
-                return show(value)
-        if isinstance(value, str):
-            return redact_text(str(value), self._redactor._max_text)
-        parts = _parts(value)
-        if parts is None:
-            return redact_text(repr(value), 500)
-        if id(value) in self._above:
-            return "<ring>"
-        if depth >= self._redactor._max_depth:
-            return "<too deep>"
-        self._above.add(id(value))
-        try:
-            return (
-                self._mapping(parts, path, depth)
-                if isinstance(parts, Mapping)
-                else self._list(parts, path, depth)
-            )
-        finally:
-            self._above.discard(id(value))
-
-    def _mapping(self, parts: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
-        shown: dict[str, Any] = {}
-        for key, value in parts.items():
-            if self._left <= 0:
-                shown["…"] = f"{len(parts) - len(shown)} more"
-                break
-            name = key if isinstance(key, str) else redact_text(str(key), 100)
-            below = f"{path}.{name}" if path else name
-            if self._redactor.hides(name, below):
-                shown[name] = MASK
-            else:
-                shown[name] = self.visit(value, below, depth + 1)
-        return shown
-
-    def _list(self, parts: Iterable[Any], path: str, depth: int) -> list[Any]:
-        shown: list[Any] = []
-        for value in parts:
-            if self._left <= 0:
-                shown.append("…")
-                break
-            shown.append(self.visit(value, path, depth + 1))
-        return shown
-
-
-def _parts(value: object) -> Mapping[Any, Any] | Iterable[Any] | None:
-    """What a container holds; ``None`` for anything that is none."""
-    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
-        return value
-    if isinstance(value, Struct):
-        return {name: getattr(value, name) for name in value.__struct_fields__}
-    kind = type(value)
-    names = [*getattr(kind, "__dataclass_fields__", ())]
-    names += [field.name for field in getattr(kind, "__attrs_attrs__", ())]
-    return {name: getattr(value, name, None) for name in names} if names else None
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(value) if value - value == 0 else str(value)
-    number = int(value)
-    if 10**12 <= number < 10**19:
-        text = redact_text(str(number))
-        return number if text != MASK else MASK
-    return number if abs(number) < 2**63 else str(number)
-
-
-_SHOWN: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
-    ((int, float), _number),
-    ((datetime, date, time), lambda value: value.isoformat()),
-    ((Decimal, UUID), str),
-    ((bytes, bytearray, memoryview), lambda value: f"<{len(value)} bytes>"),
-    ((BaseException,), show_error),
-)
-
-
-def _compile_paths(paths: Iterable[str]) -> re.Pattern[str] | None:
-    if isinstance(paths, str):
-        raise ConfigurationError(f"secrets must be a list of key paths, not the text {paths!r}")
-    shapes = []
-    for path in paths:
-        if "" in str(path).split("."):
-            raise ConfigurationError(f"secret {path!r} is not a key path such as 'card.number'")
-        shape = ""
-        for segment in path.split("."):
-            if segment == "**":
-                shape += r"(?:[^.]+\.)*"
-            else:
-                shape += (r"[^.]+" if segment == "*" else re.escape(segment)) + r"\."
-        shapes.append(shape.removesuffix(r"\."))
-    return re.compile("|".join(shapes), re.IGNORECASE) if shapes else None

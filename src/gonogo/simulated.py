@@ -8,8 +8,10 @@ turning one into text or a number, or deciding on one that is not known, is note
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
+
+from gonogo.containers import items
 
 Report = Callable[[str], None]
 
@@ -159,19 +161,7 @@ def find_tainted(value: Any, depth: int = 6) -> Tainted | None:
     if isinstance(value, Tainted):
         return value
     if depth:
-        for item in _parts(value):
+        for item in items(value):
             if (found := find_tainted(item, depth - 1)) is not None:
                 return found
     return None
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return value
-    kind = type(value)
-    names = getattr(kind, "__dataclass_fields__", None) or getattr(kind, "__struct_fields__", None)
-    if names is None:
-        names = [part.name for part in getattr(kind, "__attrs_attrs__", ())]
-    return [getattr(value, name, None) for name in names]

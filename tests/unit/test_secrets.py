@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gonogo.errors import ConfigurationError
-from gonogo.secrets import Redactor, Secret, describe, redact_text, show_error
+from gonogo.redactor import Redactor
+from gonogo.secrets import Secret, describe, redact_text, show_error
 
 VISA = "4111111111111111"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"

@@ -18,7 +18,7 @@ from gonogo.records import (
     Decision,
     PlanRecord,
 )
-from gonogo.secrets import Redactor
+from gonogo.redactor import Redactor
 
 _TIMES = {
     *("created_at", "run_at", "lease_until", "dispatched_at", "settled_at", "deadline_at"),
