@@ -8,33 +8,21 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from gonogo.arguments import MAX_BYTES, Parameters
 from gonogo.canonical import canonical
 from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError, GonogoError
-from gonogo.evidence import Evidence
 from gonogo.handle import OPTIONS, JobOptions
-from gonogo.policy import Classifier, KeyTemplate, Policy
+from gonogo.policy import KeyTemplate, Policy
 from gonogo.records import Call, Charge
-from gonogo.secrets import describe, redact_text, writable
+from gonogo.secrets import describe, writable
 from gonogo.templates import Template
 
 if TYPE_CHECKING:
+    from gonogo.conversation import Receipt
     from gonogo.handle import Handle
-    from gonogo.pipeline import Receipt
-
-__all__ = [
-    "Action",
-    "CallView",
-    "Classifier",
-    "Given",
-    "KeyTemplate",
-    "Policy",
-    "Runner",
-    "as_evidence",
-]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -342,15 +330,6 @@ class CallView:
 
     def __repr__(self) -> str:
         return f"<call {self.id} of {self.action!r}, key {self.key!r}>"
-
-
-def as_evidence(answer: object) -> Evidence:
-    """What a verifier returned, as `Evidence`; anything else proves nothing."""
-    if isinstance(answer, Evidence):
-        return structs.replace(answer, reason=writable(redact_text(str(answer.reason), 500)))
-    return Evidence(
-        "cannot_tell", None, f"the verifier returned {type(answer).__name__}, not evidence"
-    )
 
 
 def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:

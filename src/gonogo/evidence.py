@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
+
+from gonogo.secrets import redact_text, writable
 
 
 class Evidence(Struct, frozen=True):
@@ -28,3 +30,12 @@ def absent(reason: str = "the provider does not have it") -> Evidence:
 def cannot_tell(reason: str = "no evidence") -> Evidence:
     """Nothing is proven either way; the call stays unknown."""
     return Evidence("cannot_tell", None, reason)
+
+
+def as_evidence(answer: object) -> Evidence:
+    """What a verifier returned, as `Evidence`; anything else proves nothing."""
+    if isinstance(answer, Evidence):
+        return structs.replace(answer, reason=writable(redact_text(str(answer.reason), 500)))
+    return Evidence(
+        "cannot_tell", None, f"the verifier returned {type(answer).__name__}, not evidence"
+    )

@@ -6,9 +6,9 @@ import inspect
 import threading
 from typing import Any
 
-from gonogo.action import Action, as_evidence
+from gonogo.action import Action
 from gonogo.deadlines import Run
-from gonogo.evidence import Evidence, cannot_tell
+from gonogo.evidence import Evidence, as_evidence, cannot_tell
 from gonogo.records import Call
 from gonogo.secrets import describe
 

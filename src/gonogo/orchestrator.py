@@ -11,13 +11,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from gonogo.action import Action, Classifier, KeyTemplate, Policy
+from gonogo.action import Action
 from gonogo.alerts import AlertSystem
 from gonogo.arguments import MAX_BYTES
 from gonogo.backoff import Retry
 from gonogo.checks import Checks
 from gonogo.clock import Clock, SystemClock
 from gonogo.delivery import Delivery
+from gonogo.doubt import Resolution
 from gonogo.dry_run import DryRunLock
 from gonogo.errors import ConfigurationError
 from gonogo.events import EventBus
@@ -33,9 +34,10 @@ from gonogo.observers import alert_on_refusals, log_events
 from gonogo.pipeline import Pipeline
 from gonogo.plan import Plan
 from gonogo.planner import Planner
+from gonogo.policy import Classifier, KeyTemplate, Policy
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, CallFilter, Control, Decision, PlanRecord, PlanState, State
-from gonogo.recovery import Recovery, Resolution
+from gonogo.recovery import Recovery
 from gonogo.retry import RetryBackoffManager
 from gonogo.router import Router
 from gonogo.settings import Settings

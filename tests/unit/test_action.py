@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from tests.support.sandboxes import arm
 
-from gonogo.action import as_evidence
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError
-from gonogo.evidence import absent
+from gonogo.evidence import absent, as_evidence
 from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.performed import Performed
