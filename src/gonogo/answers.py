@@ -55,6 +55,7 @@ def failure_of(call: Call) -> EffectFailed | OutcomeUnknown:
             **about(call),
         )
     kind = EffectRejected if call.outcome is Outcome.REJECTED else EffectFailed
-    failed = kind(f"{name_of(call)} {call.note}; call {call.id}", **about(call))
+    remedy = "; once the cause is mended, resolve it as absent to free its key" if call.held else ""
+    failed = kind(f"{name_of(call)} {call.note}; call {call.id}{remedy}", **about(call))
     failed.happened = call.happened
     return failed

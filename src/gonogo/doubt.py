@@ -16,10 +16,11 @@ from msgspec import structs
 from gonogo.action import Action
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.endings import ended
-from gonogo.errors import ConfigurationError, NotFound, Refused
+from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
 from gonogo.evidence import cannot_tell
 from gonogo.look import Look
 from gonogo.records import NEVER, Call, Outcome, State, advance
+from gonogo.secrets import describe
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -93,7 +94,19 @@ class Doubts:
                 look.give_up(self._clock.monotonic(), self._timeout)
             answered = [look for look in self._open if look.answer is not None]
             self._open = [look for look in self._open if look.answer is None]
-        return sum(self._act(look).state is not State.UNKNOWN for look in answered)
+        return sum(self._settles(look) for look in answered)
+
+    def _settles(self, look: Look) -> bool:
+        """Act on one answer; one that cannot be acted on must not keep the others waiting."""
+        try:
+            return self._act(look).state is not State.UNKNOWN
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect, and no reason to strand others
+            self._pipeline.logger.log_action(
+                "recovery.fault", "critical", call=look.call.id, error=describe(error)
+            )
+            return False
 
     def put_off(self, call: Call, action: Action[Any, Any] | None) -> None:
         """Nobody here can be asked about it: leave it to a process that can, or to a person."""
@@ -112,7 +125,7 @@ class Doubts:
         if sum(look.action is action for look in self._hanging) >= MOST_LOOKS // 2:
             self._ask_later(action, claimed, "earlier questions to the verifier still hang")
             return None
-        look = Look(action, claimed, self._clock.monotonic(), self._answered)
+        look = Look(action, claimed, self._clock, self._answered)
         self._hanging.append(look)
         return look
 
@@ -126,13 +139,22 @@ class Doubts:
         if evidence.finding == "landed":
             result, why = action.encode_result(evidence.result)
             return self._settle(call, "landed", by, why or evidence.reason, result)
-        if evidence.finding == "absent" and self._since(call) < patience:
-            wait = (call.settled_at or self._clock.now()) + patience
-            return self._postpone(call, wait, "not there yet; it may still arrive") or call
+        if evidence.finding == "absent" and (soon := self._too_soon(look, patience)):
+            return self._postpone(call, soon, "not there yet; it may still arrive") or call
         if evidence.finding == "absent":
             again = call.queue is not None and call.attempt < call.max_attempts
             return self._settle(call, "retry" if again else "absent", by, evidence.reason, None)
         return self._ask_later(action, call, evidence.reason)
+
+    def _too_soon(self, look: Look, patience: float) -> float | None:
+        """When to ask again, if the question was asked before ``absent`` could be believed.
+
+        The time of the question counts, not that of the answer, and the ledger knows better than
+        ``look`` since when: a function that runs on beyond its time-out moves it.
+        """
+        stands = self._pipeline.get(look.call.id) or look.call
+        believed = (stands.settled_at or look.asked_at) + patience
+        return believed if look.asked_at < believed else None
 
     # decisions
 
@@ -149,6 +171,8 @@ class Doubts:
             call = tx.calls.get(call_id)
             if call is None:
                 raise NotFound(f"there is no call {call_id!r}", call_id=call_id)
+            if call.state is State.FAILED and call.held and resolution == "absent":
+                return self._free_key(tx, call, by, reason)
             if call.state is not State.UNKNOWN:
                 raise Refused(
                     f"call {call_id} is {call.state.value}, not unknown: nothing to resolve",
@@ -156,9 +180,22 @@ class Doubts:
                     key=call.key,
                     call_id=call_id,
                 )
+            if resolution == "retry":
+                self._require_secrets(call)
             return self._write(tx, call, resolution, by, reason, text)
 
         return self._told(self._store.write(work), by)
+
+    def _require_secrets(self, call: Call) -> None:
+        action = self._pipeline.actions.get(call.action)
+        if action is not None and action.parameters.load(call.args).has_secrets:
+            raise Refused(
+                f"call {call.id} was made with a secret argument, which the ledger does not keep, "
+                "so a worker cannot make it again: resolve it as absent, and call it anew",
+                action=call.action,
+                key=call.key,
+                call_id=call.id,
+            )
 
     def _settle(
         self, call: Call, resolution: Resolution, by: str, reason: str, result: str | None
@@ -189,6 +226,14 @@ class Doubts:
         tx.decisions.append(
             decision(f"resolved as {resolution}", call.id, by=by, reason=reason, now=now)
         )
+        return after
+
+    def _free_key(self, tx: Transaction, call: Call, by: str, reason: str) -> Call:
+        """Give back the key of a call that was rejected, because its cause is mended."""
+        after = structs.replace(call, held=False, note=f"{call.note}; its key was freed by {by}")
+        tx.calls.replace(call, after)
+        freed = decision("key freed", call.id, by=by, reason=reason, now=self._clock.now())
+        tx.decisions.append(freed)
         return after
 
     def _told(self, settled: Call, by: str) -> Call:

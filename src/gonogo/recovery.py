@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gonogo.action import Action
     from gonogo.pipeline import Pipeline
 
+
 __all__ = ["Recovery", "Resolution"]
 
 
@@ -61,6 +62,8 @@ class Recovery:
 
         ``landed``: it happened, ``result`` is its result. ``absent``: it did not happen; it ends
         as failed and its key is free. ``retry``: it did not happen; run it again.
+
+        A call that was rejected takes ``absent`` too: the cause is mended, and its key is free.
 
         Raises `ConfigurationError` without who and why, `NotFound` when there is no such call, and
         `Refused` when it is not unknown (any more).

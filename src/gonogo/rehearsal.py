@@ -10,7 +10,7 @@ from msgspec import structs
 from gonogo.action import Action
 from gonogo.arguments import Bound, TaintedArgument
 from gonogo.deadlines import Run
-from gonogo.errors import Drifted, DryRunBlocked, EffectRejected, KeyConflict
+from gonogo.errors import Drifted, DryRunBlocked, KeyConflict
 from gonogo.facts import PATIENCE, read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.ids import new_id
@@ -63,13 +63,6 @@ class Rehearsal:
         call, known = self._record(action, bound, JobOptions())
         if known is not None and known.state is State.SUCCEEDED and known.result is not None:
             return action.decode_result(known.result), known, True
-        if call.verdict == "rejected" and known is not None:
-            raise EffectRejected(
-                f"{call.action} ({call.key}) was refused for good in call {known.id}: {known.note}",
-                action=call.action,
-                key=call.key,
-                call_id=known.id,
-            )
         return self._simulated(action, bound, call), call, False
 
     def queued(self, action: Action[Any, Any], bound: Bound, options: JobOptions) -> Handle:

@@ -56,7 +56,7 @@ class Router:
         self, action: Action[..., Any], rows: Sequence[Given], options: JobOptions
     ) -> list[Handle]:
         """Make jobs, or record them."""
-        rehearsal = self._rehearsal(action)
+        rehearsal = self._rehearsal(action, queues=True)
         if rehearsal is None:
             bound = [self._bind(action, given) for given in rows]
             return self._jobs.enqueue(action, bound, options)
@@ -89,16 +89,16 @@ class Router:
             return Handle(self._jobs, rehearsal.tainted(action, error).id, is_new=True)
         return rehearsal.queued(action, bound, options)
 
-    def _rehearsal(self, action: Action[..., Any]) -> Rehearsal | None:
+    def _rehearsal(self, action: Action[..., Any], *, queues: bool = False) -> Rehearsal | None:
         """The rehearsal this code runs in.
 
-        While one is on, an irreversible call from a thread that did not inherit it is refused: it
-        may well be the rehearsed job's own, and then performing it would be the accident that a
-        rehearsal exists to prevent.
+        While one is on, what it would record is refused from a thread that did not inherit it: an
+        irreversible call, and every job. It may well be the rehearsed job's own, and then doing it
+        would be the accident that a rehearsal exists to prevent.
         """
         rehearsal = self._planner.current
         stray = rehearsal is None and self._planner.active and not running()
-        if stray and action.policy.irreversible:
+        if stray and (queues or action.policy.irreversible):
             self._planner.stray(action.name)
             raise DryRunBlocked(
                 f"{action.name} was not performed: a rehearsal is on in this process and this "

@@ -14,7 +14,6 @@ from gonogo.errors import (
     ConfigurationError,
     Drifted,
     DryRunBlocked,
-    EffectRejected,
     KeyConflict,
     NotFound,
     PlanError,
@@ -108,8 +107,7 @@ def test_what_is_known_is_not_done_again(armed: SandboxOrchestrator) -> None:
     pay.enqueue("flying")
     with armed.rehearse("r") as plan:
         assert pay("done") == "paid done"
-        with pytest.raises(EffectRejected, match="no such account"):
-            pay("rejected")
+        assert isinstance(pay("rejected"), Unknown)  # the job goes on, so that the plan has it all
         handles = pay.enqueue_many([("doubt",), ("flying",), ("new",)])
     assert verdicts(plan) == ["done", "rejected", "in_doubt", "in_flight", "new"]
     assert [h.is_new for h in handles] == [False, False, True]
@@ -386,6 +384,26 @@ def test_a_thread_that_did_not_inherit_the_rehearsal_is_refused(
     assert "gonogo.carry" in errors[0]
     assert plan.record.state is PlanState.INCOMPLETE
     assert "not part of the rehearsal" in plan.problems[0]
+
+
+def test_a_stray_thread_queues_nothing_either(locked: SandboxOrchestrator) -> None:
+    """A job of a reversible action is recorded in a rehearsal, so a stray one is refused too."""
+    refused: list[Exception] = []
+    note = reminder(locked, str)
+
+    def stray() -> None:
+        try:
+            note.enqueue("A")
+        except DryRunBlocked as error:
+            refused.append(error)
+
+    with locked.rehearse("r") as plan:
+        thread = threading.Thread(target=stray)
+        thread.start()
+        thread.join(SOON)
+    assert len(refused) == 1
+    assert plan.record.state is PlanState.INCOMPLETE
+    assert locked.calls() == []
 
 
 def test_a_carried_thread_is_recorded(locked: SandboxOrchestrator) -> None:

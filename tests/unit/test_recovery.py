@@ -21,7 +21,7 @@ from tests.support.scene import (
 )
 
 from gonogo.action import CallView
-from gonogo.errors import ConfigurationError, OutcomeUnknown, Refused
+from gonogo.errors import ConfigurationError, EffectRejected, OutcomeUnknown, Refused
 from gonogo.evidence import absent, cannot_tell, landed
 from gonogo.jobs import Handle
 from gonogo.limits import Limit
@@ -29,6 +29,7 @@ from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.performed import Performed
 from gonogo.records import Call, Outcome, State
 from gonogo.retry import Retry
+from gonogo.signals import Rejected
 
 
 class Crash(BaseException):
@@ -685,3 +686,36 @@ def test_a_late_success_overwrites_no_other_outcome(sandboxes: Sandboxes) -> Non
     assert handle.state() is State.FAILED
     assert sandbox.alert_system.get_alerts(severity="critical", task_name="pay")
     assert len(sandbox.store.read(lambda tx: tx.attempts.of(handle.id))) == 2
+
+
+# rejected calls
+
+
+def test_a_rejected_call_gives_its_key_back_once_somebody_says_so(
+    armed: SandboxOrchestrator,
+) -> None:
+    """absent: the cause is mended, the same call can be made again, and it is recorded who said."""
+    provider = Provider()
+    provider.script = [Rejected("no funds")]
+    pay = payment(armed, provider)
+    with pytest.raises(EffectRejected, match="resolve it as absent"):
+        pay("A")
+    (call,) = armed.calls()
+    freed = armed.resolve(call.id, "absent", by="ann", reason="the account has money now")
+    assert (freed.state, freed.held) == (State.FAILED, False)
+    assert any("key freed by ann: the account" in line for line in armed.explain(call.id))
+    pay("A")
+    assert provider.book == ["A"]
+
+
+@pytest.mark.parametrize("resolution", ["landed", "retry"])
+def test_a_rejected_call_takes_no_other_word(armed: SandboxOrchestrator, resolution: Any) -> None:
+    """What is known not to have happened cannot be declared to have, nor be run again as it is."""
+    provider = Provider()
+    provider.script = [Rejected("no funds")]
+    pay = payment(armed, provider)
+    with pytest.raises(EffectRejected):
+        pay("A")
+    (call,) = armed.calls()
+    with pytest.raises(Refused, match="is failed, not unknown"):
+        armed.resolve(call.id, resolution, by="ann", reason="r")
