@@ -1,18 +1,25 @@
 """The sandbox as the stability checklist imports it: the orchestrator and its ten components."""
 
-from gonogo import (
-    AlertSystem,
-    DryRunLock,
-    GovernorEnforcer,
-    IdempotencyManager,
-    RetryBackoffManager,
-    SandboxOrchestrator,
-    SandboxReadinessChecker,
-    SchedulerHeartbeat,
-    StructuredLogger,
-    WorkerProcess,
-)
-from gonogo.database import SandboxDatabaseManager
+try:
+    from gonogo import (
+        AlertSystem,
+        DryRunLock,
+        GovernorEnforcer,
+        IdempotencyManager,
+        RetryBackoffManager,
+        SandboxOrchestrator,
+        SandboxReadinessChecker,
+        SchedulerHeartbeat,
+        StructuredLogger,
+        WorkerProcess,
+    )
+    from gonogo.database import SandboxDatabaseManager
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{error}: this Python does not have gonogo. Run `make test` once and use the Python of "
+        "the environment it makes (.venv/bin/python), or `python -m pip install .` here",
+        name=error.name,
+    ) from error
 
 __all__ = [
     "AlertSystem",

@@ -856,3 +856,15 @@ class TestWorkflow:
             with sandbox.rehearse("payday") as again:
                 pay("INV-2")
             assert again.verdicts() == {"done": 1}
+
+
+def test_a_python_without_gonogo_is_told_what_to_do() -> None:
+    """The door says which Python to use when the library behind it is not installed."""
+    code = (
+        "import sys; sys.modules['gonogo'] = None\n"
+        "try:\n    import services.sandbox\n"
+        "except ModuleNotFoundError as error:\n    print(error)"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert ".venv/bin/python" in done.stdout
