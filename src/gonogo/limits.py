@@ -73,7 +73,7 @@ class Limit:
         check_units(f"{what}: max", self.max, least=1)
         calendar = self.per in CALENDAR
         prepared: dict[str, Any] = {
-            "_window": 0.0 if calendar else parse_duration(self.per),
+            "_window": 0.0 if calendar else _length(what, self.per),
             "_zone": load_zone(self.tz) if calendar or self.tz != "UTC" else None,
             "_price": _price_of(f"{what}: cost", self.cost),
             "_key": _key_of(f"{what}: key", self.key),
@@ -162,6 +162,15 @@ def check_units(what: str, units: object, *, least: int = 0) -> int:
     if units < least:
         raise ConfigurationError(f"{what} must be at least {least}, not {units}")
     return units
+
+
+def _length(what: str, per: str | float) -> float:
+    try:
+        return parse_duration(per)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{what}: per: {error}; or one of {', '.join(CALENDAR)}"
+        ) from error
 
 
 def _check_name(name: object) -> None:

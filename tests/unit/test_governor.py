@@ -598,3 +598,9 @@ def test_threads_never_over_admit() -> None:
     assert len(allowed) == 400
     assert sum(allowed) == 50
     assert governor.get_status("payment")["denied_count"] == 350
+
+
+def test_a_length_that_cannot_be_read_names_its_limit() -> None:
+    """The message says which limit is wrong, and what could stand there instead."""
+    with pytest.raises(ConfigurationError, match=r"limit 'mail': per: .*'dya'.*day"):
+        Limit("mail", 5, per="dya")
