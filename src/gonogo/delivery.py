@@ -6,6 +6,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import structs
+
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.clock import Clock
@@ -65,6 +67,7 @@ class Delivery:
         self._clock: Clock = pipeline.clock
         self._keys: IdempotencyManager = pipeline.keys
         self._running: dict[str, tuple[Call, Action[Any, Any] | None]] = {}
+        self._given_up: dict[str, Call] = {}
         self._mutex = threading.Lock()
         self._renewed_at = self._clock.now()
 
@@ -143,6 +146,7 @@ class Delivery:
         finally:
             with self._mutex:
                 self._running.pop(call.id, None)
+                self._given_up.pop(call.id, None)
 
     def _perform(self, call: Call, loop: Loop | None) -> Call:
         action = self._pipeline.actions.get(call.action)
@@ -152,6 +156,8 @@ class Delivery:
             return self._fail(call, "its deadline passed before it could run")
         try:
             bound = action.parameters.load(call.args)
+            if bound.fingerprint != call.fingerprint:
+                return self._fail(call, "its arguments are not the ones that were asked for")
             admitted = self._admit(action, bound, call)
         except Drifted as refusal:
             return self._fail(call, str(refusal))
@@ -223,11 +229,14 @@ class Delivery:
         now = self._clock.now()
         with self._mutex:
             held = {call_id: call.epoch for call_id, (call, _) in self._running.items()}
+            given_up = list(self._given_up.values())
 
         def work(tx: Transaction) -> set[str]:
             tx.beats.put(
                 Beat(name=self.owner, kind="worker", at=now, detail={"running": len(held)})
             )
+            for call in given_up:
+                _still_runs(tx, call, now)
             if not held:
                 return set()
             return tx.calls.renew(owner=self.owner, calls=held, lease_until=now + self.lease)
@@ -240,7 +249,8 @@ class Delivery:
         """Ids of calls whose function runs on beyond its time-out; each is settled as unknown.
 
         A plain function cannot be stopped from outside. Its outcome no longer counts as heard,
-        the thread is given up, and what it returns later is kept as evidence.
+        the thread is given up, and what it returns later is kept as evidence. While it runs, the
+        patience for evidence that nothing happened begins anew.
         """
         now = self._clock.now()
         with self._mutex:
@@ -252,7 +262,8 @@ class Delivery:
             except OutcomeUnknown:  # not written: the lease is no longer renewed and will end
                 pass
             with self._mutex:
-                self._running.pop(call.id, None)
+                if self._running.pop(call.id, None) is not None:  # else it ended meanwhile
+                    self._given_up[call.id] = call
         return [call.id for call, _ in late]
 
     def maintain(self) -> int:
@@ -280,3 +291,10 @@ def _late(call: Call, action: Action[Any, Any], now: float) -> bool:
         and call.dispatched_at is not None
         and now >= call.dispatched_at + timeout + OVERTIME
     )
+
+
+def _still_runs(tx: Transaction, call: Call, now: float) -> None:
+    """Its function may yet have its effect, so what is not there now proves nothing."""
+    stands = tx.calls.get(call.id)
+    if stands is not None and stands.state is State.UNKNOWN and stands.attempt == call.attempt:
+        tx.calls.replace(stands, structs.replace(stands, settled_at=now))

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from gonogo.action import Action
+from gonogo.clock import Clock
 from gonogo.deadlines import Run
 from gonogo.evidence import Evidence, as_evidence, cannot_tell
 from gonogo.records import Call
@@ -14,24 +15,29 @@ from gonogo.secrets import describe
 
 
 class Look:
-    """One question to a verifier, asked in a thread of its own."""
+    """One question to a verifier, asked in a thread of its own.
+
+    Attributes:
+        asked_at: epoch seconds; what the answer is about is no younger than that.
+    """
 
     def __init__(
-        self, action: Action[Any, Any], call: Call, asked_at: float, answered: threading.Condition
+        self, action: Action[Any, Any], call: Call, clock: Clock, answered: threading.Condition
     ) -> None:
         self.action = action
         self.call = call
         self.answer: Evidence | None = None
-        self._asked_at = asked_at
+        self.asked_at = clock.now()
+        self._began = clock.monotonic()
         self._answered = answered
-        self.run = Run(self._ask, asked_at, f"gonogo-verify-{action.name}")
+        self.run = Run(self._ask, self._began, f"gonogo-verify-{action.name}")
         if self.run.error is not None:
             self.answer = cannot_tell(f"the verifier got no thread: {describe(self.run.error)}")
 
     def give_up(self, now: float, timeout: float) -> None:
         """Take the silence for an answer when it has lasted ``timeout`` seconds."""
         with self._answered:
-            if self.answer is None and now - self._asked_at >= timeout:
+            if self.answer is None and now - self._began >= timeout:
                 self.answer = cannot_tell(f"the verifier gave no answer in {timeout:g} s")
 
     def _ask(self) -> None:
