@@ -106,7 +106,7 @@ class Performer:
             value=value,
             error=error,
             spent=context.spent,
-            secrets=bound.secret_texts() if error is not None else (),
+            secrets=bound.secret_texts(),
         )
 
 

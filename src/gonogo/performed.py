@@ -15,7 +15,8 @@ class Performed(Struct, frozen=True, kw_only=True):
 
     Attributes:
         spent: actual costs by limit name.
-        secrets: texts of the call's secret arguments, masked in whatever is kept of ``error``.
+        secrets: texts of the call's secret arguments, masked in whatever is kept of ``error``; a
+            ``value`` that shows one is not kept.
     """
 
     ended_at: float

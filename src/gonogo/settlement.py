@@ -127,6 +127,8 @@ def unheard(action: Action[Any, Any] | None, call: Call, now: float, why: str) -
 
 def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Settlement:
     result, note = action.encode_result(performed.value)
+    if result is not None and any(secret in result for secret in performed.secrets):
+        result, note = None, "the result was not kept: a secret argument stands in it"
     ttl = action.policy.key_ttl
     after = advance(
         call,

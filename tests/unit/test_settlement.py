@@ -11,7 +11,13 @@ from tests.support.sandboxes import only
 
 from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
-from gonogo.errors import Drifted, EffectFailed, GonogoError, OutcomeUnknown
+from gonogo.errors import (
+    Drifted,
+    EffectFailed,
+    GonogoError,
+    OutcomeUnknown,
+    ResultUnavailable,
+)
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Outcome, State
 from gonogo.secrets import Secret
@@ -177,3 +183,17 @@ def test_drift_names_the_field(sandbox: SandboxOrchestrator) -> None:
     assert call.state is State.FAILED
     assert "balance 100 → 80" in str(call.note)
     assert "bank.open True → False" in str(call.note)
+
+
+def test_a_result_that_shows_a_secret_is_not_kept(sandbox: SandboxOrchestrator) -> None:
+    """Its caller gets it; the ledger, and whoever asks again, only that it happened."""
+
+    @sandbox.action("pay", key="k", irreversible=True)
+    def pay(token: str) -> dict[str, str]:
+        return {"sent": f"Bearer {token}"}
+
+    assert pay(token=HIDDEN) == {"sent": f"Bearer {HIDDEN}"}
+    call = only(sandbox)
+    assert (call.state, call.result) == (State.SUCCEEDED, None)
+    with pytest.raises(ResultUnavailable, match="secret argument"):
+        pay(token=HIDDEN)
