@@ -21,7 +21,7 @@ from gonogo.errors import (
     StoreError,
 )
 from gonogo.ids import new_id
-from gonogo.outcomes import classify
+from gonogo.outcomes import classify, require_over
 from gonogo.records import TERMINAL, Call, CallFilter, Fault, Outcome, State, advance
 from gonogo.secrets import describe
 from gonogo.store.memory import MemoryStore
@@ -121,13 +121,15 @@ class IdempotencyManager:
         `KeyConflict` when the key came with other arguments before, `EffectRejected` when the
         first call was rejected, and `OutcomeUnknown` when it failed without proof that nothing
         happened: then nobody runs it again until `forget` says so. An error that proves nothing
-        happened frees the key. The first caller gets its own exception.
+        happened frees the key. The first caller gets its own exception. A coroutine or a generator
+        in place of a result is one (`TypeError`), because nobody would hear how it ended.
         """
         call = self._own_or_wait(key, _fingerprint(args, kwargs))
         if call.state is not State.DISPATCHED:
             return self._replay(call)
         try:
             value = fn(*args, **kwargs)
+            require_over(value)
         except BaseException as error:
             try:
                 self._settle(call, self._failed(call, error))

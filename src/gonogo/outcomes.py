@@ -7,8 +7,9 @@ is *proven* not to have happened is called so; whatever it does not know is `Out
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from math import isfinite
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from gonogo.records import Outcome
@@ -68,6 +69,17 @@ def retry_after(error: BaseException) -> float | None:
         if value := _header(cause, "Retry-After"):
             return _seconds(value, _header(cause, "Date"))
     return None
+
+
+def require_over(value: Any) -> None:
+    """Refuse an answer that is work still to be done: nobody would do it, or hear how it ended."""
+    if isinstance(value, (Awaitable, GeneratorType, AsyncGeneratorType)):
+        if isinstance(value, (CoroutineType, GeneratorType)):
+            value.close()
+        raise TypeError(
+            f"it returned a {type(value).__name__} instead of its result, so nobody knows "
+            "whether it happened: declare it as async def, or run it to its end inside"
+        )
 
 
 def _classify_one(error: BaseException) -> Outcome | None:

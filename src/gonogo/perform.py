@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from contextvars import copy_context
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Protocol
 
 from gonogo.action import Action
@@ -12,6 +10,7 @@ from gonogo.arguments import Bound
 from gonogo.clock import Clock
 from gonogo.context import Context, entered
 from gonogo.logs import StructuredLogger, correlation
+from gonogo.outcomes import require_over
 from gonogo.performed import Performed
 from gonogo.records import Call
 from gonogo.signals import NotApplied
@@ -48,7 +47,7 @@ class Performer:
                     value = (loop or _NewLoop()).run(self._limited(action, bound))
                 else:
                     value = action.parameters.invoke(action.fn, action.parameters.fresh(bound))
-                _require_over(value)
+                require_over(value)
         except BaseException as error:  # noqa: BLE001 - settled first, then raised again
             return self._performed(context, bound, error=error)
         return self._performed(context, bound, value=value)
@@ -60,7 +59,7 @@ class Performer:
             with correlation(call.correlation_id), entered(context):
                 self._require_in_time(call)
                 value = await self._limited(action, bound)
-                _require_over(value)
+                require_over(value)
         except BaseException as error:  # noqa: BLE001 - settled first, then raised again
             return self._performed(context, bound, error=error)
         return self._performed(context, bound, value=value)
@@ -107,17 +106,6 @@ class Performer:
             error=error,
             spent=context.spent,
             secrets=bound.secret_texts(),
-        )
-
-
-def _require_over(value: Any) -> None:
-    """Refuse an answer that is work still to be done: nobody would do it, or hear how it ended."""
-    if isinstance(value, (Awaitable, GeneratorType, AsyncGeneratorType)):
-        if isinstance(value, (CoroutineType, GeneratorType)):
-            value.close()
-        raise TypeError(
-            f"the action returned a {type(value).__name__} instead of its result, so nobody knows "
-            "whether it happened: declare it as async def, or run it to its end inside"
         )
 
 

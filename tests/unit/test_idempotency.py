@@ -288,3 +288,16 @@ def test_a_result_that_cannot_be_written_is_unknown(fake_clock: FakeClock) -> No
     with pytest.raises(ZeroDivisionError) as own:
         keys.process_idempotent("k2", lambda: 1 / 0)
     assert "not written" in own.value.__notes__[0]
+
+
+def test_work_that_is_still_to_be_done_is_no_result() -> None:
+    """A coroutine that nobody awaited has not happened, so it is not remembered as a success."""
+    manager = IdempotencyManager()
+
+    async def work() -> None: ...
+
+    with pytest.raises(TypeError, match="instead of its result"):
+        manager.process_idempotent("k", work)
+    assert manager.get_cached_result("k") is None
+    with pytest.raises(OutcomeUnknown):
+        manager.process_idempotent("k", lambda: 1)
