@@ -99,6 +99,7 @@ class Action(Generic[P, R]):
         for limit in policy.limits:
             self._require_fields(limit.key, f"key of limit {limit.name!r}")
             self._require_fields(limit.cost, f"cost of limit {limit.name!r}")
+        self._require_one_slot_each()
         for slots in policy.concurrency:
             self._require_fields(slots.key, "key of a concurrency limit")
         self._result = _decoder(self.parameters.returns)
@@ -229,6 +230,14 @@ class Action(Generic[P, R]):
             lambda shown: [x.charge(shown, now) for x in limits],
             arguments,
         )
+
+    def _require_one_slot_each(self) -> None:
+        names = [(slots.name or self.name, slots.key) for slots in self.policy.concurrency]
+        if len(set(names)) < len(names):
+            raise ConfigurationError(
+                f"action {self.name!r} declares two concurrency limits over the same slots: give "
+                "each a name of its own"
+            )
 
     def slots(self, arguments: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
         """Concurrency slots it fills, each with the number allowed at once."""

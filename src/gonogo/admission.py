@@ -17,9 +17,12 @@ from gonogo.governor import GovernorEnforcer
 from gonogo.halts import check_halt
 from gonogo.idempotency import IdempotencyManager
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Call, State, advance
+from gonogo.records import Call, Charge, State, advance
 from gonogo.settlement import in_doubt
 from gonogo.store.port import Store, Transaction
+
+Takes = tuple[tuple[tuple[str, int], ...], list[Charge]]
+"""The slots a call fills, each with the number allowed at once, and what it uses of its limits."""
 
 
 class Admission:
@@ -87,7 +90,17 @@ class Admission:
     def _commit(
         self, action: Action[Any, Any], bound: Bound, call: Call, lease: float, *, facts: bool
     ) -> Call | None:
-        """The transaction. ``None`` when ``facts`` are still to be read: the key came free."""
+        """The transaction. ``None`` when ``facts`` are still to be read: the key came free.
+
+        What the call takes is asked for before it, because users' functions may answer, and no
+        user's code runs inside a transaction; a failure of theirs counts where it is needed.
+        """
+        takes: Takes = ((), [])
+        broken: Exception | None = None
+        try:
+            takes = action.slots(bound.values), action.charges(bound.values, self._clock.now())
+        except Exception as error:  # noqa: BLE001 - raised where nothing else refuses first
+            broken = error
 
         def work(tx: Transaction) -> Call | None:
             now = self._clock.now()
@@ -98,7 +111,9 @@ class Admission:
                     return owner
                 if not facts:
                     return None
-            dispatched = self._dispatch(tx, action, bound, call, now, lease)
+            if broken is not None:
+                raise broken
+            dispatched = self._dispatch(tx, call, takes, now, lease)
             if call.epoch == 0:
                 tx.calls.insert(dispatched)
             elif not tx.calls.replace(call, dispatched):
@@ -129,19 +144,13 @@ class Admission:
             )
 
     def _dispatch(
-        self,
-        tx: Transaction,
-        action: Action[Any, Any],
-        bound: Bound,
-        call: Call,
-        now: float,
-        lease: float,
+        self, tx: Transaction, call: Call, takes: Takes, now: float, lease: float
     ) -> Call:
+        slots, declared = takes
         if call.reservations:  # kept while it waited for a retry; counted anew where it runs
             self._governor.release(tx, call.reservations)
-        slots = action.slots(bound.values)
         self._take_slots(tx, call, slots)
-        charges = self._governor.charges(action.name, action.charges(bound.values, now), now)
+        charges = self._governor.charges(call.action, declared, now)
         claimed = call
         if call.state is not State.CLAIMED:
             claimed = structs.replace(

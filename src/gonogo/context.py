@@ -44,12 +44,12 @@ class Context:
     def spend(self, limit: str, cost: int) -> None:
         """Say what the effect really cost; the reservation of ``limit`` is settled to it.
 
-        Raises `ConfigurationError` when ``cost`` is not a whole number of at least 0.
+        Raises `ConfigurationError` when ``cost`` is not a whole number from 0 to 2**63 - 1.
         """
-        if type(cost) is not int or cost < 0:
+        if type(cost) is not int or not 0 <= cost < 2**63:
             raise ConfigurationError(
                 f"action {self.action!r} spent {cost!r} of limit {limit!r}: give a whole number "
-                "of at least 0, in the limit's units",
+                "from 0, below 2**63, in the limit's units",
                 action=self.action,
                 key=self.key,
             )

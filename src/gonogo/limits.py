@@ -153,14 +153,14 @@ class Concurrency:
 
 
 def check_units(what: str, units: object, *, least: int = 0) -> int:
-    """``units`` if it is a whole number of at least ``least``; else `ConfigurationError`."""
+    """``units`` if it is a whole number from ``least`` to 2**63 - 1; else `ConfigurationError`."""
     if type(units) is not int:  # a bool is a slip, and a float loses cents
         raise ConfigurationError(
             f"{what} must be a whole number (an int), not {type(units).__name__} {units!r}; "
             f"count money in minor units such as cents"
         )
-    if units < least:
-        raise ConfigurationError(f"{what} must be at least {least}, not {units}")
+    if not least <= units < 2**63:
+        raise ConfigurationError(f"{what} must be at least {least} and below 2**63, not {units}")
     return units
 
 

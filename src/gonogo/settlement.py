@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DIRECT_GRACE = 30.0
 """Seconds beyond its time-out after which the silent caller of a direct call counts as dead."""
 
+LONGEST_DELAY = 366 * 86_400.0
+"""Seconds by which a call is put off at most, whatever it or the other side asks for."""
+
 
 class Notice(Struct, frozen=True):
     """An alert to raise in the transaction that settles."""
@@ -154,13 +157,14 @@ def _snoozed(
 ) -> Settlement:
     """Nothing happened and no attempt is used up; the budget waits in its place."""
     asked = retry_after(signal)  # None for what is no finite number
-    run_at = performed.ended_at + (action.policy.retry.base_delay if asked is None else asked)
-    if call.deadline_at is not None and run_at >= call.deadline_at:
+    delay = action.policy.retry.base_delay if asked is None else asked
+    if call.deadline_at is not None and performed.ended_at + delay >= call.deadline_at:
         why = "it would run again after the deadline"
         return _ended(action, call, performed, Outcome.NOT_APPLIED, why)
     note = f"snoozed: {performed.fault.message}"
     return Settlement(
-        after=_waiting(call, run_at, attempt=call.attempt - 1, note=note), attempt=None
+        after=_waiting(call, performed, delay, attempt=call.attempt - 1, note=note),
+        attempt=None,
     )
 
 
@@ -186,7 +190,8 @@ def _retried(
         why += f"; the other side asked for {asked:g} s"
     after = _waiting(
         call,
-        performed.ended_at + delay,
+        performed,
+        delay,
         outcome=Outcome.UNKNOWN if in_doubt(call) else outcome,
         fault=performed.fault,
         note=f"{why}; it runs again",
@@ -214,8 +219,9 @@ def withdrawn(
     )
 
 
-def _waiting(call: Call, run_at: float, **changes: Any) -> Call:
+def _waiting(call: Call, performed: Performed, delay: float, **changes: Any) -> Call:
     """Back to pending. A direct call keeps a lease, so that it is noticed when its caller dies."""
+    run_at = performed.ended_at + min(delay, LONGEST_DELAY)
     lease = run_at + DIRECT_GRACE if call.queue is None else None
     return advance(call, State.PENDING, run_at=run_at, lease_until=lease, **changes)
 

@@ -167,3 +167,11 @@ def test_evidence_is_kept_in_words_that_can_be_written() -> None:
     assert len(evidence.reason) < 10_000
     fault = Performed(ended_at=0.0, error=OSError("\udcff")).fault
     assert fault.message == "\\udcff"
+
+
+def test_two_concurrency_limits_need_two_names(sandbox: SandboxOrchestrator) -> None:
+    """Slots of one name cannot be counted twice for one call; it is said at the declaration."""
+    with pytest.raises(ConfigurationError, match="a name of its own"):
+
+        @sandbox.action("fetch", irreversible=False, concurrency=[Concurrency(1), Concurrency(2)])
+        def fetch() -> None: ...

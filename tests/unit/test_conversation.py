@@ -20,7 +20,7 @@ from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.context import current
 from gonogo.conversation import Conversation
-from gonogo.errors import InFlight, OutcomeUnknown, ResultUnavailable
+from gonogo.errors import ConfigurationError, InFlight, OutcomeUnknown, ResultUnavailable
 from gonogo.evidence import Evidence, absent, cannot_tell, landed
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
@@ -448,3 +448,40 @@ def test_one_execution_across_processes(tmp_path: Path) -> None:
     assert [racer.returncode for racer in racers] == [0] * 4
     effects = (tmp_path / "log").read_text().split()
     assert sorted(effects) == sorted(f"INV-{n}" for n in range(25))
+
+
+def test_costs_are_asked_for_outside_of_the_transaction(sandbox: SandboxOrchestrator) -> None:
+    """A user's cost function may use the ledger itself: no transaction is open around it."""
+    seen: list[int] = []
+
+    def cost(arguments: Any) -> int:
+        seen.append(len(sandbox.calls()))
+        return 1
+
+    @sandbox.action("fetch", irreversible=False, limits=[Limit("x", 5, per="1h", cost=cost)])
+    def fetch() -> None: ...
+
+    fetch()
+    assert seen == [0]
+
+
+def test_a_broken_cost_refuses_only_what_would_run(sandbox: SandboxOrchestrator) -> None:
+    """A failing cost function stops a new call, and not the recorded answer of an old one."""
+    broken = False
+
+    def cost(arguments: Any) -> int:
+        if broken:
+            raise ValueError("no price")
+        return 1
+
+    @sandbox.action(
+        "fetch", irreversible=False, key="f:{n}", limits=[Limit("x", 5, per="1h", cost=cost)]
+    )
+    def fetch(n: int) -> int:
+        return n
+
+    assert fetch(1) == 1
+    broken = True
+    assert fetch.call(1).replayed
+    with pytest.raises(ConfigurationError, match="no price"):
+        fetch(2)

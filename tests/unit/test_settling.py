@@ -15,7 +15,7 @@ from gonogo.errors import EffectFailed, OutcomeUnknown
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Call, Outcome, State
-from gonogo.signals import NotApplied, Rejected
+from gonogo.signals import NotApplied, Rejected, Snooze
 
 Meanwhile = Callable[[SandboxOrchestrator, Call], None]
 
@@ -242,3 +242,18 @@ def test_a_result_that_cannot_be_kept_still_succeeded(sandbox: SandboxOrchestrat
         assert (call.state, call.result) == (State.SUCCEEDED, None)
         assert "not kept" in str(call.note)
     assert alerts(sandbox, "not kept") == ["warning"]
+
+
+@pytest.mark.parametrize("signal", [Snooze(1e15), NotApplied(retry_after=1e300)])
+def test_no_call_is_put_off_for_ever(sandbox: SandboxOrchestrator, signal: Exception) -> None:
+    """Whatever a provider asks for, a call comes back within a year and a day."""
+
+    @sandbox.action("fetch", irreversible=False)
+    def fetch() -> None:
+        raise signal
+
+    handle = fetch.enqueue()
+    assert sandbox.worker.run_once()
+    call = handle.call()
+    assert call.state is State.PENDING
+    assert call.run_at - sandbox.clock.now() <= 366 * 86_400
