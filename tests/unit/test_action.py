@@ -115,9 +115,10 @@ def test_the_action_looks_like_its_function(live: SandboxOrchestrator) -> None:
 def test_slots_may_be_a_number(live: SandboxOrchestrator) -> None:
     """``concurrency=2`` is two slots of the action's own name."""
     one = live.action("one", irreversible=False, concurrency=2)(pay)
-    two = live.action("two", irreversible=False, concurrency=[Concurrency(1), Concurrency(3)])(pay)
+    both = [Concurrency(1), Concurrency(3, name="provider")]
+    two = live.action("two", irreversible=False, concurrency=both)(pay)
     assert one.slots({}) == (("one", 2),)
-    assert len(two.slots({})) == 2
+    assert two.slots({}) == (("two", 1), ("provider", 3))
 
 
 def test_what_the_caller_wrote_is_not_printed(live: SandboxOrchestrator) -> None:
