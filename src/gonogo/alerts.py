@@ -215,7 +215,7 @@ class AlertSystem:
         return [_view(alert) for alert in found]
 
     def acknowledge(
-        self, alert_id: str, by: str, reason: str, *, expected: str | None = None
+        self, alert_id: str, *, by: str, reason: str, expected: str | None = None
     ) -> AlertView:
         """Record that ``by`` knows of the alert and why it may wait.
 
@@ -228,7 +228,7 @@ class AlertSystem:
         return self._decide(alert_id, AlertState.ACKNOWLEDGED, by, reason, expected)
 
     def resolve(
-        self, alert_id: str, by: str, reason: str, *, expected: str | None = None
+        self, alert_id: str, *, by: str, reason: str, expected: str | None = None
     ) -> AlertView:
         """Record that ``by`` settled the matter; if it fires again, that is a new alert.
 

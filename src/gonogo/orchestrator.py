@@ -308,6 +308,15 @@ class SandboxOrchestrator:
         self.worker.wake()
         return resumed
 
+    def hold(self, *, by: str, reason: str, until: float | None = None) -> None:
+        """Say stop: the verdict is HOLD; see `SandboxReadinessChecker.hold`."""
+        self.readiness_checker.hold(by=by, reason=reason, until=until)
+
+    def release(self, *, by: str, reason: str) -> None:
+        """End a hold; see `SandboxReadinessChecker.release`."""
+        self.readiness_checker.release(by=by, reason=reason)
+        self.worker.wake()
+
     def resolve(
         self,
         call: Handle | str,

@@ -184,7 +184,7 @@ class SandboxReadinessChecker:
         if control is not None and control.active(now := self._clock.now()):
             raise _refusal(Verdict.HOLD, (_held(control, now),), action, key)
 
-    def hold(self, by: str, reason: str, until: float | None = None) -> None:
+    def hold(self, *, by: str, reason: str, until: float | None = None) -> None:
         """Say stop: the verdict is HOLD until `release`, or until ``until`` (epoch seconds).
 
         Raises:
@@ -203,7 +203,7 @@ class SandboxReadinessChecker:
         self._set_hold(control)
         control_changed(self._events, now, HOLD, by, on=True)
 
-    def release(self, by: str, reason: str) -> None:
+    def release(self, *, by: str, reason: str) -> None:
         """End a hold; recorded also when there was none.
 
         Raises:

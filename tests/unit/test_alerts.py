@@ -368,7 +368,9 @@ def test_acknowledged_then_resolved(clock: FakeClock) -> None:
     store = MemoryStore()
     alerts = AlertSystem(store=store, clock=clock)
     alert = alerts.alert("pay", "declined")
-    assert alerts.acknowledge(alert["id"], "ana", "calling them")["state"] == "acknowledged"
+    assert (
+        alerts.acknowledge(alert["id"], by="ana", reason="calling them")["state"] == "acknowledged"
+    )
     assert alerts.alert("pay", "declined")["state"] == "acknowledged"
     resolved = alerts.resolve(alert["id"], by="bo", reason="they fixed it")
     assert (resolved["state"], resolved["changed_by"]) == ("resolved", "bo")

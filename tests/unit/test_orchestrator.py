@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
-from gonogo.errors import ConfigurationError, DryRunBlocked, InFlight, NotFound, RateLimited
+from gonogo.errors import (
+    ConfigurationError,
+    DryRunBlocked,
+    InFlight,
+    NotFound,
+    NotReady,
+    RateLimited,
+)
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
@@ -294,3 +301,18 @@ def test_a_repr_shows_no_password() -> None:
     with pytest.raises(ConfigurationError) as caught:
         SandboxOrchestrator(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_hold_of_the_sandbox_stops_irreversible_calls_until_its_release() -> None:
+    """hold and release stand beside arm, lock, halt and resume, with who and why."""
+    sandbox = SandboxOrchestrator(dry_run=False)
+
+    @sandbox.action("pay", irreversible=True, key="pay:{n}")
+    def pay(n: int) -> int:
+        return n
+
+    sandbox.hold(by="ana", reason="audit")
+    with pytest.raises(NotReady, match="audit"):
+        pay(1)
+    sandbox.release(by="ana", reason="over")
+    assert pay(1) == 1

@@ -499,7 +499,7 @@ def unready(sandbox: SandboxOrchestrator) -> dict[str, Any]:
 
 
 def on_hold(sandbox: SandboxOrchestrator) -> dict[str, Any]:
-    sandbox.readiness_checker.hold("ann", "audit")
+    sandbox.readiness_checker.hold(by="ann", reason="audit")
     return {}
 
 

@@ -333,7 +333,7 @@ def test_a_hold_wins_over_every_check(checker: SandboxReadinessChecker) -> None:
     """HOLD whatever the checks say; who and why is the first line of the evidence."""
     checker.register_check("good", Switch(), cache=60)
     checker.require("call")
-    checker.hold("ana", "bank is migrating")
+    checker.hold(by="ana", reason="bank is migrating")
     readiness = checker.evaluate("call")
     assert readiness.verdict is Verdict.HOLD
     assert readiness.evidence[0].evidence == "held by ana: bank is migrating"
@@ -346,17 +346,17 @@ def test_a_hold_wins_over_every_check(checker: SandboxReadinessChecker) -> None:
 
 def test_a_release_ends_a_hold(checker: SandboxReadinessChecker) -> None:
     """After it the checks decide again."""
-    checker.hold("ana", "bank is migrating")
-    checker.release("ben", "bank is back")
+    checker.hold(by="ana", reason="bank is migrating")
+    checker.release(by="ben", reason="bank is back")
     checker.require("call")
-    checker.release("ben", "once more does no harm")
+    checker.release(by="ben", reason="once more does no harm")
 
 
 def test_a_hold_ends_by_itself_when_it_was_given_an_end(
     checker: SandboxReadinessChecker, clock: FakeClock
 ) -> None:
     """until is the first moment at which it no longer holds."""
-    checker.hold("ana", "lunch", until=clock.now() + 60)
+    checker.hold(by="ana", reason="lunch", until=clock.now() + 60)
     clock.advance(59)
     assert checker.evaluate().verdict is Verdict.HOLD
     clock.advance(1)
@@ -377,17 +377,17 @@ def test_somebody_holds_for_a_reason(
 def test_a_hold_must_end_in_the_future(checker: SandboxReadinessChecker, clock: FakeClock) -> None:
     """An end that is over would be a hold that never was."""
     with pytest.raises(ConfigurationError):
-        checker.hold("ana", "why", until=clock.now())
+        checker.hold(by="ana", reason="why", until=clock.now())
 
 
 def test_a_hold_is_kept_on_the_ledger_and_recorded(clock: FakeClock) -> None:
     """Another checker on the same ledger holds, too; who decided what is on record."""
     store = MemoryStore()
     mine = SandboxReadinessChecker(clock=clock, store=store)
-    mine.hold("ana", "bank is migrating", until=clock.now() + 3600)
+    mine.hold(by="ana", reason="bank is migrating", until=clock.now() + 3600)
     other = SandboxReadinessChecker(clock=clock, store=store)
     assert other.evaluate().verdict is Verdict.HOLD
-    other.release("ben", "bank is back")
+    other.release(by="ben", reason="bank is back")
     assert other.is_ready()
     decisions = store.read(lambda tx: tx.decisions.of("readiness"))
     assert [(d.what, d.actor, d.reason) for d in decisions] == [
@@ -403,7 +403,7 @@ def test_another_process_sees_a_hold_within_the_hold_cache(clock: FakeClock) -> 
     other = SandboxReadinessChecker(clock=clock, store=store)
     mine.register_check("good", Switch(), cache=3600)
     mine.require("call")
-    other.hold("ana", "why")
+    other.hold(by="ana", reason="why")
     clock.advance(1.0)
     with pytest.raises(NotReady):
         mine.require("call")
@@ -428,11 +428,11 @@ def test_a_hold_that_cannot_be_written_holds_here(clock: FakeClock) -> None:
     checker = SandboxReadinessChecker(clock=clock, store=store)
     store.broken = True
     with pytest.raises(StoreUnavailable):
-        checker.hold("ana", "why")
+        checker.hold(by="ana", reason="why")
     store.broken = False
     clock.advance(60)
     assert checker.evaluate().verdict is Verdict.HOLD
-    checker.release("ana", "never mind")
+    checker.release(by="ana", reason="never mind")
     assert checker.is_ready()
 
 
@@ -440,10 +440,10 @@ def test_a_release_that_cannot_be_written_releases_nothing(clock: FakeClock) -> 
     """The hold stays until its end is on record."""
     store = CutOffStore()
     checker = SandboxReadinessChecker(clock=clock, store=store)
-    checker.hold("ana", "why")
+    checker.hold(by="ana", reason="why")
     store.broken = True
     with pytest.raises(StoreUnavailable):
-        checker.release("ben", "done")
+        checker.release(by="ben", reason="done")
     store.broken = False
     assert checker.evaluate().verdict is Verdict.HOLD
 
@@ -456,7 +456,7 @@ def test_a_verdict_under_way_is_not_remembered_past_a_hold(
     thread = threading.Thread(target=checker.evaluate, args=("call",))
     thread.start()
     assert hanging.begun.wait(SOON)
-    checker.hold("ana", "why")
+    checker.hold(by="ana", reason="why")
     hanging.let_go.set()
     thread.join()
     with pytest.raises(NotReady):

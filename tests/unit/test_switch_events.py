@@ -30,8 +30,8 @@ def heard(sandbox: SandboxOrchestrator, name: str) -> list[Event]:
         (lambda s: s.lock(by="ana", reason="r"), "armed", False),
         (lambda s: s.halt("payment", by="ana", reason="r"), "halt:payment", True),
         (lambda s: s.halt(by="ana", reason="r"), "halt:*", True),
-        (lambda s: s.readiness_checker.hold("ana", "r"), "hold", True),
-        (lambda s: s.readiness_checker.release("ana", "r"), "hold", False),
+        (lambda s: s.readiness_checker.hold(by="ana", reason="r"), "hold", True),
+        (lambda s: s.readiness_checker.release(by="ana", reason="r"), "hold", False),
     ],
 )
 def test_a_switch_is_told(

@@ -227,7 +227,7 @@ def list_alerts(
 @pass_session
 def acknowledge(session: Session, alert_id: str, by: str, reason: str) -> None:
     """Say that you know of an alert, and why it may wait."""
-    _tell(session, session.sandbox.alert_system.acknowledge(alert_id, by, reason))
+    _tell(session, session.sandbox.alert_system.acknowledge(alert_id, by=by, reason=reason))
 
 
 @alerts.command("resolve", example="gonogo alerts resolve ID --by ops@example.com --reason 'paid'")
@@ -237,7 +237,7 @@ def acknowledge(session: Session, alert_id: str, by: str, reason: str) -> None:
 @pass_session
 def resolve_alert(session: Session, alert_id: str, by: str, reason: str) -> None:
     """Say that the matter is settled; if it happens again, that is a new alert."""
-    _tell(session, session.sandbox.alert_system.resolve(alert_id, by, reason))
+    _tell(session, session.sandbox.alert_system.resolve(alert_id, by=by, reason=reason))
 
 
 def _tell(session: Session, alert: dict[str, Any]) -> None:

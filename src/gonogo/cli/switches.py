@@ -106,7 +106,7 @@ def hold(session: Session, seconds: float | None, by: str, reason: str) -> None:
     """
     sandbox = session.sandbox
     until = None if seconds is None else sandbox.clock.now() + seconds
-    sandbox.readiness_checker.hold(by, reason, until)
+    sandbox.hold(by=by, reason=reason, until=until)
     control = _controls(session)[HOLD]
     _done(session, "held", control, f"the verdict is HOLD until {_end(control)}")
 
@@ -117,7 +117,7 @@ def hold(session: Session, seconds: float | None, by: str, reason: str) -> None:
 @pass_session
 def release(session: Session, by: str, reason: str) -> None:
     """End a hold: the checks give the verdict again."""
-    session.sandbox.readiness_checker.release(by, reason)
+    session.sandbox.release(by=by, reason=reason)
     _done(session, "released", None, "the checks give the verdict again")
 
 
