@@ -370,7 +370,7 @@ def test_somebody_holds_for_a_reason(
     """Who and why must be said, to hold and to release."""
     for verb in (checker.hold, checker.release):
         with pytest.raises(ConfigurationError):
-            verb(by, reason)
+            verb(by=by, reason=reason)
     assert checker.is_ready()
 
 
