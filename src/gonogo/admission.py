@@ -136,7 +136,7 @@ class Admission:
                 self._lock.check(controls, now, action=action.name, key=call.key)
         if action.policy.needs_approval and call.approved_by is None:
             raise NotApproved(
-                f"{call.action} ({call.key or call.id}) needs a person's approval: enqueue it and "
+                f"{call.name} needs a person's approval: enqueue it and "
                 "approve the call, or rehearse and approve the plan",
                 action=call.action,
                 key=call.key,
@@ -175,7 +175,7 @@ class Admission:
             if filled >= most:
                 raise RateLimited(
                     f"Rate limit exceeded: {filled} of {most} calls of {name!r} run at this "
-                    f"moment; {call.action} ({call.key or call.id}) was not performed",
+                    f"moment; {call.name} was not performed",
                     action=call.action,
                     key=call.key,
                     retry_after=1.0,

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from gonogo.action import Action
 
 
-def name_of(call: Call) -> str:
-    """The call as errors name it: action and key, or id where it has no key."""
-    return f"{call.action} ({call.key or call.id})"
-
-
 def about(call: Call) -> dict[str, Any]:
     """What every error about a call carries."""
     return {"action": call.action, "key": call.key, "call_id": call.id}
@@ -35,13 +30,12 @@ def result_of(action: Action[Any, Any] | None, call: Call) -> Any:
     """
     if call.result is None:
         raise ResultUnavailable(
-            f"{name_of(call)} happened in call {call.id}, but its result was not kept "
-            f"({call.note})",
+            f"{call.name} happened in call {call.id}, but its result was not kept ({call.note})",
             **about(call),
         )
     if action is None:
         raise ConfigurationError(
-            f"{name_of(call)}: the action is not declared in this process", **about(call)
+            f"{call.name}: the action is not declared in this process", **about(call)
         )
     return action.decode_result(call.result)
 
@@ -50,12 +44,12 @@ def failure_of(call: Call) -> EffectFailed | OutcomeUnknown:
     """The error for a call that ended without a result; it says whether the effect happened."""
     if call.state not in {State.FAILED, State.CANCELLED}:
         return OutcomeUnknown(
-            f"{name_of(call)} may or may not have happened ({call.note}). It is not run again by "
+            f"{call.name} may or may not have happened ({call.note}). It is not run again by "
             f"itself: find out, then resolve call {call.id}",
             **about(call),
         )
     kind = EffectRejected if call.outcome is Outcome.REJECTED else EffectFailed
     remedy = "; once the cause is mended, resolve it as absent to free its key" if call.held else ""
-    failed = kind(f"{name_of(call)} {call.note}; call {call.id}{remedy}", **about(call))
+    failed = kind(f"{call.name} {call.note}; call {call.id}{remedy}", **about(call))
     failed.happened = call.happened
     return failed

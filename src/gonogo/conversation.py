@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, structs
 
 from gonogo.action import Action
-from gonogo.answers import failure_of, name_of, result_of
+from gonogo.answers import failure_of, result_of
 from gonogo.arguments import Bound
 from gonogo.errors import InFlight, OutcomeUnknown, RateLimited, Refused, StoreError
 from gonogo.performed import Performed
@@ -192,7 +192,7 @@ class Conversation:
         """What the caller gets after settling; errors say whether the effect happened."""
         error = performed.error
         if error is not None and not isinstance(error, Exception):
-            error.add_note(f"gonogo: {name_of(call)} is {call.state.value}")
+            error.add_note(f"gonogo: {call.name} is {call.state.value}")
             raise error
         if error is None:
             return Receipt(value=performed.value, call_id=call.id, attempts=call.attempt)

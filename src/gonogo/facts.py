@@ -72,7 +72,7 @@ def require_same(call: Call, now: str | None) -> None:
     before = msgspec.json.decode(call.facts)
     after = None if now is None else msgspec.json.decode(now)
     raise Drifted(
-        f"{call.action} ({call.key or call.id}) was not performed, because the world changed since "
+        f"{call.name} was not performed, because the world changed since "
         f"the plan: {'; '.join(_differences(before, after))}. Rehearse again and approve anew",
         action=call.action,
         key=call.key,

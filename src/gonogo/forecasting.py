@@ -35,7 +35,7 @@ def forecast(pipeline: Pipeline, rehearsal: Rehearsal) -> list[Call]:
                 declared = _charges(pipeline, call)
             except Exception as error:  # noqa: BLE001 - same; the plan says what is wrong
                 why = f"what it takes of its limits cannot be told: {describe(error)}"
-                rehearsal.problem(f"{call.action} ({call.key or call.id}): {why}")
+                rehearsal.problem(f"{call.name}: {why}")
                 calls[call.id] = structs.replace(call, verdict="undetermined", note=why)
             else:
                 groups[call.id] = list(pipeline.governor.charges(call.action, declared, now))
@@ -56,6 +56,6 @@ def _charges(pipeline: Pipeline, call: Call) -> list[Charge]:
 def _held_back(rehearsal: Rehearsal, call: Call, denial: Forecast) -> Call:
     room = f"limit {denial.row!r}: {denial.used} of {denial.max} taken, {denial.cost} wanted"
     if denial.never:
-        rehearsal.problem(f"{call.action} ({call.key or call.id}) can never pass {room}")
+        rehearsal.problem(f"{call.name} can never pass {room}")
         return structs.replace(call, verdict="denied", note=f"never passes {room}")
     return structs.replace(call, verdict="waits", note=f"waits for {room}")

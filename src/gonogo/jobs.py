@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from gonogo.action import Action
-from gonogo.answers import about, failure_of, name_of, result_of
+from gonogo.answers import about, failure_of, result_of
 from gonogo.arguments import Bound
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
@@ -219,7 +219,7 @@ class Jobs:
             left = _POLL if give_up is None else min(_POLL, give_up - clock.monotonic())
             if left <= 0:
                 raise TimeoutError(
-                    f"{name_of(call)} is still {call.state.value} after "
+                    f"{call.name} is still {call.state.value} after "
                     f"{timeout:g} s" + (f": {call.note}" if call.note else "")
                 )
             with self._pipeline.settled:
@@ -231,7 +231,7 @@ class Jobs:
         if call.state in {State.UNKNOWN, State.FAILED}:
             raise failure_of(call)
         why = call.note or "no reason"
-        refused = Refused(f"{name_of(call)} was {call.state.value}: {why}", **about(call))
+        refused = Refused(f"{call.name} was {call.state.value}: {why}", **about(call))
         refused.happened = call.happened
         raise refused
 
@@ -266,7 +266,7 @@ def waits_for(first: Call, call: Call, now: float) -> dict[str, Any]:
         return {"run_at": max(call.run_at % NEVER, now)}
     if first.state in TERMINAL:
         raise Refused(
-            f"{call.action} ({call.key or call.id}) waits for call {first.id}, which ended as "
+            f"{call.name} waits for call {first.id}, which ended as "
             f"{first.state.value}: it will not run",
             action=call.action,
             key=call.key,

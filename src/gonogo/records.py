@@ -202,6 +202,11 @@ class Call(Struct, frozen=True, kw_only=True):
     repeatable: bool = False
 
     @property
+    def name(self) -> str:
+        """The call as people are told of it: its action and key, or id where it has no key."""
+        return f"{self.action} ({self.key or self.id})"
+
+    @property
     def fence(self) -> tuple[str, int, State]:
         """What every write to this call must match."""
         return self.id, self.epoch, self.state

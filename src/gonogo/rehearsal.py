@@ -87,7 +87,7 @@ class Rehearsal:
 
     def unknown(self, call: Call) -> Unknown:
         """The stand-in for the result of a recorded call."""
-        return Unknown(f"{call.action} ({call.key or call.id})", self.problem)
+        return Unknown(call.name, self.problem)
 
     def _record(
         self, action: Action[Any, Any], bound: Bound, options: JobOptions
@@ -174,4 +174,4 @@ class Rehearsal:
         if run.error is not None:
             self.problem(f"{action.name}: its simulator failed with {describe(run.error)}")
             return self.unknown(call)
-        return Simulated(run.value, f"{call.action} ({call.key or call.id})", self.problem)
+        return Simulated(run.value, call.name, self.problem)

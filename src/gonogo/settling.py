@@ -53,7 +53,7 @@ class Settling:
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the effect was tried and nothing is written
             raise OutcomeUnknown(
-                f"{call.action} ({call.key or call.id}) ran, but its outcome could not be written: "
+                f"{call.name} ran, but its outcome could not be written: "
                 f"{error}. The ledger will call it unknown when its lease ends",
                 action=call.action,
                 key=call.key,
@@ -172,7 +172,7 @@ class Settling:
                         State.CANCELLED,
                         held=False,
                         settled_at=now,
-                        note=f"it waited for {first.action} ({first.key or first.id}), "
+                        note=f"it waited for {first.name}, "
                         f"which ended as {first.state.value} in call {first.id}",
                     )
                     if tx.calls.replace(waiting, cancelled):

@@ -149,7 +149,7 @@ def tell(session: Session, call: Call, done: str) -> None:
     effect = EFFECT[call.happened]
     if call.state is State.PENDING:
         effect += ", and a worker will perform it"
-    about = clean(f"{call.action} ({call.key or call.id})")
+    about = clean(call.name)
     document = {**call_view(call), "done": done, "effect": effect}
     session.out.data(document, [f"{done}: {about} is {call.state.value}; {effect}"])
 
