@@ -44,6 +44,11 @@ class Server:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
+    def draining(self) -> bool:
+        """Wait until it takes no more jobs: a signal is only on its way when it was sent."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline() == "draining\n"
+
     def end(self) -> int:
         """Wait until it ends; its exit code."""
         self.process.communicate(timeout=SOON)
@@ -84,6 +89,7 @@ def test_a_worker_that_is_asked_to_stop_drains(
     first, second = pay.enqueue("A"), pay.enqueue("B")
     assert server.performing() == "A"
     server.stop(number)
+    assert server.draining()
     server.go_on()
     assert server.end() == 0
     assert (first.state(), second.state()) == (State.SUCCEEDED, State.PENDING)

@@ -3,7 +3,8 @@
     python -m tests.support.victim FOLDER KIND PLACE NTH      dies at the NTH passing of PLACE
     python -m tests.support.victim FOLDER KIND nursery        forks a worker for each line it reads
     python -m tests.support.victim FOLDER KIND serve          a worker's main program; each effect
-                                                              says so and waits for a line
+                                                              says so and waits for a line;
+                                                              it says when it begins to drain
 
 The other side is a file, ``book``, to which every effect appends a line. Places are patched into
 this process alone, so that nothing of it costs anybody else anything:
@@ -206,7 +207,12 @@ def toil(folder: Path, kind: str, seed: int) -> None:
 def serve_until_told(folder: Path, kind: str) -> int:
     """A worker's main program, as users write it."""
 
+    def say_when_it_drains() -> None:
+        sandbox.worker._stop.wait()
+        print("draining", flush=True)
+
     def effect(invoice: str) -> None:
+        threading.Thread(target=say_when_it_drains, daemon=True).start()
         print(f"performing {invoice}", flush=True)
         sys.stdin.readline()
         Book(folder).enter(invoice)
