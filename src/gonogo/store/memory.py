@@ -92,7 +92,7 @@ class _Tables:
 
     def __init__(self, journal: Journal, history: int) -> None:
         self.attempts = MemoryAttempts(journal)
-        self.calls = MemoryCalls(journal, history, self.attempts.forget)
+        self.calls = MemoryCalls(journal, history, self.attempts.forget, self.attempts.drop)
         self.decisions = MemoryDecisions(journal, history)
         self.limits = MemoryLimits(journal)
         self.alerts = MemoryAlerts(journal, history)
@@ -146,6 +146,11 @@ class MemoryAttempts:
 
     def forget(self, call_id: str) -> None:
         self._of.pop(call_id, None)
+
+    def drop(self, call_id: str) -> None:
+        """`forget` inside a transaction."""
+        if (attempts := self._of.pop(call_id, None)) is not None:
+            self._journal.append((self._of.__setitem__, call_id, attempts))
 
     def _undo(self, call_id: str, _: object) -> None:
         attempts = self._of[call_id]

@@ -7,7 +7,7 @@ sleeps, and must be safe to run again from the start, because a store may roll b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from gonogo.records import (
@@ -55,11 +55,21 @@ class Calls(Protocol):
         ...
 
     def claim(
-        self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
+        self,
+        *,
+        owner: str,
+        queues: Sequence[str],
+        now: float,
+        lease_until: float,
+        limit: int,
+        turn: str = "",
+        passing: Collection[str] = (),
     ) -> list[Call]:
         """Move up to ``limit`` due pending calls of ``queues`` to claimed and return them.
 
-        Due: ``run_at <= now``. Order: higher priority, then earlier ``run_at``, then id.
+        Due: ``run_at <= now``, and not ``waits``. Order: higher priority first; within a priority
+        actions take turns, beginning with the one after ``turn`` in the alphabet; of one action
+        the earlier ``run_at``, then the smaller id. Actions in ``passing`` are left alone.
         Epoch and attempt of each are raised by one. No call is handed to two claimants.
         """
         ...
@@ -95,8 +105,26 @@ class Calls(Protocol):
         """Pending calls whose ``after`` is ``call_id``."""
         ...
 
+    def in_lane(self, lane: str, limit: int) -> list[Call]:
+        """The first ``limit`` open calls of a lane: those that do not wait, then by ``run_at``, id.
+
+        In a write, nobody else changes who is in the lane before the transaction ends.
+        """
+        ...
+
     def next_run_at(self, queues: Sequence[str]) -> float | None:
-        """The earliest ``run_at`` of a pending call in ``queues``; ``None`` when there is none."""
+        """The earliest ``run_at`` of a pending call in ``queues`` that does not wait, if any."""
+        ...
+
+    def prune(self, before: float, limit: int) -> int:
+        """Forget calls that ended before ``before`` and hold no key, with their attempts.
+
+        At most ``limit`` of them, the oldest first; returns how many there were.
+        """
+        ...
+
+    def backlog(self) -> dict[str, int]:
+        """Pending calls of each queue that has any, those that wait for others included."""
         ...
 
     def of_plan(self, plan_id: str) -> list[Call]:

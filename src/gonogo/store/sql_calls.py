@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from gonogo.records import Call, CallFilter, State
@@ -10,6 +10,7 @@ from gonogo.store import schema, statements
 from gonogo.store.rows import CALLS
 from gonogo.store.run import Run
 from gonogo.store.statements import names
+from gonogo.store.turns import Due, in_turn
 
 
 class SqlCalls:
@@ -44,16 +45,38 @@ class SqlCalls:
         return True
 
     def claim(
-        self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
+        self,
+        *,
+        owner: str,
+        queues: Sequence[str],
+        now: float,
+        lease_until: float,
+        limit: int,
+        turn: str = "",
+        passing: Collection[str] = (),
     ) -> list[Call]:
-        if not queues:
+        due = self._due(queues, now, limit, passing) if queues else []
+        chosen = in_turn(due, turn, limit)
+        if not chosen:
             return []
-        text = self._run.texts.text(statements.claim_calls, len(queues))
-        wanted = {"by": owner, "now": now, "till": lease_until, "most": limit}
-        found = self._run(text, {**wanted, **names("queue", queues)}).fetchall()
-        claimed = [CALLS.decode(row) for row in found]
-        claimed.sort(key=lambda call: (-call.priority, call.run_at, call.id))
-        return claimed
+        text = self._run.texts.text(statements.claim_calls, len(chosen))
+        taken = {"by": owner, "till": lease_until, **names("id", chosen)}
+        found = [CALLS.decode(row) for row in self._run(text, taken).fetchall()]
+        return sorted(found, key=lambda call: chosen.index(call.id))
+
+    def _due(
+        self, queues: Sequence[str], now: float, limit: int, passing: Collection[str]
+    ) -> list[Due]:
+        """Of each queue, action and priority the first ``limit`` calls that are due."""
+        groups = self._run.texts.text(statements.due_groups, len(queues))
+        text = self._run.texts.text(statements.due_in_group)
+        due: list[Due] = []
+        for queue, action, priority in self._run(groups, names("queue", queues)).fetchall():
+            if action not in passing:
+                group = {"queue": queue, "action": action, "priority": priority}
+                found = self._run(text, {**group, "now": now, "most": limit}).fetchall()
+                due += [Due(*row) for row in found]
+        return due
 
     def renew(self, *, owner: str, calls: Mapping[str, int], lease_until: float) -> set[str]:
         text = self._run.texts.text(statements.renew_call)
@@ -90,6 +113,23 @@ class SqlCalls:
         text = self._run.texts.text(statements.next_run_at, len(queues))
         earliest: float | None = self._run(text, names("queue", queues)).fetchone()[0]
         return earliest
+
+    def in_lane(self, lane: str, limit: int) -> list[Call]:
+        return self._all(statements.calls_in_lane, {"lane": lane, "most": limit})
+
+    def backlog(self) -> dict[str, int]:
+        found = self._run(self._run.texts.text(statements.backlog), {}).fetchall()
+        return dict(map(tuple, found))
+
+    def prune(self, before: float, limit: int) -> int:
+        text = self._run.texts.text(statements.forgettable_calls)
+        found = self._run(text, {"before": before, "most": limit}).fetchall()
+        if not found:
+            return 0
+        gone = names("id", [row[0] for row in found])
+        self._run(self._run.texts.text(statements.forget_attempts, len(found)), gone)
+        forgotten = self._run(self._run.texts.text(statements.forget_calls, len(found)), gone)
+        return forgotten.rowcount
 
     def of_plan(self, plan_id: str) -> list[Call]:
         return self._all(statements.calls_of_plan, {"plan_id": plan_id})

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
+    ScalarSelect,
     Select,
     Table,
     bindparam,
     delete,
-    exists,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -129,37 +131,71 @@ def replace_call() -> ClauseElement:
     )
 
 
-def claim_calls(queues: int) -> ClauseElement:
-    """Claim due calls of so many queues.
+def due_groups(queues: int) -> ClauseElement:
+    """Queue, action and priority of all that could be claimed, one row each.
 
-    The rows are chosen in a CTE, because a planner may otherwise run the choice more than once and
-    claim more than asked. ``exists`` is answered from an index when nothing is due, so that an
-    idle worker does not walk over everything that is scheduled. The sum with zero keeps the
-    planner from searching by time, after which it would sort everything that is due.
+    Each row is found by a search that begins behind the row before it, so the cost follows the
+    number of groups and not the number of calls in them.
     """
-    waiting = calls.alias()
-    anything = exists().where(
-        waiting.c.state == schema.literal(State.PENDING),
-        _among(waiting.c.queue, "queue", queues),
-        waiting.c.run_at <= bindparam("now"),
+    group = (calls.c.queue, calls.c.action, calls.c.priority)
+    first = select(calls.c.id, *group).where(schema.claimable).order_by(*group)
+    first = first.limit(schema.ONE).offset(schema.ZERO)
+    found = select(first.subquery()).cte("found", recursive=True)
+    following = func.coalesce(*(_next_group(found, same) for same in (2, 1, 0)))
+    found = found.union_all(
+        select(calls.c.id, *group).select_from(found.join(calls, calls.c.id == following))
     )
-    chosen = (
-        select(calls.c.id)
-        .where(
-            schema.pending,
-            _among(calls.c.queue, "queue", queues),
-            calls.c.run_at + schema.ZERO <= bindparam("now"),
-            anything,
-        )
-        .order_by(calls.c.priority.desc(), calls.c.run_at, calls.c.id)
-        .limit(_MOST)
-        .offset(schema.ZERO)
-        .with_for_update(skip_locked=True)
-        .cte("chosen")
+    return select(found.c.queue, found.c.action, found.c.priority).where(
+        _among(found.c.queue, "queue", queues)
+    )
+
+
+def _next_group(found: CTE, same: int) -> ScalarSelect[Any]:
+    """The first call of the next group that has the ``same`` first columns as the last one found.
+
+    One column is compared at a time: SQLite would search a comparison of rows from the beginning
+    of the last group. The values added keep it from leaving the index because of their types.
+    """
+    later = calls.alias("later")
+    place = (later.c.queue, later.c.action, later.c.priority)
+    last = (
+        found.c.queue + schema.NOTHING,
+        found.c.action + schema.NOTHING,
+        found.c.priority + schema.ZERO,
     )
     return (
+        select(later.c.id)
+        .where(
+            later.c.state == schema.literal(State.PENDING),
+            literal_column("NOT later.waits"),
+            later.c.queue.is_not(None),
+            *(column == value for column, value in zip(place[:same], last, strict=False)),
+            place[same] > last[same],
+        )
+        .order_by(*place)
+        .limit(schema.ONE)
+        .offset(schema.ZERO)
+        .scalar_subquery()
+    )
+
+
+def due_in_group() -> ClauseElement:
+    """The calls of one group that are due, the earliest first."""
+    due = select(calls.c.id, calls.c.action, calls.c.priority, calls.c.run_at).where(
+        schema.claimable,
+        calls.c.queue == bindparam("queue"),
+        calls.c.action == bindparam("action"),
+        calls.c.priority == bindparam("priority"),
+        calls.c.run_at <= bindparam("now"),
+    )
+    return _most(due.order_by(calls.c.run_at, calls.c.id))
+
+
+def claim_calls(size: int) -> ClauseElement:
+    """Claim so many calls by their ids, those that can still be claimed."""
+    return (
         update(calls)
-        .where(calls.c.id.in_(select(chosen.c.id)))
+        .where(_among(calls.c.id, "id", size), schema.claimable)
         .values(
             state=schema.literal(State.CLAIMED),
             owner=bindparam("by"),
@@ -207,8 +243,31 @@ def calls_waiting_on() -> ClauseElement:
 
 def next_run_at(queues: int) -> ClauseElement:
     return select(func.min(calls.c.run_at)).where(
-        schema.pending, _among(calls.c.queue, "queue", queues)
+        schema.claimable, _among(calls.c.queue, "queue", queues)
     )
+
+
+def backlog() -> ClauseElement:
+    queued = schema.pending & calls.c.queue.is_not(None)
+    return select(calls.c.queue, func.count()).where(queued).group_by(calls.c.queue)
+
+
+def calls_in_lane() -> ClauseElement:
+    members = _calls().where(schema.in_lane, calls.c.lane == bindparam("lane"))
+    return _most(members.order_by(calls.c.waits, calls.c.run_at, calls.c.id))
+
+
+def forgettable_calls() -> ClauseElement:
+    old = select(calls.c.id).where(schema.forgettable, calls.c.settled_at < bindparam("before"))
+    return _most(old.order_by(calls.c.settled_at)).with_for_update(skip_locked=True)
+
+
+def forget_calls(size: int) -> ClauseElement:
+    return delete(calls).where(_among(calls.c.id, "id", size), schema.forgettable)
+
+
+def forget_attempts(size: int) -> ClauseElement:
+    return delete(schema.attempts).where(_among(schema.attempts.c.call_id, "id", size))
 
 
 def calls_of_plan() -> ClauseElement:

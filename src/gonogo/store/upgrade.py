@@ -47,15 +47,15 @@ def status(url: str | URL) -> SchemaStatus:
     return SchemaStatus(current, REVISION, REVISIONS[known:])
 
 
-def upgrade(url: str | URL) -> SchemaStatus:
-    """Bring the database to the newest schema; several processes may do so at once.
+def upgrade(url: str | URL, to: str = REVISION) -> SchemaStatus:
+    """Bring the database to the newest schema, or to ``to``; several processes may do so at once.
 
     Raises:
         SchemaError: the schema is half migrated, or newer than this code.
         StoreUnavailable: the database cannot be reached or written.
     """
     with _engine(url) as engine:
-        _migrate(engine, fresh_only=False)
+        _migrate(engine, to, fresh_only=False)
     return status(url)
 
 
@@ -99,7 +99,7 @@ def prepare(engine: Engine) -> None:
     with engine.connect() as connection:
         current = _revision(connection)
     if current is None:
-        _migrate(engine, fresh_only=True)
+        _migrate(engine, REVISION, fresh_only=True)
     elif current != REVISION:
         raise SchemaError(
             f"the ledger's schema is {current}, this code needs {REVISION}; "
@@ -128,7 +128,7 @@ def _revision(connection: Connection) -> str | None:
     return found[0]
 
 
-def _migrate(engine: Engine, *, fresh_only: bool) -> None:
+def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> None:
     """Run the migrations in one transaction, alone; what another process did is not done again."""
     from alembic import command  # noqa: PLC0415 - heavy, and needed once in a database's life
     from alembic.config import Config  # noqa: PLC0415 - same
@@ -140,7 +140,7 @@ def _migrate(engine: Engine, *, fresh_only: bool) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         current = _revision(connection)
-        if current == REVISION or (fresh_only and current is not None):
+        if current == to or (fresh_only and current is not None):
             return
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
