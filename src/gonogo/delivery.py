@@ -27,6 +27,7 @@ from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
 from gonogo.records import Beat, Call, Severity, State, advance
 from gonogo.recovery import Recovery
+from gonogo.retention import Retention
 from gonogo.settlement import withdrawn
 from gonogo.store.port import Transaction
 
@@ -51,6 +52,7 @@ class Delivery:
     Args:
         lease: seconds; see `LEASE`. Renewed every third of it.
         queues: the queues to take calls from.
+        retention: seconds for which finished calls are kept; see `Retention`.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Delivery:
         *,
         lease: float = LEASE,
         queues: Sequence[str] = ("default",),
+        retention: float | None = None,
     ) -> None:
         if not lease > 0:
             raise ConfigurationError(f"lease={lease!r}: give more than 0 seconds")
@@ -72,6 +75,7 @@ class Delivery:
         self._clock: Clock = pipeline.clock
         self._keys: IdempotencyManager = pipeline.keys
         self._claims = Claims(pipeline.store, pipeline.clock, owner=pipeline.owner, lease=lease)
+        self._retention = Retention(pipeline.store, pipeline.clock, keep=retention)
         self._running: dict[str, tuple[Call, Action[Any, Any] | None]] = {}
         self._ready: deque[Call] = deque()
         self._given_up: dict[str, Call] = {}
@@ -234,7 +238,12 @@ class Delivery:
 
         def work(tx: Transaction) -> set[str]:
             tx.beats.put(
-                Beat(name=self.owner, kind="worker", at=now, detail={"running": len(held)})
+                Beat(
+                    name=self.owner,
+                    kind="worker",
+                    at=now,
+                    detail={"running": len(held), "queues": ",".join(self.queues)},
+                )
             )
             for call in given_up:
                 _still_runs(tx, call, now)
@@ -278,7 +287,11 @@ class Delivery:
         return [call.id for call, _ in late]
 
     def maintain(self) -> int:
-        """One round of recovery, evidence and expired keys; returns how many calls changed."""
+        """One round of recovery, evidence, expired keys and housekeeping.
+
+        Returns how many calls changed.
+        """
+        self._retention.step()
         changed = self._recovery.step()
         return changed + self._keys.release_lapsed(self._clock.now())
 

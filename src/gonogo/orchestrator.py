@@ -144,7 +144,13 @@ class SandboxOrchestrator:
             owner=self.owner,
         )
         self.recovery = Recovery(self.pipeline)
-        self.delivery = Delivery(self.pipeline, self.recovery, lease=s.lease, queues=s.queue_names)
+        self.delivery = Delivery(
+            self.pipeline,
+            self.recovery,
+            lease=s.lease,
+            queues=s.queue_names,
+            retention=s.retention,
+        )
         self.worker = WorkerProcess(
             s.worker_interval,
             s.max_workers,

@@ -36,6 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         queues: names of the queues this process takes jobs from, separated by commas.
         payment_limit, api_limit, data_export_limit: units a window, set by `initialize`.
         idempotency_ttl: how long `IdempotencyManager.process_idempotent` remembers.
+        retention: how long finished calls that hold no key are kept; ``None`` is for ever.
         plan_ttl: how long a plan can be approved and applied.
         drain: how long `cleanup` and SIGTERM wait for jobs under way.
         log_json: write log lines as JSON (true) or for people (false); unset leaves logging alone.
@@ -63,6 +64,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_delay: float = 60.0
     idempotency_ttl: float = 3600.0
     max_alerts: int = 1000
+    retention: float | None = None
     plan_ttl: float = 86_400.0
     drain: float = 30.0
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "debug"
@@ -76,7 +78,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)
-            if not 0 < value < float("inf"):
+            if value is not None and not 0 < value < float("inf"):
                 raise ConfigurationError(
                     f"setting {name}={value!r} must be more than 0, and finite"
                 )
@@ -149,6 +151,7 @@ _POSITIVE = (
     "idempotency_ttl",
     "max_alerts",
     "plan_ttl",
+    "retention",
 )
 
 
