@@ -142,7 +142,9 @@ class Action(Generic[P, R]):
         """Make a durable job; a worker performs it. Returns at once with a `Handle`.
 
         Takes the action's own arguments and, where the function has no parameter of that name:
-        ``priority`` (int, higher first), ``after`` (a handle or call id that must succeed first).
+        ``priority`` (int, higher first), ``after`` (a handle or call id that must succeed first),
+        ``queue``, and ``session``: an SQLAlchemy session or connection, or the driver's own, on the
+        ledger's database; then the job exists if and only if that transaction commits.
         """
         return self._enqueue(args, kwargs, run_at=None)
 
@@ -166,7 +168,7 @@ class Action(Generic[P, R]):
     ) -> list[Handle]:
         """`enqueue` once per row (a tuple of arguments, or a mapping), all or none.
 
-        ``options`` are ``priority`` and ``after``, as in `enqueue`.
+        ``options`` are ``priority``, ``after``, ``queue`` and ``session``, as in `enqueue`.
         """
         given = [Given((), r) if isinstance(r, Mapping) else Given(tuple(r), {}) for r in rows]
         return self._runner.enqueue(self, given, JobOptions.of(self.name, None, options))

@@ -41,7 +41,7 @@ class Jobs:
     def enqueue(
         self, action: Action[Any, Any], rows: Iterable[Bound], options: JobOptions
     ) -> list[Handle]:
-        """Make one job a row, all or none, in one transaction.
+        """Make one job a row, all or none, in one transaction or in the user's own.
 
         A row whose key is known gets a handle to that call instead. Raises `KeyConflict` when the
         key is known with other arguments, `DryRunBlocked` when the sandbox is locked and the action
@@ -71,6 +71,8 @@ class Jobs:
             tx.calls.insert_many(fresh)
             return handles
 
+        if options.session is not None:
+            return self._pipeline.store.join(options.session, work, self._wake)
         handles = self._pipeline.store.write(work)
         self._wake()
         return handles

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from msgspec import structs
 
+from gonogo.errors import ConfigurationError
 from gonogo.records import (
     Alert,
     AlertState,
@@ -64,6 +65,14 @@ class MemoryStore:
                 journal.clear()
                 self._tables.trim()
                 self._owner = 0
+
+    def join(
+        self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
+    ) -> T:
+        raise ConfigurationError(
+            "this ledger is in memory and shares no transaction with a session; give "
+            "SandboxOrchestrator the URL of the database that the session is on"
+        )
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         def only_read(tables: Transaction) -> T:

@@ -278,6 +278,18 @@ class Store(Protocol):
         """
         ...
 
+    def join(
+        self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
+    ) -> T:
+        """Run ``work`` inside the open transaction of a user's session on the same database.
+
+        What it wrote is there if and only if the user commits; ``then`` is called after that, where
+        the session can tell. An exception raised by ``work`` takes back what it wrote and leaves
+        the user's transaction open. Raises `ConfigurationError` for a session that cannot be
+        joined: on another database, async, or committing every statement by itself.
+        """
+        ...
+
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one consistent snapshot; it must not write."""
         ...

@@ -73,6 +73,24 @@ class SqliteStore:
         self._refuse_nesting()
         return self._group.write(work, durable)
 
+    def join(
+        self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
+    ) -> T:
+        from gonogo.store.joined import after_commit  # noqa: PLC0415 - SQLAlchemy's ORM is heavy
+        from gonogo.store.sqlite_joined import join  # noqa: PLC0415 - same
+
+        self._refuse_nesting()
+        if self._writer is None:
+            with self._io:
+                self._open_writer()
+        self._thread.inside = True
+        try:
+            result = join(session, work, self._texts, self._url)
+        finally:
+            self._thread.inside = False
+        after_commit(session, then)
+        return result
+
     def read(self, work: Callable[[Transaction], T]) -> T:
         self._refuse_nesting()
         if self._memory:  # without a write-ahead log readers and the writer take turns
