@@ -175,6 +175,23 @@ def test_what_commits_by_itself_is_refused(
     assert sandbox.counts() == {}
 
 
+def test_a_ledger_is_not_made_inside_a_transaction(tmp_path: Path, fake_clock: FakeClock) -> None:
+    """Where there is no ledger yet and the user's transaction writes, the error says what to do."""
+    raw = sqlite3.connect(tmp_path / "new.db")
+    raw.execute("CREATE TABLE orders (id TEXT)")
+    raw.execute("INSERT INTO orders VALUES ('A')")
+    sandbox = SandboxOrchestrator(f"sqlite:///{tmp_path}/new.db", clock=fake_clock)
+    sandbox.store._busy_timeout = 0.05
+
+    @sandbox.action("note", irreversible=False)
+    def note(order: str) -> None: ...
+
+    with pytest.raises(StoreUnavailable, match="gonogo db upgrade"):
+        note.enqueue("A", session=raw)
+    raw.close()
+    sandbox.cleanup()
+
+
 def test_another_database_is_refused(sandbox: SandboxOrchestrator, tmp_path: Path) -> None:
     """A session on another file, on memory, or no session at all is an error that says so."""
     pay = payment(sandbox)

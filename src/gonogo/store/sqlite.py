@@ -80,9 +80,7 @@ class SqliteStore:
         from gonogo.store.sqlite_joined import join  # noqa: PLC0415 - same
 
         self._refuse_nesting()
-        if self._writer is None:
-            with self._io:
-                self._open_writer()
+        self._open_before_joining()
         self._thread.inside = True
         try:
             result = join(session, work, self._texts, self._url)
@@ -90,6 +88,18 @@ class SqliteStore:
             self._thread.inside = False
         after_commit(session, then)
         return result
+
+    def _open_before_joining(self) -> None:
+        if self._writer is not None:
+            return
+        try:
+            with self._io:
+                self._open_writer()
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"{error}. If it is your transaction that holds the lock: the ledger is made or "
+                "upgraded before it begins (gonogo db upgrade, or any call that reads)"
+            ) from error
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         self._refuse_nesting()
