@@ -102,7 +102,8 @@ class SandboxOrchestrator:
         self._join_components()
 
     def _open_store(self) -> Store:
-        return open_store(None if self.settings.use_memory_db else self.db_manager.engine.url)
+        url = None if self.settings.use_memory_db else self.db_manager.engine.url
+        return open_store(url, self.settings.environment)
 
     def _make_components(self, logger_instance: logging.Logger | None) -> None:
         s, clock, store, events = self.settings, self.clock, self.store, self.events

@@ -29,6 +29,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         db_url: SQLAlchemy URL of the ledger; ``None`` with ``use_memory_db`` false is a private
             temporary SQLite file.
         production_url: the production database; a sandbox on the same one is refused.
+        environment: a name, such as ``staging``; a ledger belongs to the first one that used it.
         dry_run: locked until armed or approved. False is live by configuration.
         strict: the dry-run lock's `execute` raises instead of returning a marker.
         worker_interval: seconds between two looks into the ledger when idle.
@@ -45,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     db_url: str | None = None
     use_memory_db: bool = True
     production_url: str | None = None
+    environment: str | None = None
     dry_run: bool = True
     strict: bool = False
     worker_interval: float = 5.0

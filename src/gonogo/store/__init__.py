@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from gonogo.store.port import Store
 
 
-def open_store(url: URL | None) -> Store:
+def open_store(url: URL | None, environment: str | None = None) -> Store:
     """The ledger of a database; in memory without one. Nothing is opened before its first use.
+
+    Args:
+        environment: what the ledger is marked for; one that belongs to another is refused.
 
     Raises:
         ConfigurationError: a ledger cannot be on that kind of database.
@@ -29,4 +32,4 @@ def open_store(url: URL | None) -> Store:
         )
     from gonogo.store.sqlite import SqliteStore  # noqa: PLC0415 - SQLAlchemy is heavy
 
-    return SqliteStore(url)
+    return SqliteStore(url, environment=environment)

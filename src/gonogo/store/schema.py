@@ -220,6 +220,14 @@ beats = Table(
     _text("detail"),
 )
 
+marks = Table(
+    "gonogo_marks",
+    metadata,
+    _text("name", primary_key=True),
+    _text("value"),
+)
+"""What is said once about the whole ledger: its environment."""
+
 
 def _partial(name: str, where: ColumnElement[bool], *columns: Any, unique: bool = False) -> None:
     Index(PREFIX + name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)

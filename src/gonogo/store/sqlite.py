@@ -40,9 +40,17 @@ class SqliteStore:
     Args:
         database: a URL, or an engine on the same database (only its URL is used).
         busy_timeout: seconds to wait for another process's write before `StoreUnavailable`.
+        environment: what the ledger is marked for; one that belongs to another is refused.
     """
 
-    def __init__(self, database: str | URL | Engine, *, busy_timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        database: str | URL | Engine,
+        *,
+        busy_timeout: float = 5.0,
+        environment: str | None = None,
+    ) -> None:
+        self._environment = environment
         self._url = parse(database.url if isinstance(database, Engine) else database)
         if self._url.get_backend_name() != "sqlite":
             raise ConfigurationError(f"{self._url.get_backend_name()} is not a SQLite database")
@@ -243,7 +251,7 @@ class SqliteStore:
     def _prepare(self) -> None:
         engine = make_engine(self._url, busy_timeout=self._busy_timeout, poolclass=NullPool)
         try:
-            prepare(engine)
+            prepare(engine, self._environment)
         except DBAPIError as error:
             if not isinstance(error.orig, sqlite3.Error):
                 raise

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from gonogo.errors import SchemaError, StoreUnavailable
 from gonogo.secrets import redact_text
 from gonogo.store.engines import BEGIN, in_memory, make_engine, parse
+from gonogo.store.environment import environment_of, require_environment
 from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE
 from gonogo.store.sqlite_errors import translate
 
@@ -25,11 +26,15 @@ _one_at_a_time = threading.Lock()
 
 
 class SchemaStatus(Struct, frozen=True):
-    """Where a database is: ``current`` is ``None`` when it holds no ledger yet."""
+    """Where a database is: ``current`` is ``None`` when it holds no ledger yet.
+
+    ``environment`` is the one it was marked for, if any.
+    """
 
     current: str | None
     head: str
     pending: tuple[str, ...]
+    environment: str | None = None
 
 
 def status(url: str | URL) -> SchemaStatus:
@@ -43,8 +48,9 @@ def status(url: str | URL) -> SchemaStatus:
         return SchemaStatus(None, REVISION, REVISIONS)
     with _engine(url) as engine, engine.connect() as connection:
         current = _revision(connection)
+        environment = environment_of(connection) if current == REVISION else None
     known = 0 if current is None else REVISIONS.index(current) + 1
-    return SchemaStatus(current, REVISION, REVISIONS[known:])
+    return SchemaStatus(current, REVISION, REVISIONS[known:], environment)
 
 
 def upgrade(url: str | URL, to: str = REVISION) -> SchemaStatus:
@@ -90,11 +96,12 @@ def _is_missing_file(url: URL) -> bool:
     return path.parent.is_dir() and not path.exists() and not str(path).startswith("file:")
 
 
-def prepare(engine: Engine) -> None:
+def prepare(engine: Engine, environment: str | None = None) -> None:
     """Create the ledger in a database that has none; check the one that is there.
 
     Raises:
-        SchemaError: it is half migrated, older or newer than this code.
+        SchemaError: it is half migrated, older or newer than this code, or belongs to another
+            environment.
     """
     with engine.connect() as connection:
         current = _revision(connection)
@@ -105,6 +112,8 @@ def prepare(engine: Engine) -> None:
             f"the ledger's schema is {current}, this code needs {REVISION}; "
             f"stop what runs on it, make a backup, and {_UPGRADE}"
         )
+    with engine.begin() as connection:
+        require_environment(connection, environment)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -35,6 +35,12 @@ def upgrade() -> None:
     _index("due", ["queue", "action", "priority", "run_at", "id"], _CLAIMABLE)
     _index("next", ["queue", "run_at"], _CLAIMABLE)
     _index("lane", ["lane", "waits", "run_at", "id"], f"lane IS NOT NULL AND {_OPEN}")
+    op.create_table(
+        "gonogo_marks",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     _index("forgettable", ["settled_at"], f"NOT held AND {_OVER}")
 
 
