@@ -54,9 +54,21 @@ class Checks:
         """Whether a worker takes jobs, here or in another process on this ledger."""
         if self._sandbox.worker.is_running:
             return True, "in this process"
-        alive = len(self._beating("worker", self._sandbox.settings.lease))
-        none = "no worker on this ledger is alive; gonogo worker starts one"
-        return alive > 0, f"{alive} elsewhere" if alive else none
+        alive = self._beating("worker", self._sandbox.settings.lease)
+        if not alive:
+            return False, "no worker on this ledger is alive; gonogo worker starts one"
+        useful = [beat for beat in alive if self._asks(beat)]
+        if not useful:
+            return False, f"{len(alive)} elsewhere beat, but none of them asks for work"
+        return True, f"{len(useful)} elsewhere"
+
+    def _asks(self, beat: Beat) -> bool:
+        """Whether a worker is busy or asked for work lately: one that is up may do neither."""
+        settings = self._sandbox.settings
+        patience = max(settings.lease, 2 * settings.worker_interval)
+        running: int = beat.detail.get("running", 0)
+        asked_at: float = beat.detail.get("asked_at", beat.at)
+        return running > 0 or beat.at - asked_at <= patience
 
     def has_heartbeat(self) -> tuple[bool, str]:
         """Whether a heartbeat finds all well, here or in another process on this ledger."""

@@ -80,7 +80,7 @@ class Delivery:
         self._ready: deque[Call] = deque()
         self._given_up: dict[str, Call] = {}
         self._mutex = threading.Lock()
-        self._renewed_at = self._clock.now()
+        self._renewed_at = self._asked_at = self._clock.now()
 
     @property
     def owner(self) -> str:
@@ -103,6 +103,7 @@ class Delivery:
                 return self._ready.popleft()
         claimed = self._claims.take(self.queues, hands)
         with self._mutex:
+            self._asked_at = self._clock.now()
             self._running.update({call.id: (call, None) for call in claimed})
             self._ready.extend(claimed[1:])
         return claimed[0] if claimed else None
@@ -242,7 +243,11 @@ class Delivery:
                     name=self.owner,
                     kind="worker",
                     at=now,
-                    detail={"running": len(held), "queues": ",".join(self.queues)},
+                    detail={
+                        "running": len(held),
+                        "queues": ",".join(self.queues),
+                        "asked_at": self._asked_at,
+                    },
                 )
             )
             for call in given_up:
