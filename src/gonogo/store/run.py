@@ -26,9 +26,10 @@ class Run:
         execute: the connection's own ``execute(text, parameters)``.
         translate: the error of the store for an error of the driver.
         failures: the driver's root of errors.
+        locks: whether what is read stays locked until the end, where several can write at once.
     """
 
-    __slots__ = ("_execute", "_failures", "_translate", "texts")
+    __slots__ = ("_execute", "_failures", "_translate", "locks", "texts")
 
     def __init__(
         self,
@@ -36,7 +37,10 @@ class Run:
         execute: Callable[[str, Mapping[str, Any]], Any],
         failures: type[Exception],
         translate: Callable[[Exception], Exception],
+        *,
+        locks: bool = False,
     ) -> None:
+        self.locks = locks
         self.texts = texts
         self._execute = execute
         self._failures = failures

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Select,
     Table,
@@ -53,6 +54,14 @@ class Statements:
         """Insert one row of ``columns``."""
         text = self._texts.get(("insert", table.name))
         return text or self._keep(("insert", table.name), insert(table), columns)
+
+    def insert_missing(self, table: Table, columns: tuple[str, ...]) -> str:
+        """Insert one row of ``columns``, unless there is one with the same primary key."""
+        text = self._texts.get(("missing", table.name))
+        if text is None:
+            statement = self._upsert(table).on_conflict_do_nothing()
+            text = self._keep(("missing", table.name), statement, columns)
+        return text
 
     def upsert(self, table: Table, columns: tuple[str, ...]) -> str:
         """Insert one row of ``columns``, or change the one with the same primary key."""
@@ -106,19 +115,27 @@ def _calls() -> Select[Any]:
     return _select(calls, rows.CALLS)
 
 
+def _held(query: Select[Any], locked: bool) -> Select[Any]:
+    """With ``locked``, nobody else changes what it finds until the transaction ends."""
+    return query.with_for_update() if locked else query
+
+
 def _due(condition: ColumnElement[bool], time: ColumnElement[Any]) -> Select[Any]:
     due = _calls().where(condition, time <= bindparam("now"))
     return _most(due.order_by(time, calls.c.id))
 
 
-def call_by_id() -> ClauseElement:
-    return _calls().where(calls.c.id == bindparam("id"))
+def call_by_id(locked: bool) -> ClauseElement:
+    return _held(_calls().where(calls.c.id == bindparam("id")), locked)
 
 
-def call_by_key() -> ClauseElement:
-    return _calls().where(
-        schema.holding, calls.c.action == bindparam("action"), calls.c.key == bindparam("key")
+def call_by_key(locked: bool) -> ClauseElement:
+    wanted = (
+        schema.holding,
+        calls.c.action == bindparam("action"),
+        calls.c.key == bindparam("key"),
     )
+    return _held(_calls().where(*wanted), locked)
 
 
 def replace_call() -> ClauseElement:
@@ -242,6 +259,11 @@ def count_calls() -> ClauseElement:
     return select(calls.c.state, func.count()).group_by(calls.c.state)
 
 
+def lock_number() -> ClauseElement:
+    """Wait for the advisory lock of a number, which is held until the transaction ends."""
+    return select(func.pg_advisory_xact_lock(bindparam("number", type_=BigInteger)))
+
+
 def count_slot() -> ClauseElement:
     return select(func.count()).where(slots.c.slot == bindparam("slot"))
 
@@ -266,11 +288,11 @@ def latest_decisions() -> ClauseElement:
     return _most(newest)
 
 
-def limit_rows(size: int) -> ClauseElement:
-    """Locked in sorted order, so that two transactions can never wait for each other."""
+def limit_rows(size: int, locked: bool) -> ClauseElement:
+    """Locked in sorted order, so that two reservations can never wait for each other."""
     columns = (limits.c.name, limits.c.window, limits.c.since, limits.c.buckets)
     wanted = _among(limits.c.name, "name", size)
-    return select(*columns).where(wanted).order_by(limits.c.name).with_for_update()
+    return _held(select(*columns).where(wanted).order_by(limits.c.name), locked)
 
 
 def sweep_limits() -> ClauseElement:
@@ -290,9 +312,9 @@ def alert_by_id() -> ClauseElement:
     return _select(alerts, rows.ALERTS).where(alerts.c.id == bindparam("id"))
 
 
-def unresolved_alert() -> ClauseElement:
+def unresolved_alert(locked: bool) -> ClauseElement:
     wanted = alerts.c.fingerprint == bindparam("fingerprint")
-    return _select(alerts, rows.ALERTS).where(schema.unresolved, wanted)
+    return _held(_select(alerts, rows.ALERTS).where(schema.unresolved, wanted), locked)
 
 
 def change_alert() -> ClauseElement:
@@ -308,8 +330,8 @@ def find_alerts(fields: tuple[str, ...]) -> ClauseElement:
     return _most(query.order_by(alerts.c.last_seen.desc(), alerts.c.id.desc()))
 
 
-def plan_by_id() -> ClauseElement:
-    return _select(plans, rows.PLANS).where(plans.c.id == bindparam("id"))
+def plan_by_id(locked: bool) -> ClauseElement:
+    return _held(_select(plans, rows.PLANS).where(plans.c.id == bindparam("id")), locked)
 
 
 def replace_plan() -> ClauseElement:
