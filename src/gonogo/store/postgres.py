@@ -19,7 +19,7 @@ from gonogo.store.engines import make_engine, parse
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
 from gonogo.store.postgres_connection import Connection, Timeouts
-from gonogo.store.postgres_errors import InDoubt, Lost, translate
+from gonogo.store.postgres_errors import InDoubt, Lost, explain
 from gonogo.store.statements import Statements
 from gonogo.store.upgrade import prepare
 
@@ -57,7 +57,8 @@ class PostgresStore:
         self._where = self._url.render_as_string(hide_password=True)
         self._timeouts = timeouts or Timeouts()
         self._clock = clock or SystemClock()
-        self._texts = Statements(PGDialect_psycopg(), insert)
+        dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call] # it has no types
+        self._texts = Statements(dialect, insert)
         self._inherited: list[Connection] = []
         self._writer: Connection | None
         self._readers: list[Connection]
@@ -219,7 +220,7 @@ class PostgresStore:
         except DBAPIError as error:
             if not isinstance(error.orig, Exception):
                 raise
-            raise translate(error.orig, self._where) from error
+            raise explain(error.orig, self._where) from error
         finally:
             engine.dispose()
 

@@ -124,7 +124,8 @@ class Connection:
         try:
             found = self._raw.execute("SELECT pg_xact_status(%s::text::xid8)", (xid,)).fetchone()
         except psycopg.Error as error:
-            if (failed := self._failed(error)) and isinstance(failed, Lost):
+            failed = self._failed(error)
+            if isinstance(failed, Lost):
                 raise failed from error
             return None
         return None if found is None else found[0]
@@ -206,7 +207,7 @@ class Connection:
 
     def _say(self, words: str) -> Any:
         try:
-            return self._raw.execute(words)  # type: ignore[call-overload] # words of ours alone
+            return self._raw.execute(words)
         except psycopg.Error as error:
             raise self._failed(error) from error
 

@@ -94,6 +94,14 @@ def translate(error: Exception, where: str, *, lost: bool = False) -> GonogoErro
     return StoreUnavailable(f"the ledger {where} failed: {said}; {NOTHING}")
 
 
+def explain(error: Exception, where: str) -> GonogoError:
+    """`translate` where nothing can be run again, or `unreachable` for an error without a code."""
+    if getattr(error, "sqlstate", None) is None:
+        return unreachable(error, where)
+    found = translate(error, where)
+    return found.final if isinstance(found, Contention) else found
+
+
 def unreachable(error: Exception, where: str) -> GonogoError:
     """The store's error for a connection that could not be made.
 

@@ -24,7 +24,6 @@ from gonogo.store.sql_calls import SqlCalls
 from gonogo.store.sql_limits import SqlLimits
 from gonogo.store.statements import names
 
-
 SWITCHES = 7_461_023_850_114
 """Number of the advisory lock that every writing transaction shares, and a switch needs alone."""
 

@@ -75,7 +75,7 @@ class SqlCalls:
         return self._all(statements.overdue_calls, {"now": now, "most": limit})
 
     def lapsed(self, now: float, limit: int) -> list[Call]:
-        return self._all(statements.lapsed_calls, {"now": now, "most": limit})
+        return self._all(statements.lapsed_calls, {"now": now, "most": limit}, self._run.locks)
 
     def in_slot(self, slot: str) -> int:
         if self._run.locks:  # a count locks no row, so others would count the same
@@ -86,7 +86,7 @@ class SqlCalls:
         return count
 
     def waiting_on(self, call_id: str) -> list[Call]:
-        return self._all(statements.calls_waiting_on, {"id": call_id})
+        return self._all(statements.calls_waiting_on, {"id": call_id}, self._run.locks)
 
     def next_run_at(self, queues: Sequence[str]) -> float | None:
         if not queues:
@@ -113,8 +113,8 @@ class SqlCalls:
         row = self._run(self._run.texts.text(build, self._run.locks), wanted).fetchone()
         return None if row is None else CALLS.decode(row)
 
-    def _all(self, build: Callable[[], Any], wanted: Mapping[str, Any]) -> list[Call]:
-        found = self._run(self._run.texts.text(build), wanted).fetchall()
+    def _all(self, build: Callable[..., Any], wanted: Mapping[str, Any], *shape: Any) -> list[Call]:
+        found = self._run(self._run.texts.text(build, *shape), wanted).fetchall()
         return [CALLS.decode(row) for row in found]
 
     def _refill(self, before: Call, after: Call) -> None:

@@ -213,13 +213,15 @@ def overdue_calls() -> ClauseElement:
     return _due(schema.deadlined, calls.c.deadline_at)
 
 
-def lapsed_calls() -> ClauseElement:
-    return _due(schema.lapsing & schema.finished, calls.c.expires_at)
+def lapsed_calls(locked: bool) -> ClauseElement:
+    """Locked without waiting: a key that somebody renews at this moment does not lapse."""
+    due = _due(schema.lapsing & schema.finished, calls.c.expires_at)
+    return due.with_for_update(skip_locked=True) if locked else due
 
 
-def calls_waiting_on() -> ClauseElement:
+def calls_waiting_on(locked: bool) -> ClauseElement:
     waiting = schema.pending & (calls.c.after == bindparam("id"))
-    return _calls().where(waiting).order_by(calls.c.id)
+    return _held(_calls().where(waiting).order_by(calls.c.id), locked)
 
 
 def next_run_at(queues: int) -> ClauseElement:

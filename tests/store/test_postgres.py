@@ -1,0 +1,180 @@
+"""PostgreSQL alone: broken connections, commits in doubt, and errors that name the remedy."""
+
+from __future__ import annotations
+
+import os
+import threading
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from tests.store.making import call
+from tests.support.postgres import plain
+from tests.support.proxy import Proxy
+
+from gonogo.errors import ConfigurationError, StoreUnavailable
+from gonogo.records import State
+from gonogo.store import open_store
+from gonogo.store.engines import parse
+from gonogo.store.postgres import PostgresStore
+from gonogo.store.upgrade import status
+
+
+@pytest.fixture
+def ledger(postgres_url):
+    store = PostgresStore(postgres_url)
+    store.write(lambda tx: None)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def proxied(postgres_url):
+    """A store that reaches its server through a proxy."""
+    parts = urlsplit(postgres_url)
+    proxy = Proxy(parts.port)
+    place = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
+    store = PostgresStore(urlunsplit(parts._replace(netloc=place)))
+    store.write(lambda tx: None)
+    yield store, proxy
+    store.close()
+    proxy.close()
+
+
+def end_connections(url: str) -> None:
+    with psycopg.connect(plain(url), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'gonogo' AND datname = current_database()"
+        )
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_a_connection_cut_at_its_commit_writes_exactly_once(proxied, forward):
+    """Whether the server heard of the commit or not, the work is there once in the end."""
+    store, proxy = proxied
+    runs = []
+
+    def work(tx):
+        made = call()
+        runs.append(made.id)
+        tx.calls.insert(made)
+        return made.id
+
+    proxy.lose(b"COMMIT\0", forward=forward)
+    written = store.write(work)
+    assert proxy.cuts == 1
+    assert len(runs) == (1 if forward else 2)
+    assert written == runs[-1]
+    assert store.read(lambda tx: tx.calls.counts()) == {State.PENDING: 1}
+
+
+def test_a_commit_nobody_can_tell_of_may_have_been_written(proxied):
+    """When the server stays away after a cut commit, the error does not say nothing happened."""
+    store, proxy = proxied
+    store._timeouts = type(store._timeouts)(patience=0.0)
+    proxy.lose(b"COMMIT\0", forward=True)
+    proxy._listener.close()
+    with pytest.raises(StoreUnavailable, match="may have been written") as caught:
+        store.write(lambda tx: tx.calls.insert(call()))
+    assert "nothing was written" not in str(caught.value)
+
+
+def test_ended_connections_are_made_anew(ledger, postgres_url):
+    """Writers and readers go on after the server ended their connections, and lose nothing."""
+    failed = []
+
+    def work():
+        try:
+            for _ in range(30):
+                made = call()
+                ledger.write(lambda tx, made=made: tx.calls.insert(made))
+                assert ledger.read(lambda tx, made=made: tx.calls.get(made.id)) == made
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        end_connections(postgres_url)
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 120}
+
+
+def test_a_child_opens_connections_of_its_own(ledger):
+    """A fork shares no socket: parent and child both go on writing."""
+    ledger.read(lambda tx: tx.calls.counts())
+    child = os.fork()
+    if child == 0:
+        try:
+            ledger.write(lambda tx: tx.calls.insert(call(id="child")))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    ledger.write(lambda tx: tx.calls.insert(call(id="parent")))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 2}
+
+
+def test_errors_name_the_database_and_never_the_password(postgres_url):
+    """A wrong name, password or port is said with the remedy, by the store and by db status."""
+    parts = urlsplit(postgres_url)
+    wrong = {
+        "createdb": (parts._replace(path="/missing"), ConfigurationError),
+        "check the credentials": (
+            parts._replace(netloc=parts.netloc.replace(parts.password, "hunter2")),
+            StoreUnavailable,
+        ),
+        "Check that it runs": (
+            parts._replace(netloc=parts.netloc.replace(str(parts.port), "1")),
+            StoreUnavailable,
+        ),
+    }
+    for remedy, (url, kind) in wrong.items():
+        for ask in (
+            lambda url: open_store(parse(url)).read(lambda tx: tx.calls.counts()),
+            status,
+        ):
+            with pytest.raises(kind, match=remedy) as caught:
+                ask(urlunsplit(url))
+            assert "127.0.0.1" in str(caught.value)
+            assert "hunter2" not in str(caught.value)
+            assert parts.password not in str(caught.value)
+
+
+def test_a_user_without_rights_is_told_which_to_grant(ledger, postgres_url):
+    """A missing right is no mystery: the error says what to grant."""
+    name = f"reader_{os.urandom(4).hex()}"
+    with psycopg.connect(plain(postgres_url), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+        connection.execute(f"GRANT SELECT ON gonogo_alembic_version TO {name}")
+        parts = urlsplit(postgres_url)
+        place = f"{name}:x@127.0.0.1:{parts.port}"
+        store = PostgresStore(urlunsplit(parts._replace(netloc=place)))
+        try:
+            with pytest.raises(StoreUnavailable, match="grant SELECT, INSERT"):
+                store.write(lambda tx: tx.calls.counts())
+        finally:
+            store.close()
+            connection.execute(f"DROP OWNED BY {name}")
+            connection.execute(f"DROP ROLE {name}")
+
+
+def test_a_statement_that_failed_silently_is_no_commit(ledger):
+    """Work that swallows the database's error is not told that its writes are there."""
+
+    def work(tx):
+        made = call()
+        tx.calls.insert(made)
+        try:
+            tx.calls.insert(made)
+        except Exception:
+            return "fine"
+
+    ledger._timeouts = type(ledger._timeouts)(patience=0.0)
+    with pytest.raises(StoreUnavailable, match="took a transaction back"):
+        ledger.write(work)
+    assert ledger.read(lambda tx: tx.calls.counts()) == {}
