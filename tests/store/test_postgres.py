@@ -74,7 +74,7 @@ def test_a_commit_nobody_can_tell_of_may_have_been_written(proxied):
     store, proxy = proxied
     store._timeouts = type(store._timeouts)(patience=0.0)
     proxy.lose(b"COMMIT\0", forward=True)
-    proxy._listener.close()
+    proxy.refuses = True
     with pytest.raises(StoreUnavailable, match="may have been written") as caught:
         store.write(lambda tx: tx.calls.insert(call()))
     assert "nothing was written" not in str(caught.value)
@@ -117,6 +117,32 @@ def test_a_child_opens_connections_of_its_own(ledger):
     ledger.write(lambda tx: tx.calls.insert(call(id="parent")))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 2}
+
+
+def test_a_ledger_works_through_pgbouncer_in_transaction_mode(pgbouncer_url):
+    """Nothing is left in a session, so connections may change hands after each transaction."""
+    pair = [PostgresStore(pgbouncer_url), PostgresStore(pgbouncer_url)]
+
+    def work(store, number):
+        for step in range(20):
+            made = call(key=f"{number}-{step}", held=True)
+            store.write(lambda tx, made=made: tx.calls.insert(made), durable=step % 2 == 0)
+            found = store.read(lambda tx, made=made: tx.calls.holder("pay", made.key))
+            if found != made:
+                lost.append(made)
+
+    lost = []
+    threads = [
+        threading.Thread(target=work, args=(pair[number % 2], number)) for number in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lost == []
+    assert pair[0].read(lambda tx: tx.calls.counts()) == {State.PENDING: 120}
+    for store in pair:
+        store.close()
 
 
 def test_errors_name_the_database_and_never_the_password(postgres_url):

@@ -12,6 +12,7 @@ class Proxy:
     Attributes:
         port: where it listens, on 127.0.0.1.
         cuts: how many connections it has cut.
+        refuses: whether it turns new connections away.
     """
 
     def __init__(self, port: int) -> None:
@@ -19,6 +20,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.cuts = 0
+        self.refuses = False
         self._word = b""
         self._forwards = False
         self._sockets: list[socket.socket] = []
@@ -40,6 +42,9 @@ class Proxy:
         while True:
             try:
                 client = self._listener.accept()[0]
+                if self.refuses:
+                    client.close()
+                    continue
                 server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
