@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -102,6 +102,10 @@ class Delivery:
         with self._mutex:
             self._running[claimed[0].id] = (claimed[0], None)
         return claimed[0]
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """See `Store.listen`."""
+        return self._pipeline.store.listen(wake)
 
     def find(self, call_id: str) -> Call | None:
         """The call of that id, if the ledger has it."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from tests.store.making import call
+from tests.store.making import call, queued
 from tests.support.postgres import plain
 from tests.support.proxy import Proxy
 
@@ -204,3 +204,33 @@ def test_a_statement_that_failed_silently_is_no_commit(ledger):
     with pytest.raises(StoreUnavailable, match="took a transaction back"):
         ledger.write(work)
     assert ledger.read(lambda tx: tx.calls.counts()) == {}
+
+
+def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
+    """Who listens hears of a job that another process wrote, also after its connection broke."""
+    heard = threading.Semaphore(0)
+    stop = ledger.listen(heard.release)
+    other = PostgresStore(postgres_url)
+    try:
+        assert heard.acquire(timeout=10)  # it listens
+        other.write(lambda tx: tx.calls.insert(queued()))
+        assert heard.acquire(timeout=10)
+        end_connections(postgres_url)
+        assert heard.acquire(timeout=10)  # it listens again
+        other.write(lambda tx: tx.calls.insert(queued()))
+        assert heard.acquire(timeout=10)
+        other.write(lambda tx: tx.calls.insert(call(State.DISPATCHED)))
+        assert not heard.acquire(blocking=False)
+    finally:
+        stop()
+        other.close()
+
+
+def test_behind_pgbouncer_nobody_listens(pgbouncer_url):
+    """The thread ends by itself, and stopping it is no error."""
+    store = PostgresStore(pgbouncer_url)
+    heard = []
+    stop = store.listen(lambda: heard.append(1))
+    stop()
+    assert heard == []
+    store.close()

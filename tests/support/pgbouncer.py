@@ -17,7 +17,7 @@ from tests.support.servers import ServerMissing, free_port, pauses, unprivileged
 
 @contextmanager
 def running(url: str) -> Iterator[str]:
-    """``url`` by way of a PgBouncer with two connections, which ends with the block."""
+    """``url`` by way of a PgBouncer with four connections, which ends with the block."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         raise ServerMissing("the program 'pgbouncer' is not installed")

@@ -258,4 +258,11 @@ class Store(Protocol):
         """Run ``work`` on one consistent snapshot; it must not write."""
         ...
 
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call ``wake``, on a thread of the store, when a job was written; returns how to end it.
+
+        A courtesy that may fail in silence or never come: whoever waits looks by himself as well.
+        """
+        ...
+
     def close(self) -> None: ...

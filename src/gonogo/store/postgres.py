@@ -20,6 +20,7 @@ from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
 from gonogo.store.postgres_connection import Connection, Timeouts
 from gonogo.store.postgres_errors import InDoubt, Lost, explain
+from gonogo.store.postgres_listener import Listener
 from gonogo.store.statements import Statements
 from gonogo.store.upgrade import prepare
 
@@ -83,6 +84,9 @@ class PostgresStore:
             with self._io:
                 self._open_writer()
         return self._persist(lambda: self._query(work))
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        return Listener(self._url, self._timeouts.connect, wake).stop
 
     def close(self) -> None:
         with self._io, self._pool:

@@ -25,6 +25,8 @@ from gonogo.store.statements import Statements
 T = TypeVar("T")
 OLDEST = 130_000
 """The first version of the server that says what became of a transaction, as a number."""
+CHANNEL = "gonogo_due"
+"""Where it is said that a job was written."""
 _ROUNDS = 10
 """How often work is run when other transactions come first."""
 _TOGETHER = 3
@@ -74,9 +76,9 @@ class Connection:
         )
         self._snapshot = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {limits}"
         self._begin = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {limits}"
-        self._raw = _connect(url, self._where, timeouts.connect)
-        run = Run(texts, self._raw.execute, psycopg.Error, self._failed, locks=not reads)
-        self._tables = SqlTransaction(run)
+        self._raw = connect(url, timeouts.connect)
+        self._run = Run(texts, self._raw.execute, psycopg.Error, self._failed, locks=not reads)
+        self._tables = SqlTransaction(self._run)
 
     @property
     def closed(self) -> bool:
@@ -135,6 +137,7 @@ class Connection:
 
     def _start(self, durable: bool) -> None:
         """Begin, and learn the transaction's number, in one round trip."""
+        self._run.news = False
         commit = "on" if durable else "off"
         cursor = self._say(
             f"{self._begin} SET LOCAL synchronous_commit = {commit}; "
@@ -178,7 +181,10 @@ class Connection:
         neither run again nor go without an answer.
         """
         try:
-            done = self._raw.execute("COMMIT").statusmessage
+            cursor = self._raw.execute(f"NOTIFY {CHANNEL}; COMMIT" if self._run.news else "COMMIT")
+            while cursor.nextset():
+                pass
+            done = cursor.statusmessage
         except psycopg.Error as error:
             if self._is_lost(error):
                 raise self._doubt() from error
@@ -224,7 +230,9 @@ def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _connect(url: URL, where: str, patience: float) -> psycopg.Connection[Any]:
+def connect(url: URL, patience: float) -> psycopg.Connection[Any]:
+    """A connection on which nothing begins by itself. Raises as `Connection` does."""
+    where = url.render_as_string(hide_password=True)
     arguments: dict[str, Any] = {
         "host": url.host,
         "port": url.port,

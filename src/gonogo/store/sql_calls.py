@@ -27,6 +27,7 @@ class SqlCalls:
 
     def insert(self, call: Call) -> None:
         self._run(self._run.texts.insert(schema.calls, CALLS.columns), CALLS.encode(call))
+        self._note_news(call)
         if call.slots and call.state is State.DISPATCHED:
             self._fill(call)
 
@@ -40,6 +41,7 @@ class SqlCalls:
         fence = {"if_id": before.id, "if_epoch": before.epoch, "if_state": str(before.state)}
         if self._run(text, {**changed, **fence}).rowcount != 1:
             return False
+        self._note_news(after)
         if before.slots or after.slots:
             self._refill(before, after)
         return True
@@ -116,6 +118,10 @@ class SqlCalls:
     def _all(self, build: Callable[..., Any], wanted: Mapping[str, Any], *shape: Any) -> list[Call]:
         found = self._run(self._run.texts.text(build, *shape), wanted).fetchall()
         return [CALLS.decode(row) for row in found]
+
+    def _note_news(self, call: Call) -> None:
+        if call.state is State.PENDING and call.queue is not None:
+            self._run.news = True
 
     def _refill(self, before: Call, after: Call) -> None:
         """Keep the slots in step with the state, in the transaction that changes it."""
