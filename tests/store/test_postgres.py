@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +13,7 @@ from tests.store.making import call, queued
 from tests.support.postgres import plain
 from tests.support.proxy import Proxy
 
+from gonogo import SandboxOrchestrator
 from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store import open_store
@@ -234,3 +236,53 @@ def test_behind_pgbouncer_nobody_listens(pgbouncer_url):
     stop()
     assert heard == []
     store.close()
+
+
+def test_the_clock_check_compares_with_the_database(postgres_url, monkeypatch):
+    """A machine whose clock is far from the database's is NO-GO; one that agrees is not."""
+    sandbox = SandboxOrchestrator(postgres_url)
+    try:
+        assert sandbox.checks.clock_is_sound()[0]
+        there = sandbox.store.time()
+        monkeypatch.setattr(sandbox.store, "time", lambda: there + 60)
+        sound, said = sandbox.checks.clock_is_sound()
+        assert not sound
+        assert "the database's +" in said
+    finally:
+        sandbox.cleanup()
+
+
+def test_a_sandbox_works_on_postgresql(postgres_url):
+    """Enqueued by one orchestrator, done once by the worker of another."""
+    done, over = [], threading.Event()
+
+    def make():
+        sandbox = SandboxOrchestrator(postgres_url, dry_run=False)
+
+        @sandbox.action("pay", key="pay:{number}", irreversible=False)
+        def pay(number: int) -> int:
+            done.append(number)
+            if len(done) == 5:
+                over.set()
+            return number
+
+        return sandbox, pay
+
+    (here, pay), (there, _) = make(), make()
+    try:
+        there.worker.start()
+        for number in (1, 2, 3, 4, 5, 5):
+            pay.enqueue(number)
+        assert over.wait(20)
+        assert sorted(done) == [1, 2, 3, 4, 5]
+    finally:
+        there.worker.stop()
+        for sandbox in (here, there):
+            sandbox.cleanup()
+
+
+def test_a_missing_driver_is_said_with_its_remedy(monkeypatch):
+    """Without psycopg the error names what to install."""
+    monkeypatch.setitem(sys.modules, "gonogo.store.postgres", None)
+    with pytest.raises(ConfigurationError, match=r'pip install "gonogo\[postgres\]"'):
+        open_store(parse("postgresql://ops@127.0.0.1/ledger"))

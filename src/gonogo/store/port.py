@@ -258,6 +258,10 @@ class Store(Protocol):
         """Run ``work`` on one consistent snapshot; it must not write."""
         ...
 
+    def time(self) -> float | None:
+        """The database's own clock, in epoch seconds; ``None`` where it has none but ours."""
+        ...
+
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake``, on a thread of the store, when a job was written; returns how to end it.
 

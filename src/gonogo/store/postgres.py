@@ -83,7 +83,11 @@ class PostgresStore:
         if not self._prepared:
             with self._io:
                 self._open_writer()
-        return self._persist(lambda: self._query(work))
+        return self._persist(lambda: self._on_reader(lambda reader: reader.query(work)))
+
+    def time(self) -> float | None:
+        self._refuse_nesting()
+        return self._persist(lambda: self._on_reader(Connection.time))
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         return Listener(self._url, self._timeouts.connect, wake).stop
@@ -177,7 +181,7 @@ class PostgresStore:
             self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _query(self, work: Callable[[Transaction], T]) -> T:
+    def _on_reader(self, use: Callable[[Connection], T]) -> T:
         with self._pool:
             generation = self._generation
             reader = self._readers.pop() if self._readers else None
@@ -185,7 +189,7 @@ class PostgresStore:
             reader = self._connect(reads=True)
         self._thread.inside = True
         try:
-            return reader.query(work)
+            return use(reader)
         finally:
             self._thread.inside = False
             with self._pool:

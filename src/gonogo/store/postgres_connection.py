@@ -121,6 +121,15 @@ class Connection:
         finally:
             self._rollback()
 
+    def time(self) -> float:
+        """The server's clock, in epoch seconds."""
+        words = "SELECT extract(epoch FROM clock_timestamp())::float8"
+        try:
+            found = self._raw.execute(words).fetchone()
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+        return float(found[0]) if found else 0.0
+
     def fate(self, xid: str) -> str | None:
         """What became of a transaction: committed, aborted, in progress, or not known."""
         try:

@@ -84,6 +84,9 @@ class SqliteStore:
                 self._open_writer()
         return self._query(work)
 
+    def time(self) -> float | None:
+        return None
+
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Nobody tells; who polls finds out."""
         return lambda: None
