@@ -125,11 +125,11 @@ def _due(condition: ColumnElement[bool], time: ColumnElement[Any]) -> Select[Any
     return _most(due.order_by(time, calls.c.id))
 
 
-def call_by_id(locked: bool) -> ClauseElement:
+def call_by_id(locked: bool = False) -> ClauseElement:
     return _held(_calls().where(calls.c.id == bindparam("id")), locked)
 
 
-def call_by_key(locked: bool) -> ClauseElement:
+def call_by_key(locked: bool = False) -> ClauseElement:
     wanted = (
         schema.holding,
         calls.c.action == bindparam("action"),
@@ -213,13 +213,13 @@ def overdue_calls() -> ClauseElement:
     return _due(schema.deadlined, calls.c.deadline_at)
 
 
-def lapsed_calls(locked: bool) -> ClauseElement:
+def lapsed_calls(locked: bool = False) -> ClauseElement:
     """Locked without waiting: a key that somebody renews at this moment does not lapse."""
     due = _due(schema.lapsing & schema.finished, calls.c.expires_at)
     return due.with_for_update(skip_locked=True) if locked else due
 
 
-def calls_waiting_on(locked: bool) -> ClauseElement:
+def calls_waiting_on(locked: bool = False) -> ClauseElement:
     waiting = schema.pending & (calls.c.after == bindparam("id"))
     return _held(_calls().where(waiting).order_by(calls.c.id), locked)
 
@@ -290,7 +290,7 @@ def latest_decisions() -> ClauseElement:
     return _most(newest)
 
 
-def limit_rows(size: int, locked: bool) -> ClauseElement:
+def limit_rows(size: int, locked: bool = False) -> ClauseElement:
     """Locked in sorted order, so that two reservations can never wait for each other."""
     columns = (limits.c.name, limits.c.window, limits.c.since, limits.c.buckets)
     wanted = _among(limits.c.name, "name", size)
@@ -314,7 +314,7 @@ def alert_by_id() -> ClauseElement:
     return _select(alerts, rows.ALERTS).where(alerts.c.id == bindparam("id"))
 
 
-def unresolved_alert(locked: bool) -> ClauseElement:
+def unresolved_alert(locked: bool = False) -> ClauseElement:
     wanted = alerts.c.fingerprint == bindparam("fingerprint")
     return _held(_select(alerts, rows.ALERTS).where(schema.unresolved, wanted), locked)
 
@@ -332,7 +332,7 @@ def find_alerts(fields: tuple[str, ...]) -> ClauseElement:
     return _most(query.order_by(alerts.c.last_seen.desc(), alerts.c.id.desc()))
 
 
-def plan_by_id(locked: bool) -> ClauseElement:
+def plan_by_id(locked: bool = False) -> ClauseElement:
     return _held(_select(plans, rows.PLANS).where(plans.c.id == bindparam("id")), locked)
 
 
