@@ -14,10 +14,17 @@ from msgspec import Struct
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL
 
-from gonogo.errors import ConfigurationError
+from gonogo.errors import ConfigurationError, StoreError
 from gonogo.store.group import Job
 from gonogo.store.port import READ_ONLY, Transaction
-from gonogo.store.postgres_errors import Contention, InDoubt, Lost, translate, unreachable
+from gonogo.store.postgres_errors import (
+    NOTHING,
+    Contention,
+    InDoubt,
+    Lost,
+    translate,
+    unreachable,
+)
 from gonogo.store.run import Run
 from gonogo.store.sql import SWITCHES, SqlTransaction
 from gonogo.store.statements import Statements
@@ -203,7 +210,7 @@ class Connection:
             batch[0].error = interrupt
             raise self._doubt() from interrupt
         if done != "COMMIT":  # a statement failed, and the work went on as if it had not
-            raise Lost(f"the ledger {self._where} took a transaction back; nothing was written")
+            raise StoreError(f"the ledger {self._where} took a transaction back; {NOTHING}")
 
     def _doubt(self) -> InDoubt:
         return InDoubt(
