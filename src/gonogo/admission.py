@@ -170,7 +170,7 @@ class Admission:
         )
 
     def _take_slots(self, tx: Transaction, call: Call, slots: tuple[tuple[str, int], ...]) -> None:
-        for name, most in sorted(slots):
+        for name, most in sorted(slots):  # in one order, so that nobody waits in a circle
             filled = tx.calls.in_slot(name)
             if filled >= most:
                 refusal = RateLimited(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -107,6 +107,10 @@ class Delivery:
             self._running.update({call.id: (call, None) for call in claimed})
             self._ready.extend(claimed[1:])
         return claimed[0] if claimed else None
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """See `Store.listen`."""
+        return self._pipeline.store.listen(wake)
 
     def find(self, call_id: str) -> Call | None:
         """The call of that id, if the ledger has it."""

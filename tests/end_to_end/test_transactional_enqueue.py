@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.orm import Session
+from tests.support.postgres import plain
 
 from gonogo.clock import FakeClock
-from gonogo.errors import ConfigurationError, KeyConflict, StoreUnavailable
+from gonogo.errors import ConfigurationError, KeyConflict, StoreError, StoreUnavailable
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
     return f"sqlite:///{tmp_path}/shop.db"
+
+
+def drivers_own(url: str, *, commits_by_itself: bool = False) -> Any:
+    """A connection of the driver alone, as a user without SQLAlchemy has it."""
+    if url.startswith("sqlite"):
+        level = None if commits_by_itself else ""
+        return sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=level)
+    return psycopg.connect(plain(url), autocommit=commits_by_itself)
 
 
 @pytest.fixture
@@ -90,7 +103,7 @@ def test_rollback_makes_neither(sandbox: SandboxOrchestrator, engine: Engine, fi
 
 
 def test_a_connection_and_the_drivers_own_can_be_joined(
-    sandbox: SandboxOrchestrator, engine: Engine, tmp_path: Path
+    sandbox: SandboxOrchestrator, engine: Engine, url: str
 ) -> None:
     """It need not be a session of the ORM."""
     pay = payment(sandbox)
@@ -99,7 +112,7 @@ def test_a_connection_and_the_drivers_own_can_be_joined(
         connection.commit()
         pay.enqueue("B", session=connection)
         connection.rollback()
-    raw = sqlite3.connect(tmp_path / "shop.db")
+    raw = drivers_own(url)
     pay.enqueue("C", session=raw)
     raw.commit()
     pay.enqueue("D", session=raw)
@@ -159,11 +172,11 @@ def test_workers_are_woken_by_the_commit(sandbox: SandboxOrchestrator, engine: E
 
 
 def test_what_commits_by_itself_is_refused(
-    sandbox: SandboxOrchestrator, engine: Engine, tmp_path: Path
+    sandbox: SandboxOrchestrator, engine: Engine, url: str
 ) -> None:
     """A connection without transactions cannot promise anything; nothing is queued."""
     pay = payment(sandbox)
-    raw = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
+    raw = drivers_own(url, commits_by_itself=True)
     with pytest.raises(ConfigurationError, match="begin a transaction"):
         pay.enqueue("A", session=raw)
     raw.close()
@@ -197,11 +210,11 @@ def test_another_database_is_refused(sandbox: SandboxOrchestrator, tmp_path: Pat
     pay = payment(sandbox)
     with (
         Session(create_engine(f"sqlite:///{tmp_path}/other.db")) as session,
-        pytest.raises(ConfigurationError, match=r"other\.db"),
+        pytest.raises(ConfigurationError, match=r"other\.db|psycopg 3"),
     ):
         pay.enqueue("A", session=session)
     raw = sqlite3.connect(":memory:")
-    with pytest.raises(ConfigurationError, match="in memory"):
+    with pytest.raises(ConfigurationError, match=r"in memory|psycopg 3"):
         pay.enqueue("A", session=raw)
     raw.close()
     with pytest.raises(ConfigurationError, match="not this str"):
@@ -220,10 +233,10 @@ def test_a_ledger_in_memory_has_nothing_to_join(fake_clock: FakeClock) -> None:
     sandbox.cleanup()
 
 
-def test_a_ledger_that_is_busy_says_so(
-    sandbox: SandboxOrchestrator, engine: Engine, tmp_path: Path
-) -> None:
+def test_a_sqlite_ledger_that_is_busy_says_so(tmp_path: Path, fake_clock: FakeClock) -> None:
     """When another transaction writes, the job is refused and the user's transaction is told."""
+    sandbox = SandboxOrchestrator(f"sqlite:///{tmp_path}/shop.db", clock=fake_clock)
+    sandbox.arm(by="ann", reason="a test")
     pay = payment(sandbox)
     other = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -234,3 +247,49 @@ def test_a_ledger_that_is_busy_says_so(
     raw.close()
     other.close()
     assert sandbox.counts() == {}
+    sandbox.cleanup()
+
+
+def test_two_transactions_that_want_one_key_get_one_job(
+    fake_clock: FakeClock, postgres_url: str
+) -> None:
+    """On PostgreSQL the second waits for the first, gets its job, and loses nothing of its own."""
+    sandbox = SandboxOrchestrator(postgres_url, clock=fake_clock)
+    sandbox.arm(by="ann", reason="a test")
+    pay = payment(sandbox)
+    first, second = drivers_own(postgres_url), drivers_own(postgres_url)
+    second.execute("CREATE TABLE orders (id TEXT)")
+    mine = pay.enqueue("A", session=first)
+    theirs: list[Any] = []
+
+    def enqueue() -> None:
+        second.execute("INSERT INTO orders VALUES ('B')")
+        theirs.append(pay.enqueue("A", session=second))
+        second.commit()
+
+    thread = threading.Thread(target=enqueue)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    first.commit()
+    thread.join(20)
+    assert [(handle.id, handle.is_new) for handle in theirs] == [(mine.id, False)]
+    assert first.execute("SELECT count(*) FROM orders").fetchone() == (1,)
+    first.close()
+    second.close()
+    sandbox.cleanup()
+
+
+def test_a_transaction_that_has_failed_is_not_joined(
+    fake_clock: FakeClock, postgres_url: str
+) -> None:
+    """What PostgreSQL will roll back anyway cannot carry a job, and the error says so."""
+    sandbox = SandboxOrchestrator(postgres_url, clock=fake_clock)
+    sandbox.arm(by="ann", reason="a test")
+    raw = drivers_own(postgres_url)
+    with pytest.raises(psycopg.Error):
+        raw.execute("SELECT nonsense")
+    with pytest.raises(StoreError, match="failed already"):
+        payment(sandbox).enqueue("A", session=raw)
+    raw.close()
+    sandbox.cleanup()

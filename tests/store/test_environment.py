@@ -16,7 +16,7 @@ from gonogo.store.upgrade import status
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
-        pytest.skip("a ledger on PostgreSQL is not supported yet")
+        return str(request.getfixturevalue("postgres_url"))
     return f"sqlite:///{tmp_path}/ledger.db"
 
 

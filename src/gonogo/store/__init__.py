@@ -25,11 +25,15 @@ def open_store(url: URL | None, environment: str | None = None) -> Store:
         from gonogo.store.memory import MemoryStore  # noqa: PLC0415 - only what is asked for
 
         return MemoryStore()
-    if url.get_backend_name() != "sqlite":
-        raise ConfigurationError(
-            f"a ledger on {url.get_backend_name()} is not supported by this version: give a "
-            "SQLite URL such as sqlite:///ops.db"
-        )
+    if url.get_backend_name() == "postgresql":
+        try:
+            from gonogo.store.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
+        except ImportError as error:
+            raise ConfigurationError(
+                "the driver of PostgreSQL (psycopg) is not installed: "
+                'pip install "gonogo[postgres]"'
+            ) from error
+        return PostgresStore(url, environment=environment)
     from gonogo.store.sqlite import SqliteStore  # noqa: PLC0415 - SQLAlchemy is heavy
 
     return SqliteStore(url, environment=environment)

@@ -83,6 +83,13 @@ class MemoryStore:
 
         return self.write(only_read)
 
+    def time(self) -> float | None:
+        return None
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Nobody tells; who polls finds out."""
+        return lambda: None
+
     def close(self) -> None:
         """Nothing to close; the store stays usable."""
 

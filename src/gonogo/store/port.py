@@ -40,7 +40,9 @@ READ_ONLY = "work that was given to read() tried to write; give it to write()"
 class Calls(Protocol):
     """The calls: inserted once, then changed only by fenced replacement."""
 
-    def get(self, call_id: str) -> Call | None: ...
+    def get(self, call_id: str) -> Call | None:
+        """The call. In a write, what `get` and `holder` return stays so until its end."""
+        ...
 
     def holder(self, action: str, key: str) -> Call | None:
         """The call that holds ``key`` of ``action`` now (``held`` is true), if any."""
@@ -260,7 +262,8 @@ class Transaction(Protocol):
 class Store(Protocol):
     """A ledger. Thread-safe; opened on first use; `close` may be called twice.
 
-    Errors: `StoreUnavailable` when the database cannot serve (then nothing was written),
+    Errors: `StoreUnavailable` when the database cannot serve (then nothing was written,
+    unless its message says that it may have been: a connection broke while it committed),
     `SchemaError` when its schema does not fit this code. An exception raised by ``work`` rolls the
     whole transaction back and reaches the caller unchanged.
     """
@@ -274,7 +277,8 @@ class Store(Protocol):
         """Run ``work`` in a write transaction and commit.
 
         With ``durable`` the commit survives power loss when this returns; without it the commit
-        survives the death of the process but a power failure may lose it.
+        survives the death of the process but a power failure may lose it, and so may a crash of
+        the database's server.
         """
         ...
 
@@ -292,6 +296,17 @@ class Store(Protocol):
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one consistent snapshot; it must not write."""
+        ...
+
+    def time(self) -> float | None:
+        """The database's own clock, in epoch seconds; ``None`` where it has none but ours."""
+        ...
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call ``wake``, on a thread of the store, when a job was written; returns how to end it.
+
+        A courtesy that may fail in silence or never come: whoever waits looks by himself as well.
+        """
         ...
 
     def close(self) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from gonogo.records import Call, CallFilter, State
@@ -27,6 +28,7 @@ class SqlCalls:
 
     def insert(self, call: Call) -> None:
         self._run(self._run.texts.insert(schema.calls, CALLS.columns), CALLS.encode(call))
+        self._note_news(call)
         if call.slots and call.state is State.DISPATCHED:
             self._fill(call)
 
@@ -40,6 +42,7 @@ class SqlCalls:
         fence = {"if_id": before.id, "if_epoch": before.epoch, "if_state": str(before.state)}
         if self._run(text, {**changed, **fence}).rowcount != 1:
             return False
+        self._note_news(after)
         if before.slots or after.slots:
             self._refill(before, after)
         return True
@@ -67,7 +70,15 @@ class SqlCalls:
     def _due(
         self, queues: Sequence[str], now: float, limit: int, passing: Collection[str]
     ) -> list[Due]:
-        """Of each queue, action and priority the first ``limit`` calls that are due."""
+        """Of each queue, action and priority the first ``limit`` calls that are due.
+
+        Where several can write at once they are locked, past those that others have locked.
+        """
+        if self._run.locks:
+            text = self._run.texts.text(statements.due_calls, len(queues), len(passing))
+            wanted = {**names("queue", queues), **names("passing", sorted(passing))}
+            found = self._run(text, {**wanted, "now": now, "most": limit}).fetchall()
+            return [Due(*row) for row in found]
         groups = self._run.texts.text(statements.due_groups, len(queues))
         text = self._run.texts.text(statements.due_in_group)
         due: list[Due] = []
@@ -97,15 +108,16 @@ class SqlCalls:
         return self._all(statements.overdue_calls, {"now": now, "most": limit})
 
     def lapsed(self, now: float, limit: int) -> list[Call]:
-        return self._all(statements.lapsed_calls, {"now": now, "most": limit})
+        return self._all(statements.lapsed_calls, {"now": now, "most": limit}, self._run.locks)
 
     def in_slot(self, slot: str) -> int:
+        self._lock(slot)
         text = self._run.texts.text(statements.count_slot)
         count: int = self._run(text, {"slot": slot}).fetchone()[0]
         return count
 
     def waiting_on(self, call_id: str) -> list[Call]:
-        return self._all(statements.calls_waiting_on, {"id": call_id})
+        return self._all(statements.calls_waiting_on, {"id": call_id}, self._run.locks)
 
     def next_run_at(self, queues: Sequence[str]) -> float | None:
         if not queues:
@@ -115,6 +127,7 @@ class SqlCalls:
         return earliest
 
     def in_lane(self, lane: str, limit: int) -> list[Call]:
+        self._lock(f"lane:{lane}")
         return self._all(statements.calls_in_lane, {"lane": lane, "most": limit})
 
     def backlog(self) -> dict[str, int]:
@@ -145,13 +158,23 @@ class SqlCalls:
         found = self._run(self._run.texts.text(statements.count_calls), {}).fetchall()
         return {State(state): count for state, count in found}
 
-    def _one(self, build: Callable[[], Any], wanted: Mapping[str, Any]) -> Call | None:
-        row = self._run(self._run.texts.text(build), wanted).fetchone()
+    def _one(self, build: Callable[[bool], Any], wanted: Mapping[str, Any]) -> Call | None:
+        row = self._run(self._run.texts.text(build, self._run.locks), wanted).fetchone()
         return None if row is None else CALLS.decode(row)
 
-    def _all(self, build: Callable[[], Any], wanted: Mapping[str, Any]) -> list[Call]:
-        found = self._run(self._run.texts.text(build), wanted).fetchall()
+    def _all(self, build: Callable[..., Any], wanted: Mapping[str, Any], *shape: Any) -> list[Call]:
+        found = self._run(self._run.texts.text(build, *shape), wanted).fetchall()
         return [CALLS.decode(row) for row in found]
+
+    def _note_news(self, call: Call) -> None:
+        if call.state is State.PENDING and call.queue is not None and not call.waits:
+            self._run.news = True
+
+    def _lock(self, name: str) -> None:
+        """Be alone with what is counted by ``name``: reading it locks no row of those to come."""
+        if self._run.locks:
+            text = self._run.texts.text(statements.lock_number)
+            self._run(text, {"number": _number(name)})
 
     def _refill(self, before: Call, after: Call) -> None:
         """Keep the slots in step with the state, in the transaction that changes it."""
@@ -168,3 +191,8 @@ class SqlCalls:
         text = self._run.texts.insert(schema.slots, ("slot", "call_id"))
         for slot in call.slots:
             self._run(text, {"slot": slot, "call_id": call.id})
+
+
+def _number(name: str) -> int:
+    """The number by which a name is locked, in 63 bits, the same on every machine."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 1

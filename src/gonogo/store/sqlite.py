@@ -120,6 +120,13 @@ class SqliteStore:
                 self._open_writer()
         return self._query(work)
 
+    def time(self) -> float | None:
+        return None
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Nobody tells; who polls finds out."""
+        return lambda: None
+
     def close(self) -> None:
         """Close every connection; the last one out folds the write-ahead log into the file."""
         with self._io, self._pool:

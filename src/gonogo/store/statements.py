@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from sqlalchemy import (
     CTE,
+    BigInteger,
     ColumnElement,
     ScalarSelect,
     Select,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    true,
     update,
 )
 from sqlalchemy.engine.interfaces import Dialect
@@ -55,6 +57,14 @@ class Statements:
         """Insert one row of ``columns``."""
         text = self._texts.get(("insert", table.name))
         return text or self._keep(("insert", table.name), insert(table), columns)
+
+    def insert_missing(self, table: Table, columns: tuple[str, ...]) -> str:
+        """Insert one row of ``columns``, unless there is one with the same primary key."""
+        text = self._texts.get(("missing", table.name))
+        if text is None:
+            statement = self._upsert(table).on_conflict_do_nothing()
+            text = self._keep(("missing", table.name), statement, columns)
+        return text
 
     def upsert(self, table: Table, columns: tuple[str, ...]) -> str:
         """Insert one row of ``columns``, or change the one with the same primary key."""
@@ -108,19 +118,27 @@ def _calls() -> Select[Any]:
     return _select(calls, rows.CALLS)
 
 
+def _held(query: Select[Any], locked: bool) -> Select[Any]:
+    """With ``locked``, nobody else changes what it finds until the transaction ends."""
+    return query.with_for_update() if locked else query
+
+
 def _due(condition: ColumnElement[bool], time: ColumnElement[Any]) -> Select[Any]:
     due = _calls().where(condition, time <= bindparam("now"))
     return _most(due.order_by(time, calls.c.id))
 
 
-def call_by_id() -> ClauseElement:
-    return _calls().where(calls.c.id == bindparam("id"))
+def call_by_id(locked: bool = False) -> ClauseElement:
+    return _held(_calls().where(calls.c.id == bindparam("id")), locked)
 
 
-def call_by_key() -> ClauseElement:
-    return _calls().where(
-        schema.holding, calls.c.action == bindparam("action"), calls.c.key == bindparam("key")
+def call_by_key(locked: bool = False) -> ClauseElement:
+    wanted = (
+        schema.holding,
+        calls.c.action == bindparam("action"),
+        calls.c.key == bindparam("key"),
     )
+    return _held(_calls().where(*wanted), locked)
 
 
 def replace_call() -> ClauseElement:
@@ -131,7 +149,7 @@ def replace_call() -> ClauseElement:
     )
 
 
-def due_groups(queues: int) -> ClauseElement:
+def due_groups(queues: int) -> Select[Any]:
     """Queue, action and priority of all that could be claimed, one row each.
 
     Each row is found by a search that begins behind the row before it, so the cost follows the
@@ -191,6 +209,29 @@ def due_in_group() -> ClauseElement:
     return _most(due.order_by(calls.c.run_at, calls.c.id))
 
 
+def due_calls(queues: int, passed: int) -> ClauseElement:
+    """The due calls of all groups in one statement, locked, without waiting for anybody."""
+    group = due_groups(queues).subquery("due_group")
+    due = (
+        select(calls.c.id, calls.c.action, calls.c.priority, calls.c.run_at)
+        .where(
+            schema.claimable,
+            calls.c.queue == group.c.queue,
+            calls.c.action == group.c.action,
+            calls.c.priority == group.c.priority,
+            calls.c.run_at <= bindparam("now"),
+        )
+        .order_by(calls.c.run_at, calls.c.id)
+        .limit(_MOST)
+        .offset(schema.ZERO)
+        .with_for_update(skip_locked=True)
+        .lateral("due_call")
+    )
+    found = select(due.c.id, due.c.action, due.c.priority, due.c.run_at)
+    found = found.select_from(group.join(due, true()))
+    return found.where(~_among(group.c.action, "passing", passed)) if passed else found
+
+
 def claim_calls(size: int) -> ClauseElement:
     """Claim so many calls by their ids, those that can still be claimed."""
     return (
@@ -232,13 +273,15 @@ def overdue_calls() -> ClauseElement:
     return _due(schema.deadlined, calls.c.deadline_at)
 
 
-def lapsed_calls() -> ClauseElement:
-    return _due(schema.lapsing & schema.finished, calls.c.expires_at)
+def lapsed_calls(locked: bool = False) -> ClauseElement:
+    """Locked without waiting: a key that somebody renews at this moment does not lapse."""
+    due = _due(schema.lapsing & schema.finished, calls.c.expires_at)
+    return due.with_for_update(skip_locked=True) if locked else due
 
 
-def calls_waiting_on() -> ClauseElement:
+def calls_waiting_on(locked: bool = False) -> ClauseElement:
     waiting = schema.pending & (calls.c.after == bindparam("id"))
-    return _calls().where(waiting).order_by(calls.c.id)
+    return _held(_calls().where(waiting).order_by(calls.c.id), locked)
 
 
 def next_run_at(queues: int) -> ClauseElement:
@@ -301,6 +344,11 @@ def count_calls() -> ClauseElement:
     return select(calls.c.state, func.count()).group_by(calls.c.state)
 
 
+def lock_number() -> ClauseElement:
+    """Wait for the advisory lock of a number, which is held until the transaction ends."""
+    return select(func.pg_advisory_xact_lock(bindparam("number", type_=BigInteger)))
+
+
 def count_slot() -> ClauseElement:
     return select(func.count()).where(slots.c.slot == bindparam("slot"))
 
@@ -325,11 +373,11 @@ def latest_decisions() -> ClauseElement:
     return _most(newest)
 
 
-def limit_rows(size: int) -> ClauseElement:
-    """Locked in sorted order, so that two transactions can never wait for each other."""
+def limit_rows(size: int, locked: bool = False) -> ClauseElement:
+    """Locked in sorted order, so that two reservations can never wait for each other."""
     columns = (limits.c.name, limits.c.window, limits.c.since, limits.c.buckets)
     wanted = _among(limits.c.name, "name", size)
-    return select(*columns).where(wanted).order_by(limits.c.name).with_for_update()
+    return _held(select(*columns).where(wanted).order_by(limits.c.name), locked)
 
 
 def sweep_limits() -> ClauseElement:
@@ -349,9 +397,9 @@ def alert_by_id() -> ClauseElement:
     return _select(alerts, rows.ALERTS).where(alerts.c.id == bindparam("id"))
 
 
-def unresolved_alert() -> ClauseElement:
+def unresolved_alert(locked: bool = False) -> ClauseElement:
     wanted = alerts.c.fingerprint == bindparam("fingerprint")
-    return _select(alerts, rows.ALERTS).where(schema.unresolved, wanted)
+    return _held(_select(alerts, rows.ALERTS).where(schema.unresolved, wanted), locked)
 
 
 def change_alert() -> ClauseElement:
@@ -367,8 +415,8 @@ def find_alerts(fields: tuple[str, ...]) -> ClauseElement:
     return _most(query.order_by(alerts.c.last_seen.desc(), alerts.c.id.desc()))
 
 
-def plan_by_id() -> ClauseElement:
-    return _select(plans, rows.PLANS).where(plans.c.id == bindparam("id"))
+def plan_by_id(locked: bool = False) -> ClauseElement:
+    return _held(_select(plans, rows.PLANS).where(plans.c.id == bindparam("id")), locked)
 
 
 def replace_plan() -> ClauseElement:

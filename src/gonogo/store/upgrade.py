@@ -12,10 +12,10 @@ from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from gonogo.errors import SchemaError, StoreUnavailable
-from gonogo.secrets import redact_text
+from gonogo.errors import SchemaError
 from gonogo.store.engines import BEGIN, in_memory, make_engine, parse
 from gonogo.store.environment import environment_of, require_environment
+from gonogo.store.postgres_errors import explain
 from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE
 from gonogo.store.sqlite_errors import translate
 
@@ -76,16 +76,9 @@ def _engine(url: str | URL) -> Iterator[Engine]:
         cause = error.orig if isinstance(error.orig, Exception) else error
         if isinstance(cause, sqlite3.Error):
             raise translate(cause, where) from error
-        raise StoreUnavailable(
-            f"the database {where} failed: {_one_line(cause)}; nothing was written. "
-            "Check that it runs, and the host, name and credentials in its URL"
-        ) from error
+        raise explain(cause, where) from error
     finally:
         engine.dispose()
-
-
-def _one_line(error: Exception) -> str:
-    return redact_text(" ".join(str(error).split()))
 
 
 def _is_missing_file(url: URL) -> bool:
