@@ -25,6 +25,9 @@ name                      when                                ``detail``
 ``alert.fired``           an alert was raised or repeated     ``alert``, ``severity``, ``count``
 ``worker.started``        a worker takes calls                ``owner``, ``threads``
 ``worker.stopped``        it takes no more                    ``owner``
+``schedule.ticked``       a tick made its call                ``schedule``, ``tick``, ``call``,
+                                                              ``new``
+``schedule.refused``      a tick passed without its call      ``schedule``, ``tick``, ``reason``
 ``observer.failed``       a subscriber raised                 ``observer``, ``error``, ``failures``
 ========================  ==================================  ===================================
 """
@@ -60,6 +63,8 @@ NAMES = frozenset(
         "worker.started",
         "worker.stopped",
         "observer.failed",
+        "schedule.refused",
+        "schedule.ticked",
     }
 )
 """Every event there is; the module's table says what each one means."""

@@ -47,11 +47,22 @@ class Jobs:
         key is known with other arguments, `DryRunBlocked` when the sandbox is locked and the action
         irreversible, `ConfigurationError` for a secret argument (it cannot wait in a ledger).
         """
+        work = self.prepare(action, rows, options)
+        if options.session is not None:
+            return self._pipeline.store.join(options.session, work, self._wake)
+        handles = self._pipeline.store.write(work)
+        self._wake()
+        return handles
+
+    def prepare(
+        self, action: Action[Any, Any], rows: Iterable[Bound], options: JobOptions
+    ) -> Callable[[Transaction], list[Handle]]:
+        """What `enqueue` does inside a transaction; users' own code has run when this returns."""
         drafts = _in_turn([self._draft(action, bound, options) for bound in rows], options)
-        if not drafts:
-            return []
 
         def work(tx: Transaction) -> list[Handle]:
+            if not drafts:
+                return []
             now = self._pipeline.clock.now()
             if action.policy.irreversible and not action.policy.needs_approval:
                 controls = tx.controls.all()
@@ -71,11 +82,7 @@ class Jobs:
             tx.calls.insert_many(fresh)
             return handles
 
-        if options.session is not None:
-            return self._pipeline.store.join(options.session, work, self._wake)
-        handles = self._pipeline.store.write(work)
-        self._wake()
-        return handles
+        return work
 
     def _draft(self, action: Action[Any, Any], bound: Bound, options: JobOptions) -> Call:
         """The call to enqueue; one that a person is to approve says on which facts."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gonogo.store.port import Transaction
 
 PREFIX = "pause:"
+SCHEDULE = "pause-schedule:"
+"""Begins the name of the control that pauses a schedule."""
 
 
 class QueueStatus(Struct, frozen=True):
@@ -38,11 +40,13 @@ def look_at_queues(tx: Transaction, names: Sequence[str], now: float) -> dict[st
     }
 
 
-def running(controls: Mapping[str, Control], queues: Sequence[str], now: float) -> tuple[str, ...]:
-    """Those of ``queues`` from which calls may be taken at ``now``."""
+def running(
+    controls: Mapping[str, Control], names: Sequence[str], now: float, prefix: str = PREFIX
+) -> tuple[str, ...]:
+    """Those of ``names`` (of queues, unless ``prefix`` says otherwise) that go on at ``now``."""
     if not controls:
-        return tuple(queues)
-    return tuple(queue for queue in queues if not _active(controls.get(PREFIX + queue), now))
+        return tuple(names)
+    return tuple(name for name in names if not _active(controls.get(prefix + name), now))
 
 
 def _active(control: Control | None, now: float) -> bool:

@@ -353,6 +353,33 @@ class PlanRecord(Struct, frozen=True, kw_only=True):
     applied_at: float | None = None
 
 
+class Schedule(Struct, frozen=True, kw_only=True):
+    """What recurs, as the ledger keeps it.
+
+    Attributes:
+        spec: ``cron 0 9 * * MON-FRI`` or ``every 900``; read in the time zone ``tz``.
+        digest: of the declaration; processes that declare it otherwise leave it alone.
+        anchor: the instant from which ``every`` counts: when it was first declared.
+        next_at: the next tick; with the digest it is the fence of every change.
+        last_at: the last tick that was made, and ``last_call`` the call it made.
+        missed: ticks that were not made in time, in all.
+        note: what became of the last tick, where that is not a new call.
+    """
+
+    name: str
+    action: str
+    spec: str
+    tz: str
+    catch_up: str
+    digest: str
+    anchor: float
+    next_at: float
+    last_at: float | None = None
+    last_call: str | None = None
+    missed: int = 0
+    note: str | None = None
+
+
 class Beat(Struct, frozen=True, kw_only=True):
     """A sign of life of one process: its worker, its heartbeat, its scheduler."""
 

@@ -20,6 +20,7 @@ from gonogo.records import (
     Decision,
     PlanRecord,
     PlanState,
+    Schedule,
 )
 from gonogo.store.memory_calls import MemoryCalls
 from gonogo.store.memory_limits import MemoryLimits
@@ -104,6 +105,7 @@ class _Tables:
         "decisions",
         "limits",
         "plans",
+        "schedules",
     )
 
     def __init__(self, journal: Journal, history: int) -> None:
@@ -115,6 +117,7 @@ class _Tables:
         self.plans = MemoryPlans(journal)
         self.controls = MemoryControls(journal)
         self.beats = MemoryBeats(journal)
+        self.schedules = MemorySchedules(journal)
 
     def trim(self) -> None:
         """Forget what is beyond the history; between transactions, so there is nothing to undo."""
@@ -293,3 +296,27 @@ class MemoryBeats:
 
     def remove(self, name: str) -> None:
         self._rows.drop(name)
+
+
+class MemorySchedules:
+    def __init__(self, journal: Journal) -> None:
+        self._rows: _Rows[Schedule] = _Rows(journal)
+
+    def get(self, name: str) -> Schedule | None:
+        return self._rows.get(name)
+
+    def put(self, schedule: Schedule) -> None:
+        self._rows.put(schedule.name, schedule)
+
+    def replace(self, before: Schedule, after: Schedule) -> bool:
+        known = self._rows.get(before.name)
+        if known is None or (known.digest, known.next_at) != (before.digest, before.next_at):
+            return False
+        self._rows.put(after.name, after)
+        return True
+
+    def all(self) -> list[Schedule]:
+        return sorted(self._rows.values(), key=lambda schedule: schedule.name)
+
+    def remove(self, name: str) -> bool:
+        return self._rows.drop(name)

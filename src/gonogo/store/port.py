@@ -24,6 +24,7 @@ from gonogo.records import (
     PlanRecord,
     PlanState,
     Reservation,
+    Schedule,
     State,
     Usage,
 )
@@ -238,6 +239,30 @@ class Beats(Protocol):
     def remove(self, name: str) -> None: ...
 
 
+class Schedules(Protocol):
+    """What recurs, and when it does next."""
+
+    def get(self, name: str) -> Schedule | None:
+        """The schedule. In a write it stays so until the end."""
+        ...
+
+    def put(self, schedule: Schedule) -> None:
+        """Insert it, or replace the one of that name."""
+        ...
+
+    def replace(self, before: Schedule, after: Schedule) -> bool:
+        """Write ``after`` if digest and ``next_at`` are still those of ``before``."""
+        ...
+
+    def all(self) -> list[Schedule]:
+        """Every schedule, by name."""
+        ...
+
+    def remove(self, name: str) -> bool:
+        """Forget it; false when there is none of that name."""
+        ...
+
+
 class Transaction(Protocol):
     """One open transaction, seen as its tables."""
 
@@ -257,6 +282,8 @@ class Transaction(Protocol):
     def controls(self) -> Controls: ...
     @property
     def beats(self) -> Beats: ...
+    @property
+    def schedules(self) -> Schedules: ...
 
 
 class Store(Protocol):

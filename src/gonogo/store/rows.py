@@ -22,6 +22,7 @@ from gonogo.records import (
     PlanRecord,
     PlanState,
     Reservation,
+    Schedule,
     Severity,
     State,
 )
@@ -96,4 +97,5 @@ DECISIONS = Rows(Decision, {"detail": _OBJECT})
 ALERTS = Rows(Alert, {"severity": _enum(Severity), "context": _OBJECT, "state": _enum(AlertState)})
 PLANS = Rows(PlanRecord, {"state": _enum(PlanState), "problems": _json(tuple[str, ...])})
 CONTROLS = Rows(Control, {})
+SCHEDULES = Rows(Schedule, {})
 BEATS = Rows(Beat, {"detail": _OBJECT})

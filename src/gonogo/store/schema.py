@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from gonogo.records import OPEN, TERMINAL, AlertState, State
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every revision this code knows, oldest first."""
 REVISION = REVISIONS[-1]
 VERSION_TABLE = "gonogo_alembic_version"
@@ -218,6 +218,23 @@ beats = Table(
     _text("kind"),
     Column("at", _seconds, nullable=False),
     _text("detail"),
+)
+
+schedules = Table(
+    "gonogo_schedules",
+    metadata,
+    _text("name", primary_key=True),
+    _text("action"),
+    _text("spec"),
+    _text("tz"),
+    _text("catch_up"),
+    _text("digest"),
+    Column("anchor", _seconds, nullable=False),
+    Column("next_at", _seconds, nullable=False),
+    Column("last_at", _seconds),
+    Column("last_call", Text),
+    Column("missed", _units, nullable=False),
+    Column("note", Text),
 )
 
 marks = Table(

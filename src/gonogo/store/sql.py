@@ -17,6 +17,7 @@ from gonogo.records import (
     Decision,
     PlanRecord,
     PlanState,
+    Schedule,
 )
 from gonogo.store import rows, schema, statements
 from gonogo.store.run import Run
@@ -40,6 +41,7 @@ class SqlTransaction:
         "decisions",
         "limits",
         "plans",
+        "schedules",
     )
 
     def __init__(self, run: Run) -> None:
@@ -51,6 +53,7 @@ class SqlTransaction:
         self.plans = SqlPlans(run)
         self.controls = SqlControls(run)
         self.beats = SqlBeats(run)
+        self.schedules = SqlSchedules(run)
 
 
 class SqlAttempts:
@@ -189,3 +192,34 @@ class SqlBeats:
 
     def remove(self, name: str) -> None:
         self._run(self._run.texts.text(statements.remove_beat), {"name": name})
+
+
+class SqlSchedules:
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def get(self, name: str) -> Schedule | None:
+        text = self._run.texts.text(statements.schedule_by_name, self._run.locks)
+        row = self._run(text, {"name": name}).fetchone()
+        return None if row is None else rows.SCHEDULES.decode(row)
+
+    def put(self, schedule: Schedule) -> None:
+        text = self._run.texts.upsert(schema.schedules, rows.SCHEDULES.columns)
+        self._run(text, rows.SCHEDULES.encode(schedule))
+
+    def replace(self, before: Schedule, after: Schedule) -> bool:
+        text = self._run.texts.update(statements.replace_schedule, rows.SCHEDULES.columns)
+        fence = {
+            "if_name": before.name,
+            "if_digest": before.digest,
+            "if_next": before.next_at,
+        }
+        return self._run(text, {**rows.SCHEDULES.encode(after), **fence}).rowcount == 1
+
+    def all(self) -> list[Schedule]:
+        found = self._run(self._run.texts.text(statements.all_schedules), {}).fetchall()
+        return [rows.SCHEDULES.decode(row) for row in found]
+
+    def remove(self, name: str) -> bool:
+        text = self._run.texts.text(statements.remove_schedule)
+        return self._run(text, {"name": name}).rowcount == 1

@@ -36,6 +36,7 @@ class Connection:
         self._where = url.database or ""
         self._reads = reads
         self._synchronous = ""
+        self._writable = False
         arguments, options = dialect().create_connect_args(url)
         options.update(
             timeout=busy_timeout,
@@ -56,6 +57,7 @@ class Connection:
         try:
             self._synchronize(any(job.durable for job in batch))
             raw.execute("BEGIN IMMEDIATE")
+            self._refuse_read_only()
             if len(batch) == 1:
                 self._run_alone(batch[0])
             else:
@@ -91,6 +93,12 @@ class Connection:
         except BaseException:
             raw.close()
             raise
+
+    def _refuse_read_only(self) -> None:
+        """Find out, once: SQLite would begin a write all the same, and fail at the first change."""
+        if not self._writable:
+            self._raw.execute("DELETE FROM gonogo_marks WHERE 0")
+            self._writable = True
 
     def _synchronize(self, durable: bool) -> None:
         wanted = "FULL" if durable else "NORMAL"

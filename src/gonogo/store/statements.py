@@ -440,6 +440,29 @@ def clear_control() -> ClauseElement:
     return delete(schema.controls).where(schema.controls.c.name == bindparam("name"))
 
 
+def schedule_by_name(locked: bool = False) -> ClauseElement:
+    table = schema.schedules
+    found = _select(table, rows.SCHEDULES).where(table.c.name == bindparam("name"))
+    return found.with_for_update() if locked else found
+
+
+def all_schedules() -> ClauseElement:
+    return _select(schema.schedules, rows.SCHEDULES).order_by(schema.schedules.c.name)
+
+
+def replace_schedule() -> ClauseElement:
+    table = schema.schedules
+    return update(table).where(
+        table.c.name == bindparam("if_name"),
+        table.c.digest == bindparam("if_digest"),
+        table.c.next_at == bindparam("if_next"),
+    )
+
+
+def remove_schedule() -> ClauseElement:
+    return delete(schema.schedules).where(schema.schedules.c.name == bindparam("name"))
+
+
 def all_beats() -> ClauseElement:
     return _select(schema.beats, rows.BEATS).order_by(schema.beats.c.name)
 
