@@ -60,12 +60,16 @@ class Command(Struct, frozen=True, kw_only=True):
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """A call as the ledger has it: its arguments in JSON, and how far it is."""
+    """A call as the ledger has it: its arguments in JSON, and how far it is.
+
+    ``alerted`` says whether an alert about its action stands in the ledger.
+    """
 
     args: str
     state: State
     over: bool
     verified: bool
+    alerted: bool
     settled_at: float | None
     note: str | None
 
@@ -158,13 +162,16 @@ class Child:
             sandbox.apply(plan)
 
     def _see(self, call: Call) -> Seen:
-        decisions = self._sandbox.store.read(lambda tx: tx.decisions.of(call.id))
+        decisions, alerts = self._sandbox.store.read(
+            lambda tx: (tx.decisions.of(call.id), tx.alerts.find(task=call.action, limit=1))
+        )
         nobody_to_ask = self._action.verifier is None
         return Seen(
             args=call.args,
             state=call.state,
             over=call.state in TERMINAL or (call.state is State.UNKNOWN and nobody_to_ask),
             verified=any(d.actor.startswith("verify of ") for d in decisions),
+            alerted=bool(alerts),
             settled_at=call.settled_at,
             note=call.note,
         )

@@ -86,6 +86,8 @@ class _Test:
             kills, killed_at = kills + 1, self.clock.now()
         if seen is None:
             seen = self._live(trial, texts) or ()
+        if self.clock.monotonic() >= self.until and not all(one.over for one in seen):
+            return None
         return self.subject.judge(trial.name, texts, seen, kills=kills, killed_at=killed_at)
 
     def _live(
@@ -171,7 +173,7 @@ def crash_test(
             or a process ended by itself; the message has its last words.
     """
     subject, clock = Subject(action, probe, calls), SystemClock()
-    wanted = places_of(subject.action) if boundaries is None else tuple(map(Boundary, boundaries))
+    wanted = places_of(subject.action) if boundaries is None else _named(boundaries)
     test = _Test(subject, lease, clock.monotonic() + timeout, clock)
     with tempfile.TemporaryDirectory(prefix="gonogo-crash-") as folder:
 
@@ -203,6 +205,13 @@ def places_of(action: Action[..., Any]) -> tuple[Boundary, ...]:
     if action.policy.retry.max_retries == 0 or action.is_async:
         unreachable |= _RETRIES
     return tuple(place for place in Boundary if place not in unreachable)
+
+
+def _named(boundaries: Iterable[Boundary | str]) -> tuple[Boundary, ...]:
+    try:
+        return tuple(map(Boundary, boundaries))
+    except ValueError as error:
+        raise ConfigurationError(f"{error}; there are {', '.join(Boundary)}") from None
 
 
 def require_empty(subject: Subject, url: str, clock: SystemClock) -> None:

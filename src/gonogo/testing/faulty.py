@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gonogo.errors import StoreUnavailable
 from gonogo.records import Call, State
@@ -35,6 +35,10 @@ class Write(Struct, frozen=True, kw_only=True):
         return any(after in wanted and before is not after for before, after in self.moves)
 
 
+def _nothing(write: Write) -> None:
+    """What the hooks do until they are told otherwise."""
+
+
 class FaultyStore:
     """A store that fails when it is told to, around any other one; in memory unless given.
 
@@ -44,8 +48,8 @@ class FaultyStore:
 
     Attributes:
         down: while true every read and write fails, and nothing is written.
-        before_write, after_write: called around every write; block there to delay it or to let
-            it hang.
+        before_write, after_write: called with the `Write` around every write, its moves known
+            only after; block there to delay it or to let it hang.
         writes: how many writes were asked for.
         failures: how many of them were made to fail.
     """
@@ -55,8 +59,8 @@ class FaultyStore:
         self._next: list[bool] = []
         self._rules: list[tuple[Callable[[Write], bool], bool]] = []
         self.down = False
-        self.before_write: Callable[[], object] = lambda: None
-        self.after_write: Callable[[], object] = lambda: None
+        self.before_write: Callable[[Write], object] = _nothing
+        self.after_write: Callable[[Write], object] = _nothing
         self.writes = 0
         self.failures = 0
 
@@ -86,29 +90,30 @@ class FaultyStore:
     def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """See `Store.write`."""
         self.writes += 1
-        number = self.writes
-        self.before_write()
+        asked = Write(number=self.writes, durable=durable)
+        self.before_write(asked)
         told = self._next.pop(0) if self._next else None
         if self.down or told is False:
             self._fail("the ledger is out of reach, as the test wanted; nothing was written")
-        lost = [told is True]
+        written = [asked]
 
         def watched(tx: Transaction) -> T:
             moves: list[Move] = []
             result = work(cast("Transaction", _Watched(tx, moves)))
-            write = Write(number=number, durable=durable, moves=tuple(moves))
-            for predicate, after_commit in self._rules:
-                if predicate(write):
-                    if not after_commit:
-                        self._fail("the commit failed, as the test wanted; nothing was written")
-                    lost[0] = True
+            written[0] = structs.replace(asked, moves=tuple(moves))
+            if self._says(written[0], after_commit=False):
+                self._fail("the commit failed, as the test wanted; nothing was written")
             return result
 
         result = self._store.write(watched, durable=durable)
-        self.after_write()
-        if lost[0]:
+        self.after_write(written[0])
+        if told or self._says(written[0], after_commit=True):
             self._fail("the commit's acknowledgement was lost, as the test wanted")
         return result
+
+    def _says(self, write: Write, *, after_commit: bool) -> bool:
+        """Whether a rule wants ``write`` to fail then."""
+        return any(rule(write) for rule, after in list(self._rules) if after is after_commit)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """See `Store.read`."""

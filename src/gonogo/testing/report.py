@@ -20,7 +20,8 @@ class Row(Struct, frozen=True, kw_only=True):
         kills: processes killed there; 0 when the boundary was never reached.
         calls: calls made.
         duplicates: effects beyond the first of each call, by the other side's books.
-        lost: calls that succeeded without an effect, stopped moving, or are not in the ledger.
+        lost: calls that succeeded without an effect, stopped moving, are unknown without an
+            alert, or are not in the ledger.
         contradicted: calls the ledger has as not happened, and the books as happened.
         failed: calls that ended, and said so, without their effect.
         unknown: calls that wait for evidence or a person.

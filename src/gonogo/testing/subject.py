@@ -137,7 +137,7 @@ def _verdict(seen: Seen | None, times: int) -> tuple[str, str]:
             return "contradicted", f"happened, and the ledger has it as {seen.state.value}"
         return "failed", ""
     if seen.state is State.UNKNOWN:
-        return "unknown", ""
+        return ("unknown", "") if seen.alerted else ("lost", "is unknown, and no alert says so")
     return "lost", f"stopped moving: it is {seen.state.value} ({seen.note or 'no note'})"
 
 
