@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gonogo.clock import FakeClock
-from tests.support import postgres, redis
+from tests.support import pgbouncer, postgres, redis
 from tests.support.servers import ServerMissing, Servers
 
 settings.register_profile(
@@ -77,6 +77,16 @@ def postgres_url(postgres_server: postgres.PostgresServer) -> Iterator[str]:
     """The URL of a fresh, empty PostgreSQL database."""
     with postgres_server.database() as url:
         yield url
+
+
+@pytest.fixture
+def pgbouncer_url(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a fresh PostgreSQL database, through PgBouncer in transaction mode."""
+    try:
+        with pgbouncer.running(postgres_url) as url:
+            yield url
+    except ServerMissing as missing:
+        pytest.skip(f"no server for this test: PgBouncer: {missing}")
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+Arguments = Mapping[str, Any]
+
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_KEY = 512
 
@@ -95,7 +97,8 @@ class Action(Generic[P, R]):
         self.simulator: Callable[P, Any] | None = None
         self.reader: Callable[P, Any] | None = None
         self._runner = runner
-        self._key = self._key_maker(policy.key)
+        self._key = self._text_maker(policy.key, "key")
+        self._lane = self._text_maker(policy.ordered, "lane")
         for limit in policy.limits:
             self._require_fields(limit.key, f"key of limit {limit.name!r}")
             self._require_fields(limit.cost, f"cost of limit {limit.name!r}")
@@ -139,7 +142,9 @@ class Action(Generic[P, R]):
         """Make a durable job; a worker performs it. Returns at once with a `Handle`.
 
         Takes the action's own arguments and, where the function has no parameter of that name:
-        ``priority`` (int, higher first), ``after`` (a handle or call id that must succeed first).
+        ``priority`` (int, higher first), ``after`` (a handle or call id that must succeed first),
+        ``queue``, and ``session``: an SQLAlchemy session or connection, or the driver's own, on the
+        ledger's database; then the job exists if and only if that transaction commits.
         """
         return self._enqueue(args, kwargs, run_at=None)
 
@@ -163,7 +168,7 @@ class Action(Generic[P, R]):
     ) -> list[Handle]:
         """`enqueue` once per row (a tuple of arguments, or a mapping), all or none.
 
-        ``options`` are ``priority`` and ``after``, as in `enqueue`.
+        ``options`` are ``priority``, ``after``, ``queue`` and ``session``, as in `enqueue`.
         """
         given = [Given((), r) if isinstance(r, Mapping) else Given(tuple(r), {}) for r in rows]
         return self._runner.enqueue(self, given, JobOptions.of(self.name, None, options))
@@ -209,16 +214,25 @@ class Action(Generic[P, R]):
 
     def key_of(self, arguments: Mapping[str, Any]) -> str | None:
         """The idempotency key for these arguments; ``None`` when the action has none."""
-        if self._key is None:
+        return self._text("key", self._key, arguments)
+
+    def lane_of(self, arguments: Mapping[str, Any]) -> str | None:
+        """The lane its jobs with these arguments stand in; ``None`` when it has none."""
+        return self._text("lane", self._lane, arguments)
+
+    def _text(
+        self, what: str, maker: Callable[[Arguments], object] | None, arguments: Arguments
+    ) -> str | None:
+        if maker is None:
             return None
-        key = self._ask("its key function", self._key, arguments)
-        if not isinstance(key, str) or not key or len(key) > MAX_KEY or writable(key) != key:
+        text = self._ask(f"its {what} function", maker, arguments)
+        if not isinstance(text, str) or not text or len(text) > MAX_KEY or writable(text) != text:
             raise ConfigurationError(
-                f"action {self.name!r}: its key function returned {key!r}; a key is a text of 1 to "
-                f"{MAX_KEY} characters that UTF-8 can hold",
+                f"action {self.name!r}: its {what} function returned {text!r}; a {what} is a text "
+                f"of 1 to {MAX_KEY} characters that UTF-8 can hold",
                 action=self.name,
             )
-        return key
+        return text
 
     def charges(self, arguments: Mapping[str, Any], now: float) -> list[Charge]:
         """What performing it with these arguments takes of each limit it declares."""
@@ -292,12 +306,12 @@ class Action(Generic[P, R]):
         """The call as its verifier sees it."""
         return CallView(call, self.parameters.load(call.args).values)
 
-    def _key_maker(
-        self, source: KeyTemplate | None
-    ) -> Callable[[Mapping[str, Any]], object] | None:
+    def _text_maker(
+        self, source: KeyTemplate | None, what: str
+    ) -> Callable[[Arguments], object] | None:
         if source is None or callable(source):
             return source
-        template = Template(source, f"key of action {self.name!r}")
+        template = Template(source, f"{what} of action {self.name!r}")
         self.require_parameters(template)
         return template.render
 

@@ -170,13 +170,15 @@ class Admission:
         )
 
     def _take_slots(self, tx: Transaction, call: Call, slots: tuple[tuple[str, int], ...]) -> None:
-        for name, most in slots:
+        for name, most in sorted(slots):  # in one order, so that nobody waits in a circle
             filled = tx.calls.in_slot(name)
             if filled >= most:
-                raise RateLimited(
+                refusal = RateLimited(
                     f"Rate limit exceeded: {filled} of {most} calls of {name!r} run at this "
                     f"moment; {call.name} was not performed",
                     action=call.action,
                     key=call.key,
                     retry_after=1.0,
                 )
+                refusal.row = name
+                raise refusal

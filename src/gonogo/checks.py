@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gonogo.clock import SystemClock
 from gonogo.records import Beat
 
 if TYPE_CHECKING:
     from gonogo.orchestrator import SandboxOrchestrator
 
 MAX_SKEW = 5.0
-"""Seconds the machine's clock may have been set back under a running process."""
+"""Seconds the machine's clock may have been set back, or be off the database's."""
 
 
 class Checks:
@@ -46,17 +47,47 @@ class Checks:
         return bool(known) or not self._sandbox.started, f"{len(known)} limits in force"
 
     def clock_is_sound(self) -> tuple[bool, str]:
-        """Whether the machine's clock was not set back under this process."""
+        """Whether the machine's clock was not set back, and agrees with the database's.
+
+        Leases and limits are reckoned by the clocks of all machines on a ledger. A clock that the
+        sandbox was given is the giver's affair, and not compared with the database's.
+        """
         skew = self._sandbox.clock.skew()
-        return abs(skew) <= MAX_SKEW, f"the wall clock is {-skew:+.1f} s off the sandbox's"
+        said = f"the wall clock is {-skew:+.1f} s off the sandbox's"
+        apart = self._apart()
+        if apart is None:
+            return abs(skew) <= MAX_SKEW, said
+        said = f"{said}, the database's {apart:+.1f} s"
+        return max(abs(skew), abs(apart)) <= MAX_SKEW, said
+
+    def _apart(self) -> float | None:
+        """Seconds by which the database's clock is ahead; the way there and back is halved."""
+        clock = self._sandbox.clock
+        if not isinstance(clock, SystemClock):
+            return None
+        before = clock.now()
+        there = self._sandbox.store.time()
+        return None if there is None else there - (before + clock.now()) / 2
 
     def has_worker(self) -> tuple[bool, str]:
         """Whether a worker takes jobs, here or in another process on this ledger."""
         if self._sandbox.worker.is_running:
             return True, "in this process"
-        alive = len(self._beating("worker", self._sandbox.settings.lease))
-        none = "no worker on this ledger is alive; gonogo worker starts one"
-        return alive > 0, f"{alive} elsewhere" if alive else none
+        alive = self._beating("worker", self._sandbox.settings.lease)
+        if not alive:
+            return False, "no worker on this ledger is alive; gonogo worker starts one"
+        useful = [beat for beat in alive if self._asks(beat)]
+        if not useful:
+            return False, f"{len(alive)} elsewhere beat, but none of them asks for work"
+        return True, f"{len(useful)} elsewhere"
+
+    def _asks(self, beat: Beat) -> bool:
+        """Whether a worker is busy or asked for work lately: one that is up may do neither."""
+        settings = self._sandbox.settings
+        patience = max(settings.lease, 2 * settings.worker_interval)
+        running: int = beat.detail.get("running", 0)
+        asked_at: float = beat.detail.get("asked_at", beat.at)
+        return running > 0 or beat.at - asked_at <= patience
 
     def has_heartbeat(self) -> tuple[bool, str]:
         """Whether a heartbeat finds all well, here or in another process on this ledger."""

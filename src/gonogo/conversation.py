@@ -168,7 +168,8 @@ class Conversation:
                 holder = recovery.recover(holder)
             if holder.state in _ENDED or not holder.held:
                 return holder
-            waits = self._action.policy.in_flight == "wait" and holder.run_at < NEVER
+            moves = not holder.waits and holder.run_at < NEVER
+            waits = self._action.policy.in_flight == "wait" and moves
             if not waits or not self._has_time(_POLL):
                 raise InFlight(
                     f"{holder.action}: key {holder.key!r} is in use by call {holder.id}, which is "

@@ -53,6 +53,11 @@ class Crew:
         """Whether any thread carries out a job."""
         return any(job_id is not None for job_id in list(self._members.values()))
 
+    @property
+    def idle(self) -> int:
+        """How many threads carry out nothing."""
+        return sum(job_id is None for job_id in list(self._members.values()))
+
     @contextmanager
     def doing(self, job_id: str) -> Iterator[None]:
         """Note what the calling thread does, so that it can be replaced when it hangs."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import structs
 
 from gonogo.action import Action
 from gonogo.arguments import Bound
+from gonogo.claims import Claims
 from gonogo.clock import Clock
 from gonogo.errors import (
     ConfigurationError,
@@ -25,6 +27,7 @@ from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
 from gonogo.records import Beat, Call, Severity, State, advance
 from gonogo.recovery import Recovery
+from gonogo.retention import Retention
 from gonogo.settlement import withdrawn
 from gonogo.store.port import Transaction
 
@@ -36,6 +39,9 @@ PARKED = 60.0
 
 SHORTEST_WAIT = 0.05
 LONGEST_WAIT = 60.0
+HANDED_OUT = 1.0
+"""Seconds after which a claimed call that no thread has begun is given back to the ledger."""
+
 OVERTIME = 1.0
 """Seconds beyond its time-out at which the attempt of a plain function is given up."""
 
@@ -46,6 +52,7 @@ class Delivery:
     Args:
         lease: seconds; see `LEASE`. Renewed every third of it.
         queues: the queues to take calls from.
+        retention: seconds for which finished calls are kept; see `Retention`.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class Delivery:
         *,
         lease: float = LEASE,
         queues: Sequence[str] = ("default",),
+        retention: float | None = None,
     ) -> None:
         if not lease > 0:
             raise ConfigurationError(f"lease={lease!r}: give more than 0 seconds")
@@ -66,10 +74,13 @@ class Delivery:
         self._recovery = recovery
         self._clock: Clock = pipeline.clock
         self._keys: IdempotencyManager = pipeline.keys
+        self._claims = Claims(pipeline.store, pipeline.clock, owner=pipeline.owner, lease=lease)
+        self._retention = Retention(pipeline.store, pipeline.clock, keep=retention)
         self._running: dict[str, tuple[Call, Action[Any, Any] | None]] = {}
+        self._ready: deque[Call] = deque()
         self._given_up: dict[str, Call] = {}
         self._mutex = threading.Lock()
-        self._renewed_at = self._clock.now()
+        self._renewed_at = self._asked_at = self._clock.now()
 
     @property
     def owner(self) -> str:
@@ -81,27 +92,25 @@ class Delivery:
         """Whether this process may claim: its own beat reached the ledger within the lease."""
         return self._clock.now() - self._renewed_at < self.lease
 
-    def claim(self) -> Call | None:
+    def claim(self, hands: int = 1) -> Call | None:
         """The next due call, claimed for this process; ``None`` when there is none.
 
+        As many are claimed at once as there are free ``hands``; the others are handed out next.
         Raises `StoreError` when the ledger cannot be asked.
         """
-        now = self._clock.now()
-        claimed = self._pipeline.store.write(
-            lambda tx: tx.calls.claim(
-                owner=self.owner,
-                queues=self.queues,
-                now=now,
-                lease_until=now + self.lease,
-                limit=1,
-            ),
-            durable=False,
-        )
-        if not claimed:
-            return None
         with self._mutex:
-            self._running[claimed[0].id] = (claimed[0], None)
-        return claimed[0]
+            if self._ready:
+                return self._ready.popleft()
+        claimed = self._claims.take(self.queues, hands)
+        with self._mutex:
+            self._asked_at = self._clock.now()
+            self._running.update({call.id: (call, None) for call in claimed})
+            self._ready.extend(claimed[1:])
+        return claimed[0] if claimed else None
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """See `Store.listen`."""
+        return self._pipeline.store.listen(wake)
 
     def find(self, call_id: str) -> Call | None:
         """The call of that id, if the ledger has it."""
@@ -115,9 +124,8 @@ class Delivery:
         return action.decode_result(call.result)
 
     def next_due(self) -> float | None:
-        """Seconds until a pending call of these queues is due; ``None`` when there is none."""
-        run_at = self._pipeline.store.read(lambda tx: tx.calls.next_run_at(self.queues))
-        return None if run_at is None else max(0.0, run_at - self._clock.now())
+        """Seconds until there may be something to claim; ``None`` when there is nothing."""
+        return self._claims.next_due(self.queues)
 
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
@@ -129,11 +137,10 @@ class Delivery:
             if self._running or self._recovery.looking:
                 return False
 
-        def work(tx: Transaction) -> bool:
-            run_at = tx.calls.next_run_at(self.queues)
-            return (run_at is None or run_at > due) and not tx.calls.doubtful(due, 1)
-
-        return self._pipeline.store.read(work)
+        wait = self._claims.next_due(self.queues)
+        if wait is not None and wait <= within:
+            return False
+        return not self._pipeline.store.read(lambda tx: tx.calls.doubtful(due, 1))
 
     def perform(self, call: Call, *, loop: Loop | None = None) -> Call:
         """Admit, perform and settle a claimed call; returns it as it is afterwards.
@@ -164,6 +171,8 @@ class Delivery:
         except RateLimited as refusal:
             if refusal.retry_after is None:
                 return self._fail(call, str(refusal))
+            if refusal.row is not None and "[" not in refusal.row:  # all its calls count there
+                self._claims.pass_over(call.action, refusal.retry_after)
             return self._release(call, refusal.retry_after, str(refusal))
         except Refused as refusal:
             return self._release(call, refusal.retry_after or LONGEST_WAIT / 2, str(refusal))
@@ -227,13 +236,23 @@ class Delivery:
         Raises `StoreError` when the ledger is out of reach; `fit` turns false when that lasts.
         """
         now = self._clock.now()
+        self._give_back_unbegun(now)
         with self._mutex:
             held = {call_id: call.epoch for call_id, (call, _) in self._running.items()}
             given_up = list(self._given_up.values())
 
         def work(tx: Transaction) -> set[str]:
             tx.beats.put(
-                Beat(name=self.owner, kind="worker", at=now, detail={"running": len(held)})
+                Beat(
+                    name=self.owner,
+                    kind="worker",
+                    at=now,
+                    detail={
+                        "running": len(held),
+                        "queues": ",".join(self.queues),
+                        "asked_at": self._asked_at,
+                    },
+                )
             )
             for call in given_up:
                 _still_runs(tx, call, now)
@@ -244,6 +263,16 @@ class Delivery:
         renewed = self._pipeline.store.write(work, durable=False)
         self._renewed_at = now
         return set(held) - renewed
+
+    def _give_back_unbegun(self, now: float) -> None:
+        """Let other processes have what was claimed for threads that turned out to be busy."""
+        with self._mutex:
+            old = [c for c in self._ready if (c.lease_until or now) - self.lease < now - HANDED_OUT]
+            for call in old:
+                self._ready.remove(call)
+                del self._running[call.id]
+        for call in old:
+            self._release(call, SHORTEST_WAIT, "no thread of its worker was free")
 
     def overtime(self) -> list[str]:
         """Ids of calls whose function runs on beyond its time-out; each is settled as unknown.
@@ -267,7 +296,11 @@ class Delivery:
         return [call.id for call, _ in late]
 
     def maintain(self) -> int:
-        """One round of recovery, evidence and expired keys; returns how many calls changed."""
+        """One round of recovery, evidence, expired keys and housekeeping.
+
+        Returns how many calls changed.
+        """
+        self._retention.step()
         changed = self._recovery.step()
         return changed + self._keys.release_lapsed(self._clock.now())
 
@@ -275,6 +308,7 @@ class Delivery:
         """Take the beat away and release what was claimed and not begun."""
         with self._mutex:
             waiting = [call for call, action in self._running.values() if action is None]
+            self._ready.clear()
         try:
             for call in waiting:
                 self._release(call, SHORTEST_WAIT, "its worker stopped before it began")

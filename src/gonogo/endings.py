@@ -17,6 +17,7 @@ def ended(call: Call, state: State, now: float, note: str) -> Call:
         state,
         outcome=Outcome.UNKNOWN if doubtful else Outcome.NOT_APPLIED,
         held=False,
+        waits=False,
         reservations=call.reservations if doubtful else (),
         lease_until=None,
         settled_at=now,

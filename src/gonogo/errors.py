@@ -61,10 +61,12 @@ class Halted(Refused):
 class RateLimited(Refused):
     """A rate, budget or concurrency limit has no room; ``retry_after`` says when it may.
 
-    ``limit`` is the name of the limit, where one denied it.
+    ``limit`` is the name of the limit, where one denied it; ``row`` is what was counted, the name
+    of the limit or of the slots, with its key where it has one: ``api[customer-7]``.
     """
 
     limit: str | None = None
+    row: str | None = None
 
 
 class KeyConflict(Refused):

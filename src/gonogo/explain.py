@@ -61,7 +61,7 @@ def _standing(call: Call, now: float) -> str:
 
 
 def _pending(call: Call, now: float) -> str:
-    if call.run_at >= NEVER:
+    if call.waits:
         return "it waits; no time brings it on."
     if call.run_at > now:
         wait = spell_duration(call.run_at - now)

@@ -188,7 +188,7 @@ class GovernorEnforcer:
             window = next(c.window for c in charges if c.row == granted.row)
             self._note("denied", granted, now)
             refusal = RateLimited(explain_denial(granted, window), retry_after=granted.retry_after)
-            refusal.limit = granted.limit
+            refusal.limit, refusal.row = granted.limit, granted.row
             raise refusal
         return granted
 

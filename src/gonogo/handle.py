@@ -13,17 +13,21 @@ from gonogo.records import NEVER, Call, State
 if TYPE_CHECKING:
     from gonogo.jobs import Jobs
 
-OPTIONS = ("priority", "after", "queue")
+OPTIONS = ("priority", "after", "queue", "session")
 """Keywords of ``enqueue`` that are not the action's own arguments."""
 
 
 class JobOptions(Struct, frozen=True, kw_only=True):
-    """How a job is queued. ``run_at`` is in epoch seconds; ``after`` is a call id."""
+    """How a job is queued. ``run_at`` is in epoch seconds; ``after`` is a call id.
+
+    ``session`` is a session or connection of the user whose transaction the job joins.
+    """
 
     run_at: float | None = None
     priority: int | None = None
     after: str | None = None
     queue: str | None = None
+    session: Any = None
 
     @classmethod
     def of(cls, action: str, run_at: float | None, given: Mapping[str, Any]) -> JobOptions:
@@ -51,7 +55,13 @@ class JobOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 f"action {action!r}: queue={queue!r} is not the name of a queue"
             )
-        return cls(run_at=run_at, priority=priority, after=after, queue=queue)
+        return cls(
+            run_at=run_at,
+            priority=priority,
+            after=after,
+            queue=queue,
+            session=given.get("session"),
+        )
 
 
 class Handle:

@@ -15,7 +15,8 @@ from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
 from gonogo.explain import explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
-from gonogo.records import NEVER, TERMINAL, Call, State, advance
+from gonogo.precedence import queued
+from gonogo.records import TERMINAL, Call, State, advance
 from gonogo.settlement import withdrawn
 from gonogo.store.port import Transaction
 
@@ -40,7 +41,7 @@ class Jobs:
     def enqueue(
         self, action: Action[Any, Any], rows: Iterable[Bound], options: JobOptions
     ) -> list[Handle]:
-        """Make one job a row, all or none, in one transaction.
+        """Make one job a row, all or none, in one transaction or in the user's own.
 
         A row whose key is known gets a handle to that call instead. Raises `KeyConflict` when the
         key is known with other arguments, `DryRunBlocked` when the sandbox is locked and the action
@@ -57,16 +58,21 @@ class Jobs:
                 self._pipeline.lock.check(controls, now, action=action.name, key=drafts[0].key)
             fresh: list[Call] = []
             known: dict[str, Call] = {}
+            lanes: dict[str | None, Call] = {}
             handles = []
             for draft in drafts:
                 owner = self._owner(tx, draft, known, now)
                 if owner is draft:
-                    owner = self._place(tx, draft, now)
+                    if draft.state is State.PENDING:
+                        owner = queued(tx, draft, ahead=lanes.get(draft.lane))
+                        lanes[draft.lane] = owner
                     fresh.append(owner)
                 handles.append(Handle(self, owner.id, is_new=owner.id == draft.id))
             tx.calls.insert_many(fresh)
             return handles
 
+        if options.session is not None:
+            return self._pipeline.store.join(options.session, work, self._wake)
         handles = self._pipeline.store.write(work)
         self._wake()
         return handles
@@ -100,6 +106,7 @@ class Jobs:
             run_at=draft.run_at if options.run_at is None else options.run_at,
             priority=draft.priority if options.priority is None else options.priority,
             after=options.after,
+            lane=action.lane_of(bound.values),
             note="waits for a person's approval" if planned else None,
         )
 
@@ -121,26 +128,6 @@ class Jobs:
         known[draft.key] = owner
         return owner
 
-    def _place(self, tx: Transaction, draft: Call, now: float) -> Call:
-        """Let a job with ``after`` wait for it; see `Pipeline.follow` for what sets it free."""
-        if draft.after is None:
-            return draft
-        return structs.replace(draft, **waits_for(self._first(tx, draft), draft, now))
-
-    def first_of(self, draft: Call) -> Call:
-        """The call that ``draft`` waits for; `NotFound` when there is none."""
-        return self._pipeline.store.read(lambda tx: self._first(tx, draft))
-
-    def _first(self, tx: Transaction, draft: Call) -> Call:
-        first = tx.calls.get(draft.after or "")
-        if first is None:
-            raise ConfigurationError(
-                f"{draft.action} waits for call {draft.after}, which does not exist",
-                action=draft.action,
-                key=draft.key,
-            )
-        return first
-
     def approve(self, call_id: str, *, by: str, reason: str) -> Call:
         """A person's yes to one call that needs it: planned → pending.
 
@@ -159,11 +146,9 @@ class Jobs:
             )
 
         def work(tx: Transaction) -> Call:
-            freed = {"run_at": max(call.run_at, now), "note": None}
-            first = None if call.after is None else tx.calls.get(call.after)
-            if first is not None:
-                freed.update(waits_for(first, call, now))
-            after = advance(call, State.PENDING, approved_by=by, **freed)
+            run_at = max(call.run_at, now)
+            approved = advance(call, State.PENDING, approved_by=by, run_at=run_at)
+            after = queued(tx, approved)
             if not tx.calls.replace(call, after):
                 raise InFlight(f"call {call_id} changed meanwhile; look again", call_id=call_id)
             tx.decisions.append(decision("approved", call_id, by=by, reason=reason, now=now))
@@ -258,21 +243,6 @@ def _in_turn(drafts: list[Call], options: JobOptions) -> list[Call]:
         structs.replace(draft, run_at=draft.run_at + turn * TURN)
         for turn, draft in enumerate(drafts, first)
     ]
-
-
-def waits_for(first: Call, call: Call, now: float) -> dict[str, Any]:
-    """The changes that make ``call`` wait for ``first``; `Refused` when that ended badly."""
-    if first.state is State.SUCCEEDED:
-        return {"run_at": max(call.run_at % NEVER, now)}
-    if first.state in TERMINAL:
-        raise Refused(
-            f"{call.name} waits for call {first.id}, which ended as "
-            f"{first.state.value}: it will not run",
-            action=call.action,
-            key=call.key,
-        )
-    run_at = NEVER + call.run_at % NEVER
-    return {"run_at": run_at, "note": f"waits until call {first.id} has succeeded"}
 
 
 def _is_of_plan(call: Call) -> Refused:

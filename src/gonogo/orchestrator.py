@@ -21,7 +21,7 @@ from gonogo.delivery import Delivery
 from gonogo.doubt import Resolution
 from gonogo.dry_run import DryRunLock
 from gonogo.errors import ConfigurationError
-from gonogo.events import EventBus
+from gonogo.events import EventBus, control_changed
 from gonogo.governor import GovernorEnforcer
 from gonogo.handle import Handle
 from gonogo.heartbeat import SchedulerHeartbeat
@@ -31,6 +31,8 @@ from gonogo.jobs import Jobs
 from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger
 from gonogo.observers import alert_on_refusals, log_events
+from gonogo.pauses import PREFIX as PAUSE
+from gonogo.pauses import QueueStatus, clear_pause, look_at_queues, set_pause
 from gonogo.pipeline import Pipeline
 from gonogo.plan import Plan
 from gonogo.planner import Planner
@@ -102,7 +104,8 @@ class SandboxOrchestrator:
         self._join_components()
 
     def _open_store(self) -> Store:
-        return open_store(None if self.settings.use_memory_db else self.db_manager.engine.url)
+        url = None if self.settings.use_memory_db else self.db_manager.engine.url
+        return open_store(url, self.settings.environment)
 
     def _make_components(self, logger_instance: logging.Logger | None) -> None:
         s, clock, store, events = self.settings, self.clock, self.store, self.events
@@ -144,7 +147,13 @@ class SandboxOrchestrator:
             owner=self.owner,
         )
         self.recovery = Recovery(self.pipeline)
-        self.delivery = Delivery(self.pipeline, self.recovery, lease=s.lease, queues=s.queue_names)
+        self.delivery = Delivery(
+            self.pipeline,
+            self.recovery,
+            lease=s.lease,
+            queues=s.queue_names,
+            retention=s.retention,
+        )
         self.worker = WorkerProcess(
             s.worker_interval,
             s.max_workers,
@@ -179,6 +188,7 @@ class SandboxOrchestrator:
         deadline: float | None = None,
         limits: Iterable[Limit] = (),
         concurrency: int | Concurrency | Iterable[Concurrency] = (),
+        ordered: KeyTemplate | None = None,
         needs_approval: bool = False,
         secrets: Iterable[str] = (),
         queue: str = "default",
@@ -214,6 +224,7 @@ class SandboxOrchestrator:
             irreversible=declared,
             repeatable=not declared if repeatable is None else repeatable,
             key=key,
+            ordered=ordered,
             retry=retry or Retry(),
             timeout=timeout,
             deadline=deadline,
@@ -309,6 +320,31 @@ class SandboxOrchestrator:
         resumed = self.governor.resume(action, by=by, reason=reason)
         self.worker.wake()
         return resumed
+
+    def pause(self, queue: str, *, by: str, reason: str, until: float | None = None) -> Control:
+        """Take nothing more from ``queue``, on any machine; what is under way goes on.
+
+        ``until`` (epoch seconds) is when it ends by itself; without it, `unpause` ends it. Raises
+        `ConfigurationError` without who and why, or when ``until`` has passed.
+        """
+        now = self.clock.now()
+        control = self.store.write(lambda tx: set_pause(tx, queue, by, reason, until, now))
+        control_changed(self.events, now, control.name, by, on=True)
+        return control
+
+    def unpause(self, queue: str, *, by: str, reason: str) -> bool:
+        """End a pause; false when there was none. Raises `ConfigurationError` as `pause` does."""
+        now = self.clock.now()
+        cleared = self.store.write(lambda tx: clear_pause(tx, queue, by, reason, now))
+        if cleared:
+            control_changed(self.events, now, f"{PAUSE}{queue}", by, on=False)
+            self.worker.wake()
+        return cleared
+
+    def queues(self) -> dict[str, QueueStatus]:
+        """Every queue that has pending calls, is paused or is worked on here, by name."""
+        now, mine = self.clock.now(), self.delivery.queues
+        return self.store.read(lambda tx: look_at_queues(tx, mine, now))
 
     def hold(self, *, by: str, reason: str, until: float | None = None) -> None:
         """Say stop: the verdict is HOLD; see `SandboxReadinessChecker.hold`."""

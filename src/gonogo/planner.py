@@ -16,9 +16,10 @@ from gonogo.events import Event
 from gonogo.forecasting import costs_of, forecast
 from gonogo.handle import Handle
 from gonogo.ids import new_id
-from gonogo.jobs import TURN, Jobs, waits_for
+from gonogo.jobs import TURN, Jobs
 from gonogo.pipeline import Pipeline
 from gonogo.plan import TO_DO, Plan, digest_of
+from gonogo.precedence import queued, require_hope
 from gonogo.records import Call, PlanRecord, PlanState, State, advance
 from gonogo.rehearsal import Rehearsal
 from gonogo.secrets import describe
@@ -53,6 +54,10 @@ class Planner:
         if holder is None or self._pipeline.keys.lapsed(holder, self.now()):
             return None
         return holder
+
+    def require_hope(self, draft: Call) -> None:
+        """Refuse a job that would wait for a call which is not there or ended badly."""
+        self._store.read(lambda tx: require_hope(tx, draft))
 
     @property
     def current(self) -> Rehearsal | None:
@@ -180,14 +185,14 @@ class Planner:
                 plan, state=PlanState.APPLIED, applied_by=actor, applied_at=now
             )
             self._change(tx, plan, applied)
-            queued = self._queue(tx, plan, calls, now)
-            self._decide(tx, "applied", plan, actor, f"{len(queued)} calls queued", now)
-            return applied, queued
+            to_do = self._queue(tx, plan, calls, now)
+            self._decide(tx, "applied", plan, actor, f"{len(to_do)} calls queued", now)
+            return applied, to_do
 
-        applied, queued = self._store.write(work)
-        self._told("plan.applied", applied, by=applied.applied_by, calls=len(queued))
+        applied, to_do = self._store.write(work)
+        self._told("plan.applied", applied, by=applied.applied_by, calls=len(to_do))
         self._wake()
-        return [Handle(self.jobs, call.id, is_new=True) for call in queued]
+        return [Handle(self.jobs, call.id, is_new=True) for call in to_do]
 
     def discard(self, plan_id: str, *, by: str, reason: str) -> PlanRecord:
         """Give the plan up; nothing of it will run. Raises `PlanError` when it was applied."""
@@ -214,7 +219,7 @@ class Planner:
     def _queue(
         self, tx: Transaction, plan: PlanRecord, calls: list[Call], now: float
     ) -> list[Call]:
-        queued: dict[str, Call] = {}
+        to_do: list[Call] = []
         for call in calls:
             turn = now - (plan.size - (call.position or 0)) * TURN  # due now, in the plan's order
             if call.verdict not in TO_DO:
@@ -222,26 +227,19 @@ class Planner:
                 continue
             self._require_free(tx, call, now)
             wanted = call.run_at if call.run_at > call.created_at else 0.0
-            changes: dict[str, Any] = {"run_at": max(wanted, turn), "note": None}
-            if call.after is not None:
-                first = queued.get(call.after) or tx.calls.get(call.after)
-                if first is None:
-                    raise PlanError(f"call {call.id} waits for {call.after}, which is gone")
-                changes.update(
-                    waits_for(first, structs.replace(call, run_at=max(wanted, turn)), turn)
-                )
-            after = advance(
+            pending = advance(
                 call,
                 State.PENDING,
                 held=call.key is not None,
                 approved_by=plan.approved_by,
                 deadline_at=self._deadline(call, now),
-                **changes,
+                run_at=max(wanted, turn),
             )
+            after = queued(tx, pending)
             if not tx.calls.replace(call, after):
                 raise PlanError(f"call {call.id} of plan {plan.id} changed; nothing was queued")
-            queued[after.id] = after
-        return list(queued.values())
+            to_do.append(after)
+        return to_do
 
     def _deadline(self, call: Call, now: float) -> float | None:
         """A deadline counts from when the call could first run, which is now."""

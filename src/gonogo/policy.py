@@ -26,6 +26,8 @@ class Policy(Struct, frozen=True, kw_only=True):
         key_ttl: seconds after which the key of a settled call is free again; ``None`` is never.
         verify_after: seconds after an unknown outcome before ``absent`` can be believed: as long
             as a request that was already sent can still arrive.
+        ordered: calls for which this gives the same text stand in one lane: they are performed one
+            after the other, in the order they were queued. Direct calls do not queue.
         in_flight: what a direct call does when its key is in use: ``raise`` or ``wait``.
     """
 
@@ -33,6 +35,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     irreversible: bool
     repeatable: bool
     key: KeyTemplate | None = None
+    ordered: KeyTemplate | None = None
     retry: Retry = Retry()
     timeout: float | None = 30.0
     deadline: float | None = None

@@ -53,6 +53,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.DISCARDED})
+OPEN = frozenset({State.PENDING, State.CLAIMED, State.DISPATCHED, State.UNKNOWN})
+"""Asked for and not at its end; the others of its lane wait for a call in one of these."""
 
 
 class Outcome(StrEnum):
@@ -162,6 +164,8 @@ class Call(Struct, frozen=True, kw_only=True):
         verdict: of a planned call: ``new``, ``done``, ``in_doubt``, ``in_flight``, ``duplicate``,
             ``denied``, ``not_ready`` or ``undetermined``.
         after: id of the call that must succeed first.
+        lane: calls of one lane are performed one after the other, in the order they were queued.
+        waits: a pending call that waits for another one, not for a time: no worker may claim it.
         approved_by: who approved exactly this call, alone or in a plan.
         repeatable: as the action declared it, so that any process can recover the call.
     """
@@ -200,6 +204,8 @@ class Call(Struct, frozen=True, kw_only=True):
     after: str | None = None
     approved_by: str | None = None
     repeatable: bool = False
+    lane: str | None = None
+    waits: bool = False
 
     @property
     def name(self) -> str:
@@ -221,10 +227,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
 
 NEVER = 9_999_999_999.0
-"""A ``run_at`` that does not come (the year 2286): waiting for something else than time.
-
-A call that waits for another one and for a time has ``NEVER`` plus that time.
-"""
+"""A ``run_at`` that does not come (the year 2286): nothing is known that could give evidence."""
 
 
 class IllegalTransition(Exception):

@@ -14,7 +14,6 @@ from gonogo.errors import Drifted, DryRunBlocked, KeyConflict
 from gonogo.facts import PATIENCE, read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.ids import new_id
-from gonogo.jobs import waits_for
 from gonogo.records import Call, State
 from gonogo.secrets import describe
 from gonogo.simulated import Simulated, Unknown
@@ -123,7 +122,7 @@ class Rehearsal:
         """Refuse to wait for a call that is not there or ended badly, as enqueueing would."""
         if draft.after is None or any(call.id == draft.after for call in list(self.calls)):
             return
-        waits_for(self.planner.jobs.first_of(draft), draft, draft.created_at)
+        self.planner.require_hope(draft)
 
     def _judge(self, draft: Call) -> tuple[str, Call | None]:
         if draft.key is None:

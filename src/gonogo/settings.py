@@ -29,6 +29,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         db_url: SQLAlchemy URL of the ledger; ``None`` with ``use_memory_db`` false is a private
             temporary SQLite file.
         production_url: the production database; a sandbox on the same one is refused.
+        environment: a name, such as ``staging``; a ledger belongs to the first one that used it.
         dry_run: locked until armed or approved. False is live by configuration.
         strict: the dry-run lock's `execute` raises instead of returning a marker.
         worker_interval: seconds between two looks into the ledger when idle.
@@ -36,6 +37,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         queues: names of the queues this process takes jobs from, separated by commas.
         payment_limit, api_limit, data_export_limit: units a window, set by `initialize`.
         idempotency_ttl: how long `IdempotencyManager.process_idempotent` remembers.
+        retention: how long finished calls that hold no key are kept; ``None`` is for ever.
         plan_ttl: how long a plan can be approved and applied.
         drain: how long `cleanup` and SIGTERM wait for jobs under way.
         log_json: write log lines as JSON (true) or for people (false); unset leaves logging alone.
@@ -44,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     db_url: str | None = None
     use_memory_db: bool = True
     production_url: str | None = None
+    environment: str | None = None
     dry_run: bool = True
     strict: bool = False
     worker_interval: float = 5.0
@@ -63,6 +66,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_delay: float = 60.0
     idempotency_ttl: float = 3600.0
     max_alerts: int = 1000
+    retention: float | None = None
     plan_ttl: float = 86_400.0
     drain: float = 30.0
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "debug"
@@ -76,7 +80,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name in _POSITIVE:
             value = getattr(self, name)
-            if not 0 < value < float("inf"):
+            if value is not None and not 0 < value < float("inf"):
                 raise ConfigurationError(
                     f"setting {name}={value!r} must be more than 0, and finite"
                 )
@@ -149,6 +153,7 @@ _POSITIVE = (
     "idempotency_ttl",
     "max_alerts",
     "plan_ttl",
+    "retention",
 )
 
 

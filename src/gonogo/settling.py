@@ -15,13 +15,12 @@ from gonogo.endings import given_back
 from gonogo.errors import OutcomeUnknown
 from gonogo.governor import GovernorEnforcer
 from gonogo.performed import Performed
-from gonogo.records import NEVER, Alert, Call, Outcome, Severity, State, advance
+from gonogo.precedence import follow
+from gonogo.records import Alert, Call, Outcome, Severity, State, advance
 from gonogo.settlement import Settlement, judge
 from gonogo.store.port import Store, Transaction
 
 Written = tuple[Call, Alert | None, bool]
-
-_BARREN = frozenset({State.FAILED, State.CANCELLED, State.DISCARDED})
 
 
 class Settling:
@@ -154,29 +153,8 @@ class Settling:
             return False
         if units := given_back(before, after):
             self._governor.release(tx, units)
-        self._follow(tx, after, now)
+        follow(tx, after, now)
         return True
-
-    def _follow(self, tx: Transaction, call: Call, now: float) -> None:
-        """Free or cancel the calls that wait for this one, and those that wait for them."""
-        ended = [call]
-        while ended:
-            first = ended.pop()
-            for waiting in tx.calls.waiting_on(first.id):
-                if first.state is State.SUCCEEDED:
-                    due = waiting.run_at - NEVER
-                    tx.calls.replace(waiting, structs.replace(waiting, run_at=due, note=None))
-                elif first.state in _BARREN:
-                    cancelled = advance(
-                        waiting,
-                        State.CANCELLED,
-                        held=False,
-                        settled_at=now,
-                        note=f"it waited for {first.name}, "
-                        f"which ended as {first.state.value} in call {first.id}",
-                    )
-                    if tx.calls.replace(waiting, cancelled):
-                        ended.append(cancelled)
 
 
 def _contradicts(outcome: Outcome | None, stands: Call, *, same: bool) -> bool:

@@ -80,6 +80,7 @@ class WorkerProcess:
         self._nudges = 0
         self._crew = Crew(self._changed)
         self._keeper: threading.Thread | None = None
+        self._stop_listening: Callable[[], None] | None = None
         self._stop = threading.Event()
         self._stop.set()
 
@@ -178,6 +179,8 @@ class WorkerProcess:
                 target=self._keep, args=(self._stop,), name="gonogo-keeper", daemon=True
             )
             self._keeper.start()
+            if self._delivery is not None:
+                self._stop_listening = self._delivery.listen(self.wake)
         self._tell("worker.started", threads=self.max_workers)
 
     def stop(self, timeout: float = 30.0) -> bool:
@@ -191,6 +194,9 @@ class WorkerProcess:
             self._changed.notify_all()
             threads = self._crew.others
             keeper, self._keeper = self._keeper, None
+            stop_listening, self._stop_listening = self._stop_listening, None
+        if stop_listening is not None:
+            stop_listening()
         give_up = self._clock.monotonic() + timeout
         for thread in threads:
             thread.join(max(0.0, give_up - self._clock.monotonic()))
@@ -234,7 +240,7 @@ class WorkerProcess:
         delivery = self._delivery
         if delivery is None or (self.is_running and not delivery.fit):
             return False
-        call = delivery.claim()
+        call = delivery.claim(max(1, self._crew.idle))
         if call is None:
             return False
         self.wake()

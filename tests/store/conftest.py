@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store
+from gonogo.store.postgres import PostgresStore
 from gonogo.store.sqlite import SqliteStore
+from gonogo.store.upgrade import upgrade
 
-STORES = ["memory", "sqlite file", "sqlite memory"]
+STORES = ["memory", "sqlite file", "sqlite memory", "postgres"]
 
 
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty ledger of each kind."""
-    made = make(request.param, request)
-    yield made
-    made.close()
+    with ExitStack() as stack:
+        yield make(request.param, request, stack)
 
 
-def make(kind: str, request: pytest.FixtureRequest) -> Store:
+def make(kind: str, request: pytest.FixtureRequest, stack: ExitStack) -> Store:
+    made = _make(kind, request, stack)
+    stack.callback(made.close)
+    return made
+
+
+def ledger_url(kind: str, request: pytest.FixtureRequest, stack: ExitStack) -> str:
+    """Where a new ledger of a kind that several processes can open is."""
+    if kind == "postgres":
+        server = request.getfixturevalue("postgres_server")
+        server.template("ledger", upgrade)
+        return stack.enter_context(server.database("ledger"))
+    return f"sqlite:///{request.getfixturevalue('tmp_path')}/ledger.db"
+
+
+def _make(kind: str, request: pytest.FixtureRequest, stack: ExitStack) -> Store:
     if kind == "memory":
         return MemoryStore()
+    if kind == "postgres":
+        return PostgresStore(ledger_url(kind, request, stack))
     if kind == "sqlite memory":
         return SqliteStore("sqlite://")
-    folder = request.getfixturevalue("tmp_path")
-    return SqliteStore(f"sqlite:///{folder}/ledger.db")
+    return SqliteStore(ledger_url(kind, request, stack))

@@ -76,5 +76,5 @@ def test_stale_entries_do_not_pile_up():
         store.write(lambda tx, c=charged, n=number: tx.limits.reserve(c, NOW + n * 10))
     calls, limits = store._tables.calls, store._tables.limits
     assert len(calls._deadlines._entries) <= 256
-    assert len(calls._queues["q"]._later._entries) <= 256
+    assert len(calls._queues._by_action["q", "pay"]._later._entries) <= 256
     assert len(limits._rows) <= 1_025

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine, text
 
 from gonogo.errors import StoreUnavailable
 from gonogo.store.engines import make_engine
-from gonogo.store.schema import REVISION, VERSION_TABLE, metadata
+from gonogo.store.schema import REVISION, REVISIONS, VERSION_TABLE, metadata
 from gonogo.store.upgrade import status, upgrade
 
 
@@ -107,3 +107,30 @@ def test_a_failed_migration_leaves_nothing(tmp_path, monkeypatch):
             pass
     assert status(url).current is None
     assert upgrade(url).current == REVISION
+
+
+def test_an_older_ledger_keeps_its_calls(tmp_path):
+    """What waited for another call before 0002 waits by its mark, with the time it had."""
+    from gonogo.records import State
+    from gonogo.store.sqlite import SqliteStore
+
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    upgrade(url, to="0001")
+    assert status(url).pending == REVISIONS[1:]
+    engine = make_engine(url)
+    insert = text(
+        "INSERT INTO gonogo_calls (id, action, state, created_at, held, fingerprint, args, epoch,"
+        " attempt, max_attempts, queue, priority, run_at, reservations, slots, after, repeatable)"
+        " VALUES (:id, 'pay', 'pending', 5, false, '', '{}', 0, 0, 1, 'q', 0, :run_at, '[]', '[]',"
+        " :after, false)"
+    )
+    with engine.begin() as connection:
+        connection.execute(insert, {"id": "first", "run_at": 5.0, "after": None})
+        connection.execute(insert, {"id": "then", "run_at": 9_999_999_999.0 + 7, "after": "first"})
+    engine.dispose()
+    assert upgrade(url).pending == ()
+    store = SqliteStore(url)
+    first, then = store.read(lambda tx: (tx.calls.get("first"), tx.calls.get("then")))
+    store.close()
+    assert (first.state, first.run_at, first.waits) == (State.PENDING, 5.0, False)
+    assert (then.run_at, then.waits, then.after) == (7.0, True, "first")

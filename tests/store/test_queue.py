@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from tests.store.making import NOW, call, queued
+from tests.store.making import NOW, attempt, call, queued
 
 from gonogo.records import State, advance
 
@@ -18,10 +18,10 @@ def put(store, *calls):
     return calls
 
 
-def claim(store, limit=10, queues=("main",), now=NOW, owner="w"):
+def claim(store, limit=10, queues=("main",), now=NOW, owner="w", **how):
     return store.write(
         lambda tx: tx.calls.claim(
-            owner=owner, queues=queues, now=now, lease_until=now + 30, limit=limit
+            owner=owner, queues=queues, now=now, lease_until=now + 30, limit=limit, **how
         )
     )
 
@@ -200,3 +200,120 @@ def test_claims_agree_with_sorting(store, jobs, claims):
         left = [c for c in left if c not in due[:limit]]
     everything = claim(store, limit=1000, queues=("a", "b"), now=NOW + 99)
     assert {c.id for c in everything} == {c.id for c in left}
+
+
+def test_actions_take_turns(store):
+    """Within a priority the actions are served one call each, however many one of them has."""
+    put(store, *(queued(action="flood", run_at=NOW - 9, id=f"f{n}") for n in range(5)))
+    put(store, *(queued(action="rare", run_at=NOW, id=f"r{n}") for n in range(2)))
+    assert [c.id for c in claim(store, limit=5)] == ["f0", "r0", "f1", "r1", "f2"]
+
+
+def test_the_turn_goes_on_behind_the_action_served_last(store):
+    """One call at a time, an action that was served comes after those that were not."""
+    put(store, *(queued(action="flood", run_at=NOW - 9) for _ in range(3)))
+    put(store, queued(action="rare"), queued(action="zeal", run_at=NOW - 1))
+    served, turn = [], ""
+    while found := claim(store, limit=1, turn=turn):
+        turn = found[0].action
+        served.append(turn)
+    assert served == ["flood", "rare", "zeal", "flood", "flood"]
+
+
+def test_priority_goes_before_turns(store):
+    """What is urgent is served first, whichever action was served last."""
+    put(store, queued(action="a", priority=1), queued(action="b"), queued(action="a", priority=1))
+    assert [c.action for c in claim(store, turn="a")] == ["a", "a", "b"]
+
+
+def test_turns_are_taken_across_queues(store):
+    """An action in two queues has one turn, and its earliest call goes first."""
+    put(store, queued(action="a", queue="x", id="a-x", run_at=NOW - 1))
+    put(store, queued(action="a", queue="y", id="a-y", run_at=NOW - 2))
+    put(store, queued(action="b", queue="x", id="b-x"))
+    assert [c.id for c in claim(store, queues=("x", "y"))] == ["a-y", "b-x", "a-x"]
+
+
+def test_actions_can_be_passed_over(store):
+    """A claim leaves the actions alone that it is told to."""
+    put(store, queued(action="full", priority=9), queued(action="free"))
+    assert [c.action for c in claim(store, passing=("full",))] == ["free"]
+    assert [c.action for c in claim(store)] == ["full"]
+
+
+def test_a_call_that_waits_is_not_due(store):
+    """A call that waits for another one is neither claimed nor a reason to wake up."""
+    (waiting,) = put(store, queued(waits=True))
+    assert claim(store) == []
+    assert store.read(lambda tx: tx.calls.next_run_at(["main"])) is None
+    store.write(lambda tx: tx.calls.replace(waiting, structs.replace(waiting, waits=False)))
+    assert store.read(lambda tx: tx.calls.next_run_at(["main"])) == NOW
+    assert [c.id for c in claim(store)] == [waiting.id]
+
+
+def test_a_lane_lists_who_is_in_it(store):
+    """Open calls of the lane: those that go before those that wait, then in their order."""
+    second, first, third = put(
+        store,
+        queued(lane="x", waits=True, run_at=NOW - 1),
+        queued(lane="x", run_at=NOW),
+        queued(lane="x", waits=True, run_at=NOW),
+    )
+    put(store, queued(lane="y"), queued(), call(State.SUCCEEDED, lane="x"))
+    put(store, call(State.PLANNED, lane="x", queue="main"))
+    assert store.read(lambda tx: tx.calls.in_lane("x", 9)) == [first, second, third]
+    assert store.read(lambda tx: tx.calls.in_lane("x", 1)) == [first]
+    claim(store)
+    doubtful = store.read(lambda tx: tx.calls.get(first.id))
+    store.write(lambda tx: tx.calls.replace(doubtful, structs.replace(doubtful, state="unknown")))
+    assert store.read(lambda tx: tx.calls.in_lane("x", 1))[0].id == first.id
+    over = store.read(lambda tx: tx.calls.get(first.id))
+    store.write(lambda tx: tx.calls.replace(over, structs.replace(over, state=State.FAILED)))
+    assert store.read(lambda tx: tx.calls.in_lane("x", 9)) == [second, third]
+
+
+def test_the_backlog_counts_what_is_pending_in_each_queue(store):
+    """Calls that wait count; direct calls and those under way do not."""
+    put(store, queued(), queued(waits=True), queued(queue="mail"), call(), call(State.UNKNOWN))
+    assert store.read(lambda tx: tx.calls.backlog()) == {"main": 2, "mail": 1}
+    claim(store)
+    assert store.read(lambda tx: tx.calls.backlog()) == {"main": 1, "mail": 1}
+
+
+def test_what_is_over_and_holds_no_key_is_pruned(store):
+    """The oldest first, with their attempts; what holds a key, is open or in doubt is kept."""
+    old, older, young = put(
+        store,
+        call(State.FAILED, settled_at=NOW - 20),
+        call(State.SUCCEEDED, settled_at=NOW - 30, key="free", held=False),
+        call(State.CANCELLED, settled_at=NOW),
+    )
+    kept = put(
+        store,
+        call(State.SUCCEEDED, settled_at=NOW - 99, key="k", held=True),
+        call(State.UNKNOWN, settled_at=NOW - 99),
+        queued(settled_at=NOW - 99),
+    )
+    store.write(lambda tx: [tx.attempts.append(attempt(c.id, 1)) for c in (old, older)])
+    assert store.write(lambda tx: tx.calls.prune(NOW - 10, 1)) == 1
+    assert store.read(lambda tx: tx.calls.get(older.id)) is None
+    assert store.read(lambda tx: tx.attempts.of(older.id)) == []
+    assert store.read(lambda tx: len(tx.attempts.of(old.id))) == 1
+    assert store.write(lambda tx: tx.calls.prune(NOW - 10, 99)) == 1
+    assert store.write(lambda tx: tx.calls.prune(NOW - 10, 99)) == 0
+    left = store.read(lambda tx: [tx.calls.get(c.id) for c in (young, *kept)])
+    assert left == [young, *kept]
+
+
+def test_pruning_that_is_rolled_back_forgets_nothing(store):
+    """An error after pruning leaves calls and attempts as they were."""
+    (old,) = put(store, call(State.FAILED, settled_at=NOW - 20))
+    store.write(lambda tx: tx.attempts.append(attempt(old.id, 1)))
+
+    def prune_and_fail(tx):
+        tx.calls.prune(NOW, 9)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        store.write(prune_and_fail)
+    assert store.read(lambda tx: (tx.calls.get(old.id), len(tx.attempts.of(old.id)))) == (old, 1)

@@ -20,7 +20,7 @@ from gonogo.errors import ConfigurationError, SchemaError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store.engines import make_engine
 from gonogo.store.group import Job
-from gonogo.store.schema import REVISION
+from gonogo.store.schema import REVISION, REVISIONS
 from gonogo.store.sqlite import SqliteStore
 from gonogo.store.upgrade import status, upgrade
 
@@ -458,7 +458,7 @@ def edit(file, statement):
 def test_a_new_database_gets_the_newest_schema(url):
     """upgrade creates the ledger; status says where a database is, before and after."""
     before = status(url)
-    assert (before.current, before.head, before.pending) == (None, REVISION, (REVISION,))
+    assert (before.current, before.head, before.pending) == (None, REVISION, REVISIONS)
     after = upgrade(url)
     assert (after.current, after.pending) == (REVISION, ())
     assert upgrade(url) == after
@@ -510,8 +510,11 @@ def test_opening_what_is_there_needs_no_alembic(url):
     ("build", "shape", "index"),
     [
         ("call_by_key", (), "gonogo_held_key"),
-        ("claim_calls", (1,), "gonogo_due"),
-        ("claim_calls", (1,), "gonogo_next"),
+        ("due_groups", (1,), "(queue=? AND action=? AND priority>?)"),
+        ("due_groups", (1,), "(queue=? AND action>?)"),
+        ("due_in_group", (), "(queue=? AND action=? AND priority=? AND run_at<?)"),
+        ("calls_in_lane", (), "gonogo_lane"),
+        ("forgettable_calls", (), "gonogo_forgettable"),
         ("expired_calls", (), "gonogo_lease"),
         ("doubtful_calls", (), "gonogo_doubt"),
         ("overdue_calls", (), "gonogo_deadline"),

@@ -61,6 +61,12 @@ class FaultyStore:
     def read(self, work: Callable[[Transaction], T]) -> T:
         return self._store.read(work)
 
+    def time(self) -> float | None:
+        return self._store.time()
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        return self._store.listen(wake)
+
     def close(self) -> None:
         self._store.close()
 

@@ -31,7 +31,7 @@ CALL = Call(
         ({"state": State.PLANNED}, "planned (waits for approval)."),
         ({"run_at": NOW}, "it is due and waits for a free worker."),
         ({"run_at": NOW + 60}, "it waits until 2027-01-15 08:01:00Z (in 1m)."),
-        ({"run_at": NEVER + NOW}, "it waits; no time brings it on."),
+        ({"waits": True}, "it waits; no time brings it on."),
         ({"state": State.CLAIMED}, "claimed by host:1; nothing was sent yet."),
         (
             {"state": State.DISPATCHED, "lease_until": NOW + 1},

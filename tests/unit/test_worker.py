@@ -224,11 +224,11 @@ def test_a_ledger_that_fails_ends_no_thread(shared: Sandboxes) -> None:
     remind = reminder(sandbox, lambda text: ran.set())
     claim, broken = sandbox.delivery.claim, [True]
 
-    def failing() -> Any:
+    def failing(hands: int = 1) -> Any:
         if broken:
             asked.set()
             raise StoreUnavailable("the disk is gone")
-        return claim()
+        return claim(hands)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sandbox.delivery, "claim", failing)

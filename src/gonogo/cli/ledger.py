@@ -68,6 +68,7 @@ def _tell(session: Session, found: SchemaStatus, applied: tuple[str, ...] | None
         "current": found.current,
         "head": found.head,
         "pending": list(found.pending),
+        "environment": found.environment,
     }
     if found.current is None:
         lines = [f"no ledger yet; its first use, or db upgrade, makes one ({found.head})"]
@@ -75,7 +76,9 @@ def _tell(session: Session, found: SchemaStatus, applied: tuple[str, ...] | None
         lines = [f"at {found.current}; {len(found.pending)} to come: {', '.join(found.pending)}"]
     else:
         lines = [f"at {found.current}, the newest"]
+    if found.environment is not None:
+        lines.append(f"environment {found.environment}")
     if applied is not None:
         document["applied"] = list(applied)
-        lines = [f"{lines[0]}; applied {', '.join(applied) or 'nothing, it was up to date'}"]
+        lines[0] = f"{lines[0]}; applied {', '.join(applied) or 'nothing, it was up to date'}"
     session.out.data(document, lines)

@@ -24,7 +24,7 @@ _TIMES = {
     *("created_at", "run_at", "lease_until", "dispatched_at", "settled_at", "deadline_at"),
     *("expires_at", "started_at", "ended_at", "approved_at", "applied_at", "set_at", "until", "at"),
 }
-_HIDDEN = {"held", "epoch", "reservations", "slots"}
+_HIDDEN = {"held", "epoch", "reservations", "slots", "waits"}
 _redactor = Redactor(max_depth=32, max_items=100_000, max_text=262_144)
 
 EFFECT: dict[Happened, str] = {

@@ -60,7 +60,7 @@ def _end(calls: list[Call], *, late: bool) -> End:
 
 
 def _moves(call: Call) -> bool:
-    return call.state not in TERMINAL and call.run_at < NEVER
+    return call.state not in TERMINAL and not call.waits and call.run_at < NEVER
 
 
 def _sentence(calls: list[Call]) -> str:

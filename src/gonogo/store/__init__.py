@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from gonogo.store.port import Store
 
 
-def open_store(url: URL | None) -> Store:
+def open_store(url: URL | None, environment: str | None = None) -> Store:
     """The ledger of a database; in memory without one. Nothing is opened before its first use.
+
+    Args:
+        environment: what the ledger is marked for; one that belongs to another is refused.
 
     Raises:
         ConfigurationError: a ledger cannot be on that kind of database.
@@ -22,11 +25,15 @@ def open_store(url: URL | None) -> Store:
         from gonogo.store.memory import MemoryStore  # noqa: PLC0415 - only what is asked for
 
         return MemoryStore()
-    if url.get_backend_name() != "sqlite":
-        raise ConfigurationError(
-            f"a ledger on {url.get_backend_name()} is not supported by this version: give a "
-            "SQLite URL such as sqlite:///ops.db"
-        )
+    if url.get_backend_name() == "postgresql":
+        try:
+            from gonogo.store.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
+        except ImportError as error:
+            raise ConfigurationError(
+                "the driver of PostgreSQL (psycopg) is not installed: "
+                'pip install "gonogo[postgres]"'
+            ) from error
+        return PostgresStore(url, environment=environment)
     from gonogo.store.sqlite import SqliteStore  # noqa: PLC0415 - SQLAlchemy is heavy
 
-    return SqliteStore(url)
+    return SqliteStore(url, environment=environment)

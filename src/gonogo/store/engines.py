@@ -85,6 +85,8 @@ def make_engine(url: str | URL, *, busy_timeout: float = 5.0, **options: Any) ->
         ConfigurationError: the URL cannot be used, or the driver is not installed.
     """
     parsed = parse(url)
+    if parsed.get_backend_name() == "postgresql":  # statements prepared there break PgBouncer
+        options = {"connect_args": {"prepare_threshold": None}, **options}
     try:
         engine = create_engine(parsed, **options)
     except (NoSuchModuleError, ModuleNotFoundError) as error:

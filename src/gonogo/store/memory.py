@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from msgspec import structs
 
+from gonogo.errors import ConfigurationError
 from gonogo.records import (
     Alert,
     AlertState,
@@ -65,6 +66,14 @@ class MemoryStore:
                 self._tables.trim()
                 self._owner = 0
 
+    def join(
+        self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
+    ) -> T:
+        raise ConfigurationError(
+            "this ledger is in memory and shares no transaction with a session; give "
+            "SandboxOrchestrator the URL of the database that the session is on"
+        )
+
     def read(self, work: Callable[[Transaction], T]) -> T:
         def only_read(tables: Transaction) -> T:
             result = work(tables)
@@ -73,6 +82,13 @@ class MemoryStore:
             return result
 
         return self.write(only_read)
+
+    def time(self) -> float | None:
+        return None
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Nobody tells; who polls finds out."""
+        return lambda: None
 
     def close(self) -> None:
         """Nothing to close; the store stays usable."""
@@ -92,7 +108,7 @@ class _Tables:
 
     def __init__(self, journal: Journal, history: int) -> None:
         self.attempts = MemoryAttempts(journal)
-        self.calls = MemoryCalls(journal, history, self.attempts.forget)
+        self.calls = MemoryCalls(journal, history, self.attempts.forget, self.attempts.drop)
         self.decisions = MemoryDecisions(journal, history)
         self.limits = MemoryLimits(journal)
         self.alerts = MemoryAlerts(journal, history)
@@ -146,6 +162,11 @@ class MemoryAttempts:
 
     def forget(self, call_id: str) -> None:
         self._of.pop(call_id, None)
+
+    def drop(self, call_id: str) -> None:
+        """`forget` inside a transaction."""
+        if (attempts := self._of.pop(call_id, None)) is not None:
+            self._journal.append((self._of.__setitem__, call_id, attempts))
 
     def _undo(self, call_id: str, _: object) -> None:
         attempts = self._of[call_id]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
 
 from gonogo.errors import StoreError
-from gonogo.records import TERMINAL, Call, CallFilter, State
+from gonogo.records import OPEN, TERMINAL, Call, CallFilter, State
 from gonogo.store.changes import changes
-from gonogo.store.memory_index import LazyHeap, Queue
+from gonogo.store.memory_index import LazyHeap, Queues
 
 _PENDING, _CLAIMED, _DISPATCHED = State.PENDING, State.CLAIMED, State.DISPATCHED
 _UNKNOWN = State.UNKNOWN
@@ -28,17 +28,20 @@ class MemoryCalls:
         journal: list[tuple[Callable[..., object], object, object]],
         history: int,
         forget: Callable[[str], None],
+        drop: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._history = history
         self._forget = forget
+        self._drop = drop
         self._rows: dict[str, Call] = {}
         self._counts: dict[State, int] = {}
         self._held: dict[tuple[str, str], str] = {}
         self._slots: dict[str, int] = {}
         self._leased: dict[str, None] = {}
         self._unknown: dict[str, None] = {}
-        self._queues: dict[str, Queue] = {}
+        self._queues = Queues(self._rows)
+        self._lanes: dict[str, dict[str, None]] = {}
         self._plans: dict[str, dict[str, None]] = {}
         self._after: dict[str, dict[str, None]] = {}
         self._deadlines = LazyHeap(self._has_deadline)
@@ -71,19 +74,24 @@ class MemoryCalls:
         return True
 
     def claim(
-        self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
+        self,
+        *,
+        owner: str,
+        queues: Sequence[str],
+        now: float,
+        lease_until: float,
+        limit: int,
+        turn: str = "",
+        passing: Collection[str] = (),
     ) -> list[Call]:
-        waiting = [queue for name in queues if (queue := self._queues.get(name)) is not None]
         claimed: list[Call] = []
+        taken: Counter[tuple[str, int]] = Counter()
         while len(claimed) < limit:
-            first = min(
-                ((head, queue) for queue in waiting if (head := queue.first(now)) is not None),
-                key=lambda found: found[0],
-                default=None,
-            )
-            if first is None:
+            call_id = self._queues.first(queues, now, turn, taken, passing)
+            if call_id is None:
                 break
-            call = self._rows[first[0][2]]
+            call = self._rows[call_id]
+            taken[call.action, call.priority] += 1
             after = structs.replace(
                 call,
                 state=_CLAIMED,
@@ -135,9 +143,26 @@ class MemoryCalls:
         waiting = self._of(self._after[call_id])
         return sorted((call for call in waiting if call.state is _PENDING), key=_by_id)
 
+    def in_lane(self, lane: str, limit: int) -> list[Call]:
+        members = self._of(self._lanes.get(lane, ()))
+        return heapq.nsmallest(limit, members, key=attrgetter("waits", "run_at", "id"))
+
     def next_run_at(self, queues: Sequence[str]) -> float | None:
-        found = (queue.next_run_at() for name in queues if (queue := self._queues.get(name)))
-        return min((run_at for run_at in found if run_at is not None), default=None)
+        return self._queues.next_run_at(queues)
+
+    def backlog(self) -> dict[str, int]:
+        pending = (call.queue for call in self._rows.values() if call.state is _PENDING)
+        return dict(Counter(queue for queue in pending if queue is not None))
+
+    def prune(self, before: float, limit: int) -> int:
+        finished = (self._rows.get(call_id) for call_id in self._finished)
+        old = (call for call in finished if call is not None and _forgettable(call, before))
+        oldest = heapq.nsmallest(limit, old, key=attrgetter("settled_at"))
+        for call in oldest:
+            self._journal.append((self._put, call.id, call))
+            self._put(call.id, None)
+            self._drop(call.id)
+        return len(oldest)
 
     def of_plan(self, plan_id: str) -> list[Call]:
         calls = self._of(self._plans.get(plan_id, ()))
@@ -197,16 +222,16 @@ class MemoryCalls:
             del self._unknown[call.id]
         _remove(self._plans, call.plan_id, call.id)
         _remove(self._after, call.after, call.id)
+        _remove(self._lanes, call.lane, call.id)
 
     def _index(self, call: Call) -> None:
         state = call.state
         self._counts[state] = self._counts.get(state, 0) + 1
         if call.held and call.key is not None:
             self._held[call.action, call.key] = call.id
-        if call.plan_id is not None:
-            self._plans.setdefault(call.plan_id, {})[call.id] = None
-        if call.after is not None:
-            self._after.setdefault(call.after, {})[call.id] = None
+        _add(self._plans, call.plan_id, call.id)
+        _add(self._after, call.after, call.id)
+        _add(self._lanes, call.lane if state in OPEN else None, call.id)
         if state is _DISPATCHED or state is _CLAIMED:
             if call.lease_until is not None:
                 self._leased[call.id] = None
@@ -225,10 +250,8 @@ class MemoryCalls:
 
     def _index_pending(self, call: Call) -> None:
         if call.queue is not None:
-            queue = self._queues.get(call.queue)
-            if queue is None:
-                queue = self._queues[call.queue] = Queue(self._rows, call.queue)
-            queue.push(call)
+            if not call.waits:
+                self._queues.push(call)
         elif call.lease_until is not None:
             self._leased[call.id] = None
         if call.deadline_at is not None:
@@ -248,6 +271,11 @@ class MemoryCalls:
         )
 
 
+def _forgettable(call: Call, before: float) -> bool:
+    over = call.state in TERMINAL and not call.held
+    return over and call.settled_at is not None and call.settled_at < before
+
+
 def taken(call: Call) -> StoreError:
     """The error of a write that would give a key to a second call."""
     return StoreError(
@@ -262,6 +290,11 @@ def taken(call: Call) -> StoreError:
 def _first(limit: int, timed: Iterable[tuple[float | None, Call]], now: float) -> list[Call]:
     due = ((at, call.id, call) for at, call in timed if at is not None and at <= now)
     return [call for _, _, call in heapq.nsmallest(limit, due, key=lambda entry: entry[:2])]
+
+
+def _add(index: dict[str, dict[str, None]], name: str | None, call_id: str) -> None:
+    if name is not None:
+        index.setdefault(name, {})[call_id] = None
 
 
 def _remove(index: dict[str, dict[str, None]], name: str | None, call_id: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from gonogo.records import Call, State
@@ -53,14 +53,52 @@ class LazyHeap:
         return [entry[1] for entry in found]
 
 
+class Queues:
+    """Pending calls that a worker may take, by queue and action."""
+
+    def __init__(self, rows: dict[str, Call]) -> None:
+        self._rows = rows
+        self._by_action: dict[tuple[str, str], Queue] = {}
+
+    def push(self, call: Call) -> None:
+        assert call.queue is not None  # noqa: S101 - direct calls are not queued
+        place = call.queue, call.action
+        if (queue := self._by_action.get(place)) is None:
+            queue = self._by_action[place] = Queue(self._rows, *place)
+        queue.push(call)
+
+    def next_run_at(self, names: Sequence[str]) -> float | None:
+        asked = [queue for (name, _), queue in self._by_action.items() if name in names]
+        found = (queue.next_run_at() for queue in asked)
+        return min((run_at for run_at in found if run_at is not None), default=None)
+
+    def first(
+        self,
+        names: Sequence[str],
+        now: float,
+        turn: str,
+        taken: Mapping[tuple[str, int], int],
+        passing: Collection[str],
+    ) -> str | None:
+        """Id of the call to be claimed next, after ``taken`` calls of each action and priority."""
+        best: tuple[Any, ...] | None = None
+        for (name, action), queue in self._by_action.items():
+            if name in names and action not in passing and (head := queue.first(now)) is not None:
+                rank = taken.get((action, -head[0]), 0)
+                place = (head[0], rank, action <= turn, action, *head[1:])
+                best = place if best is None else min(best, place)
+        return None if best is None else str(best[-1])
+
+
 class Queue:
-    """Pending calls of one queue: those not due by time, those due by priority."""
+    """Pending calls of one action in a queue: those not due by time, those due by priority."""
 
-    __slots__ = ("_due", "_later", "_name", "_rows")
+    __slots__ = ("_action", "_due", "_later", "_name", "_rows")
 
-    def __init__(self, rows: dict[str, Call], name: str) -> None:
+    def __init__(self, rows: dict[str, Call], name: str, action: str) -> None:
         self._rows = rows
         self._name = name
+        self._action = action
         self._later = LazyHeap(lambda entry: self._waits(entry[1], entry[0]) is not None)
         self._due = LazyHeap(self._is_due)
 
@@ -91,6 +129,8 @@ class Queue:
             and call.state is State.PENDING
             and call.run_at == run_at
             and call.queue == self._name
+            and call.action == self._action
+            and not call.waits
         ):
             return call
         return None

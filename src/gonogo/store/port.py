@@ -7,7 +7,7 @@ sleeps, and must be safe to run again from the start, because a store may roll b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from gonogo.records import (
@@ -40,7 +40,9 @@ READ_ONLY = "work that was given to read() tried to write; give it to write()"
 class Calls(Protocol):
     """The calls: inserted once, then changed only by fenced replacement."""
 
-    def get(self, call_id: str) -> Call | None: ...
+    def get(self, call_id: str) -> Call | None:
+        """The call. In a write, what `get` and `holder` return stays so until its end."""
+        ...
 
     def holder(self, action: str, key: str) -> Call | None:
         """The call that holds ``key`` of ``action`` now (``held`` is true), if any."""
@@ -55,11 +57,21 @@ class Calls(Protocol):
         ...
 
     def claim(
-        self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
+        self,
+        *,
+        owner: str,
+        queues: Sequence[str],
+        now: float,
+        lease_until: float,
+        limit: int,
+        turn: str = "",
+        passing: Collection[str] = (),
     ) -> list[Call]:
         """Move up to ``limit`` due pending calls of ``queues`` to claimed and return them.
 
-        Due: ``run_at <= now``. Order: higher priority, then earlier ``run_at``, then id.
+        Due: ``run_at <= now``, and not ``waits``. Order: higher priority first; within a priority
+        actions take turns, beginning with the one after ``turn`` in the alphabet; of one action
+        the earlier ``run_at``, then the smaller id. Actions in ``passing`` are left alone.
         Epoch and attempt of each are raised by one. No call is handed to two claimants.
         """
         ...
@@ -95,8 +107,26 @@ class Calls(Protocol):
         """Pending calls whose ``after`` is ``call_id``."""
         ...
 
+    def in_lane(self, lane: str, limit: int) -> list[Call]:
+        """The first ``limit`` open calls of a lane: those that do not wait, then by ``run_at``, id.
+
+        In a write, nobody else changes who is in the lane before the transaction ends.
+        """
+        ...
+
     def next_run_at(self, queues: Sequence[str]) -> float | None:
-        """The earliest ``run_at`` of a pending call in ``queues``; ``None`` when there is none."""
+        """The earliest ``run_at`` of a pending call in ``queues`` that does not wait, if any."""
+        ...
+
+    def prune(self, before: float, limit: int) -> int:
+        """Forget calls that ended before ``before`` and hold no key, with their attempts.
+
+        At most ``limit`` of them, the oldest first; returns how many there were.
+        """
+        ...
+
+    def backlog(self) -> dict[str, int]:
+        """Pending calls of each queue that has any, those that wait for others included."""
         ...
 
     def of_plan(self, plan_id: str) -> list[Call]:
@@ -232,7 +262,8 @@ class Transaction(Protocol):
 class Store(Protocol):
     """A ledger. Thread-safe; opened on first use; `close` may be called twice.
 
-    Errors: `StoreUnavailable` when the database cannot serve (then nothing was written),
+    Errors: `StoreUnavailable` when the database cannot serve (then nothing was written,
+    unless its message says that it may have been: a connection broke while it committed),
     `SchemaError` when its schema does not fit this code. An exception raised by ``work`` rolls the
     whole transaction back and reaches the caller unchanged.
     """
@@ -246,12 +277,36 @@ class Store(Protocol):
         """Run ``work`` in a write transaction and commit.
 
         With ``durable`` the commit survives power loss when this returns; without it the commit
-        survives the death of the process but a power failure may lose it.
+        survives the death of the process but a power failure may lose it, and so may a crash of
+        the database's server.
+        """
+        ...
+
+    def join(
+        self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
+    ) -> T:
+        """Run ``work`` inside the open transaction of a user's session on the same database.
+
+        What it wrote is there if and only if the user commits; ``then`` is called after that, where
+        the session can tell. An exception raised by ``work`` takes back what it wrote and leaves
+        the user's transaction open. Raises `ConfigurationError` for a session that cannot be
+        joined: on another database, async, or committing every statement by itself.
         """
         ...
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one consistent snapshot; it must not write."""
+        ...
+
+    def time(self) -> float | None:
+        """The database's own clock, in epoch seconds; ``None`` where it has none but ours."""
+        ...
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call ``wake``, on a thread of the store, when a job was written; returns how to end it.
+
+        A courtesy that may fail in silence or never come: whoever waits looks by himself as well.
+        """
         ...
 
     def close(self) -> None: ...

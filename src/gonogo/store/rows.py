@@ -84,6 +84,7 @@ CALLS = Rows(
         "state": _STATES,
         "held": (bool, bool),
         "repeatable": (bool, bool),
+        "waits": (bool, bool),
         "outcome": _enum(Outcome),
         "fault": _json(Fault),
         "reservations": _json(tuple[Reservation, ...]),

@@ -22,13 +22,17 @@ class Cursor(Protocol):
 class Run:
     """Runs statements on one raw connection; the driver's errors become the store's.
 
+    Attributes:
+        news: a job was written that a worker elsewhere may take.
+
     Args:
         execute: the connection's own ``execute(text, parameters)``.
         translate: the error of the store for an error of the driver.
         failures: the driver's root of errors.
+        locks: whether what is read stays locked until the end, where several can write at once.
     """
 
-    __slots__ = ("_execute", "_failures", "_translate", "texts")
+    __slots__ = ("_execute", "_failures", "_translate", "locks", "news", "texts")
 
     def __init__(
         self,
@@ -36,7 +40,11 @@ class Run:
         execute: Callable[[str, Mapping[str, Any]], Any],
         failures: type[Exception],
         translate: Callable[[Exception], Exception],
+        *,
+        locks: bool = False,
     ) -> None:
+        self.locks = locks
+        self.news = False
         self.texts = texts
         self._execute = execute
         self._failures = failures

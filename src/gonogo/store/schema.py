@@ -21,13 +21,14 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    false,
     literal_column,
     or_,
 )
 
-from gonogo.records import TERMINAL, AlertState, State
+from gonogo.records import OPEN, TERMINAL, AlertState, State
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision this code knows, oldest first."""
 REVISION = REVISIONS[-1]
 VERSION_TABLE = "gonogo_alembic_version"
@@ -47,6 +48,7 @@ def literal(value: str) -> ColumnElement[str]:
 
 ZERO: ColumnElement[int] = literal_column("0")
 ONE: ColumnElement[int] = literal_column("1")
+NOTHING: ColumnElement[str] = literal_column("''", Text)
 
 
 def _text(name: str, **options: Any) -> Column[str]:
@@ -90,6 +92,8 @@ calls = Table(
     Column("after", Text),
     Column("approved_by", Text),
     Column("repeatable", Boolean, nullable=False),
+    Column("lane", Text),
+    Column("waits", Boolean, nullable=False, server_default=false()),
 )
 
 
@@ -101,6 +105,9 @@ def in_state(*states: State) -> ColumnElement[bool]:
 
 
 pending = in_state(State.PENDING)
+claimable = and_(pending, literal_column("NOT waits"), calls.c.queue.is_not(None))
+"""What a worker may take when it is due."""
+in_lane = and_(calls.c.lane.is_not(None), in_state(*OPEN))
 unknown = in_state(State.UNKNOWN)
 leased = and_(
     calls.c.lease_until.is_not(None),
@@ -111,6 +118,8 @@ deadlined = and_(pending, calls.c.deadline_at.is_not(None))
 holding: ColumnElement[bool] = literal_column("held")
 """The call holds its key; spelled so that it means the same in every database."""
 lapsing = and_(holding, calls.c.expires_at.is_not(None))
+forgettable = and_(literal_column("NOT held"), finished)
+"""Calls that are over and that nobody can ask for by their key any more."""
 
 slots = Table(
     "gonogo_slots",
@@ -211,14 +220,28 @@ beats = Table(
     _text("detail"),
 )
 
+marks = Table(
+    "gonogo_marks",
+    metadata,
+    _text("name", primary_key=True),
+    _text("value"),
+)
+"""What is said once about the whole ledger: its environment."""
+
 
 def _partial(name: str, where: ColumnElement[bool], *columns: Any, unique: bool = False) -> None:
     Index(PREFIX + name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 _partial("held_key", holding, calls.c.action, calls.c.key, unique=True)
-_partial("due", pending, calls.c.queue, calls.c.priority.desc(), calls.c.run_at, calls.c.id)
-_partial("next", pending, calls.c.queue, calls.c.run_at)
+_partial(
+    "due",
+    claimable,
+    *(calls.c.queue, calls.c.action, calls.c.priority, calls.c.run_at, calls.c.id),
+)
+_partial("next", claimable, calls.c.queue, calls.c.run_at)
+_partial("lane", in_lane, calls.c.lane, calls.c.waits, calls.c.run_at, calls.c.id)
+_partial("forgettable", forgettable, calls.c.settled_at)
 _partial("lease", leased, calls.c.lease_until)
 _partial("doubt", unknown, calls.c.run_at)
 _partial("deadline", deadlined, calls.c.deadline_at)

@@ -24,6 +24,9 @@ from gonogo.store.sql_calls import SqlCalls
 from gonogo.store.sql_limits import SqlLimits
 from gonogo.store.statements import names
 
+SWITCHES = 7_461_023_850_114
+"""Number of the advisory lock that every writing transaction shares, and a switch needs alone."""
+
 
 class SqlTransaction:
     """The tables on one connection; used for one transaction after the other."""
@@ -88,7 +91,7 @@ class SqlAlerts:
         self._run = run
 
     def fire(self, alert: Alert) -> Alert:
-        text = self._run.texts.text(statements.unresolved_alert)
+        text = self._run.texts.text(statements.unresolved_alert, self._run.locks)
         row = self._run(text, {"fingerprint": alert.fingerprint}).fetchone()
         if row is None:
             text = self._run.texts.insert(schema.alerts, rows.ALERTS.columns)
@@ -131,7 +134,7 @@ class SqlPlans:
         self._run(text, rows.PLANS.encode(plan))
 
     def get(self, plan_id: str) -> PlanRecord | None:
-        text = self._run.texts.text(statements.plan_by_id)
+        text = self._run.texts.text(statements.plan_by_id, self._run.locks)
         row = self._run(text, {"id": plan_id}).fetchone()
         return None if row is None else rows.PLANS.decode(row)
 
@@ -156,12 +159,20 @@ class SqlControls:
         return {control.name: control for control in map(rows.CONTROLS.decode, found)}
 
     def put(self, control: Control) -> None:
+        self._wait_for_lookers()
         text = self._run.texts.upsert(schema.controls, rows.CONTROLS.columns)
         self._run(text, rows.CONTROLS.encode(control))
 
     def clear(self, name: str) -> bool:
+        self._wait_for_lookers()
         text = self._run.texts.text(statements.clear_control)
         return self._run(text, {"name": name}).rowcount == 1
+
+    def _wait_for_lookers(self) -> None:
+        """A switch counts from its commit on: nobody who read the old one commits after that."""
+        if self._run.locks:
+            text = self._run.texts.text(statements.lock_number)
+            self._run(text, {"number": SWITCHES})
 
 
 class SqlBeats:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from gonogo.records import Call, CallFilter, State
@@ -10,6 +11,7 @@ from gonogo.store import schema, statements
 from gonogo.store.rows import CALLS
 from gonogo.store.run import Run
 from gonogo.store.statements import names
+from gonogo.store.turns import Due, in_turn
 
 
 class SqlCalls:
@@ -26,6 +28,7 @@ class SqlCalls:
 
     def insert(self, call: Call) -> None:
         self._run(self._run.texts.insert(schema.calls, CALLS.columns), CALLS.encode(call))
+        self._note_news(call)
         if call.slots and call.state is State.DISPATCHED:
             self._fill(call)
 
@@ -39,21 +42,52 @@ class SqlCalls:
         fence = {"if_id": before.id, "if_epoch": before.epoch, "if_state": str(before.state)}
         if self._run(text, {**changed, **fence}).rowcount != 1:
             return False
+        self._note_news(after)
         if before.slots or after.slots:
             self._refill(before, after)
         return True
 
     def claim(
-        self, *, owner: str, queues: Sequence[str], now: float, lease_until: float, limit: int
+        self,
+        *,
+        owner: str,
+        queues: Sequence[str],
+        now: float,
+        lease_until: float,
+        limit: int,
+        turn: str = "",
+        passing: Collection[str] = (),
     ) -> list[Call]:
-        if not queues:
+        due = self._due(queues, now, limit, passing) if queues else []
+        chosen = in_turn(due, turn, limit)
+        if not chosen:
             return []
-        text = self._run.texts.text(statements.claim_calls, len(queues))
-        wanted = {"by": owner, "now": now, "till": lease_until, "most": limit}
-        found = self._run(text, {**wanted, **names("queue", queues)}).fetchall()
-        claimed = [CALLS.decode(row) for row in found]
-        claimed.sort(key=lambda call: (-call.priority, call.run_at, call.id))
-        return claimed
+        text = self._run.texts.text(statements.claim_calls, len(chosen))
+        taken = {"by": owner, "till": lease_until, **names("id", chosen)}
+        found = [CALLS.decode(row) for row in self._run(text, taken).fetchall()]
+        return sorted(found, key=lambda call: chosen.index(call.id))
+
+    def _due(
+        self, queues: Sequence[str], now: float, limit: int, passing: Collection[str]
+    ) -> list[Due]:
+        """Of each queue, action and priority the first ``limit`` calls that are due.
+
+        Where several can write at once they are locked, past those that others have locked.
+        """
+        if self._run.locks:
+            text = self._run.texts.text(statements.due_calls, len(queues), len(passing))
+            wanted = {**names("queue", queues), **names("passing", sorted(passing))}
+            found = self._run(text, {**wanted, "now": now, "most": limit}).fetchall()
+            return [Due(*row) for row in found]
+        groups = self._run.texts.text(statements.due_groups, len(queues))
+        text = self._run.texts.text(statements.due_in_group)
+        due: list[Due] = []
+        for queue, action, priority in self._run(groups, names("queue", queues)).fetchall():
+            if action not in passing:
+                group = {"queue": queue, "action": action, "priority": priority}
+                found = self._run(text, {**group, "now": now, "most": limit}).fetchall()
+                due += [Due(*row) for row in found]
+        return due
 
     def renew(self, *, owner: str, calls: Mapping[str, int], lease_until: float) -> set[str]:
         text = self._run.texts.text(statements.renew_call)
@@ -74,15 +108,16 @@ class SqlCalls:
         return self._all(statements.overdue_calls, {"now": now, "most": limit})
 
     def lapsed(self, now: float, limit: int) -> list[Call]:
-        return self._all(statements.lapsed_calls, {"now": now, "most": limit})
+        return self._all(statements.lapsed_calls, {"now": now, "most": limit}, self._run.locks)
 
     def in_slot(self, slot: str) -> int:
+        self._lock(slot)
         text = self._run.texts.text(statements.count_slot)
         count: int = self._run(text, {"slot": slot}).fetchone()[0]
         return count
 
     def waiting_on(self, call_id: str) -> list[Call]:
-        return self._all(statements.calls_waiting_on, {"id": call_id})
+        return self._all(statements.calls_waiting_on, {"id": call_id}, self._run.locks)
 
     def next_run_at(self, queues: Sequence[str]) -> float | None:
         if not queues:
@@ -90,6 +125,24 @@ class SqlCalls:
         text = self._run.texts.text(statements.next_run_at, len(queues))
         earliest: float | None = self._run(text, names("queue", queues)).fetchone()[0]
         return earliest
+
+    def in_lane(self, lane: str, limit: int) -> list[Call]:
+        self._lock(f"lane:{lane}")
+        return self._all(statements.calls_in_lane, {"lane": lane, "most": limit})
+
+    def backlog(self) -> dict[str, int]:
+        found = self._run(self._run.texts.text(statements.backlog), {}).fetchall()
+        return dict(map(tuple, found))
+
+    def prune(self, before: float, limit: int) -> int:
+        text = self._run.texts.text(statements.forgettable_calls)
+        found = self._run(text, {"before": before, "most": limit}).fetchall()
+        if not found:
+            return 0
+        gone = names("id", [row[0] for row in found])
+        self._run(self._run.texts.text(statements.forget_attempts, len(found)), gone)
+        forgotten = self._run(self._run.texts.text(statements.forget_calls, len(found)), gone)
+        return forgotten.rowcount
 
     def of_plan(self, plan_id: str) -> list[Call]:
         return self._all(statements.calls_of_plan, {"plan_id": plan_id})
@@ -105,13 +158,23 @@ class SqlCalls:
         found = self._run(self._run.texts.text(statements.count_calls), {}).fetchall()
         return {State(state): count for state, count in found}
 
-    def _one(self, build: Callable[[], Any], wanted: Mapping[str, Any]) -> Call | None:
-        row = self._run(self._run.texts.text(build), wanted).fetchone()
+    def _one(self, build: Callable[[bool], Any], wanted: Mapping[str, Any]) -> Call | None:
+        row = self._run(self._run.texts.text(build, self._run.locks), wanted).fetchone()
         return None if row is None else CALLS.decode(row)
 
-    def _all(self, build: Callable[[], Any], wanted: Mapping[str, Any]) -> list[Call]:
-        found = self._run(self._run.texts.text(build), wanted).fetchall()
+    def _all(self, build: Callable[..., Any], wanted: Mapping[str, Any], *shape: Any) -> list[Call]:
+        found = self._run(self._run.texts.text(build, *shape), wanted).fetchall()
         return [CALLS.decode(row) for row in found]
+
+    def _note_news(self, call: Call) -> None:
+        if call.state is State.PENDING and call.queue is not None and not call.waits:
+            self._run.news = True
+
+    def _lock(self, name: str) -> None:
+        """Be alone with what is counted by ``name``: reading it locks no row of those to come."""
+        if self._run.locks:
+            text = self._run.texts.text(statements.lock_number)
+            self._run(text, {"number": _number(name)})
 
     def _refill(self, before: Call, after: Call) -> None:
         """Keep the slots in step with the state, in the transaction that changes it."""
@@ -128,3 +191,8 @@ class SqlCalls:
         text = self._run.texts.insert(schema.slots, ("slot", "call_id"))
         for slot in call.slots:
             self._run(text, {"slot": slot, "call_id": call.id})
+
+
+def _number(name: str) -> int:
+    """The number by which a name is locked, in 63 bits, the same on every machine."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,8 +33,11 @@ class SqlLimits:
         self._run = run
 
     def reserve(self, charges: Sequence[Charge], now: float) -> tuple[Reservation, ...] | Denial:
-        windows = self._load({charge.row for charge in charges})
+        rows = {charge.row: charge for charge in charges}
+        windows = self._load(rows)
         known = len(windows)
+        if known < len(rows) and self._run.locks:
+            windows = self._load_all(rows, windows, now)
         taken: list[Reservation] = []
         for charge in charges:
             window = _fit(windows.get(charge.row), charge, now)
@@ -46,7 +49,7 @@ class SqlLimits:
                 return Denial(charge.limit, charge.row, used, charge.max, charge.cost, after)
             mark = window.take(now, charge.cost)
             taken.append(Reservation(charge.row, charge.cost, mark, charge.window, charge.since))
-        if len(windows) > known:
+        if known < len(rows):
             self._sweep(now)
         self._save(windows)
         return tuple(taken)
@@ -80,9 +83,24 @@ class SqlLimits:
         ordered = sorted(wanted)
         if not ordered:
             return {}
-        text = self._run.texts.text(statements.limit_rows, len(ordered))
+        text = self._run.texts.text(statements.limit_rows, len(ordered), self._run.locks)
         found = self._run(text, names("name", ordered)).fetchall()
         return {name: _window(window, since, buckets) for name, window, since, buckets in found}
+
+    def _load_all(
+        self, rows: Mapping[str, Charge], found: dict[str, _Window], now: float
+    ) -> dict[str, _Window]:
+        """Every row, locked: where there is none yet, two first users would see nothing both.
+
+        One that is swept away between the two statements is inserted again.
+        """
+        text = self._run.texts.insert_missing(schema.limits, _COLUMNS)
+        while len(found) < len(rows):
+            for name in sorted(rows.keys() - found.keys()):
+                empty = _row(_fit(None, rows[name], now))
+                self._run(text, {"name": name, **empty, "idle_at": now + rows[name].window})
+            found = self._load(rows)
+        return found
 
     def _save(self, windows: dict[str, _Window]) -> None:
         text = self._run.texts.upsert(schema.limits, _COLUMNS)

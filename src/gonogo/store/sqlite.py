@@ -40,9 +40,17 @@ class SqliteStore:
     Args:
         database: a URL, or an engine on the same database (only its URL is used).
         busy_timeout: seconds to wait for another process's write before `StoreUnavailable`.
+        environment: what the ledger is marked for; one that belongs to another is refused.
     """
 
-    def __init__(self, database: str | URL | Engine, *, busy_timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        database: str | URL | Engine,
+        *,
+        busy_timeout: float = 5.0,
+        environment: str | None = None,
+    ) -> None:
+        self._environment = environment
         self._url = parse(database.url if isinstance(database, Engine) else database)
         if self._url.get_backend_name() != "sqlite":
             raise ConfigurationError(f"{self._url.get_backend_name()} is not a SQLite database")
@@ -73,6 +81,34 @@ class SqliteStore:
         self._refuse_nesting()
         return self._group.write(work, durable)
 
+    def join(
+        self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
+    ) -> T:
+        from gonogo.store.joined import after_commit  # noqa: PLC0415 - SQLAlchemy's ORM is heavy
+        from gonogo.store.sqlite_joined import join  # noqa: PLC0415 - same
+
+        self._refuse_nesting()
+        self._open_before_joining()
+        self._thread.inside = True
+        try:
+            result = join(session, work, self._texts, self._url)
+        finally:
+            self._thread.inside = False
+        after_commit(session, then)
+        return result
+
+    def _open_before_joining(self) -> None:
+        if self._writer is not None:
+            return
+        try:
+            with self._io:
+                self._open_writer()
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"{error}. If it is your transaction that holds the lock: the ledger is made or "
+                "upgraded before it begins (gonogo db upgrade, or any call that reads)"
+            ) from error
+
     def read(self, work: Callable[[Transaction], T]) -> T:
         self._refuse_nesting()
         if self._memory:  # without a write-ahead log readers and the writer take turns
@@ -83,6 +119,13 @@ class SqliteStore:
             with self._io:
                 self._open_writer()
         return self._query(work)
+
+    def time(self) -> float | None:
+        return None
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Nobody tells; who polls finds out."""
+        return lambda: None
 
     def close(self) -> None:
         """Close every connection; the last one out folds the write-ahead log into the file."""
@@ -215,7 +258,7 @@ class SqliteStore:
     def _prepare(self) -> None:
         engine = make_engine(self._url, busy_timeout=self._busy_timeout, poolclass=NullPool)
         try:
-            prepare(engine)
+            prepare(engine, self._environment)
         except DBAPIError as error:
             if not isinstance(error.orig, sqlite3.Error):
                 raise

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from sqlalchemy import (
+    CTE,
+    BigInteger,
     ColumnElement,
+    ScalarSelect,
     Select,
     Table,
     bindparam,
     delete,
-    exists,
     func,
     insert,
+    literal_column,
     select,
+    true,
     update,
 )
 from sqlalchemy.engine.interfaces import Dialect
@@ -53,6 +57,14 @@ class Statements:
         """Insert one row of ``columns``."""
         text = self._texts.get(("insert", table.name))
         return text or self._keep(("insert", table.name), insert(table), columns)
+
+    def insert_missing(self, table: Table, columns: tuple[str, ...]) -> str:
+        """Insert one row of ``columns``, unless there is one with the same primary key."""
+        text = self._texts.get(("missing", table.name))
+        if text is None:
+            statement = self._upsert(table).on_conflict_do_nothing()
+            text = self._keep(("missing", table.name), statement, columns)
+        return text
 
     def upsert(self, table: Table, columns: tuple[str, ...]) -> str:
         """Insert one row of ``columns``, or change the one with the same primary key."""
@@ -106,19 +118,27 @@ def _calls() -> Select[Any]:
     return _select(calls, rows.CALLS)
 
 
+def _held(query: Select[Any], locked: bool) -> Select[Any]:
+    """With ``locked``, nobody else changes what it finds until the transaction ends."""
+    return query.with_for_update() if locked else query
+
+
 def _due(condition: ColumnElement[bool], time: ColumnElement[Any]) -> Select[Any]:
     due = _calls().where(condition, time <= bindparam("now"))
     return _most(due.order_by(time, calls.c.id))
 
 
-def call_by_id() -> ClauseElement:
-    return _calls().where(calls.c.id == bindparam("id"))
+def call_by_id(locked: bool = False) -> ClauseElement:
+    return _held(_calls().where(calls.c.id == bindparam("id")), locked)
 
 
-def call_by_key() -> ClauseElement:
-    return _calls().where(
-        schema.holding, calls.c.action == bindparam("action"), calls.c.key == bindparam("key")
+def call_by_key(locked: bool = False) -> ClauseElement:
+    wanted = (
+        schema.holding,
+        calls.c.action == bindparam("action"),
+        calls.c.key == bindparam("key"),
     )
+    return _held(_calls().where(*wanted), locked)
 
 
 def replace_call() -> ClauseElement:
@@ -129,37 +149,94 @@ def replace_call() -> ClauseElement:
     )
 
 
-def claim_calls(queues: int) -> ClauseElement:
-    """Claim due calls of so many queues.
+def due_groups(queues: int) -> Select[Any]:
+    """Queue, action and priority of all that could be claimed, one row each.
 
-    The rows are chosen in a CTE, because a planner may otherwise run the choice more than once and
-    claim more than asked. ``exists`` is answered from an index when nothing is due, so that an
-    idle worker does not walk over everything that is scheduled. The sum with zero keeps the
-    planner from searching by time, after which it would sort everything that is due.
+    Each row is found by a search that begins behind the row before it, so the cost follows the
+    number of groups and not the number of calls in them.
     """
-    waiting = calls.alias()
-    anything = exists().where(
-        waiting.c.state == schema.literal(State.PENDING),
-        _among(waiting.c.queue, "queue", queues),
-        waiting.c.run_at <= bindparam("now"),
+    group = (calls.c.queue, calls.c.action, calls.c.priority)
+    first = select(calls.c.id, *group).where(schema.claimable).order_by(*group)
+    first = first.limit(schema.ONE).offset(schema.ZERO)
+    found = select(first.subquery()).cte("found", recursive=True)
+    following = func.coalesce(*(_next_group(found, same) for same in (2, 1, 0)))
+    found = found.union_all(
+        select(calls.c.id, *group).select_from(found.join(calls, calls.c.id == following))
     )
-    chosen = (
-        select(calls.c.id)
+    return select(found.c.queue, found.c.action, found.c.priority).where(
+        _among(found.c.queue, "queue", queues)
+    )
+
+
+def _next_group(found: CTE, same: int) -> ScalarSelect[Any]:
+    """The first call of the next group that has the ``same`` first columns as the last one found.
+
+    One column is compared at a time: SQLite would search a comparison of rows from the beginning
+    of the last group. The values added keep it from leaving the index because of their types.
+    """
+    later = calls.alias("later")
+    place = (later.c.queue, later.c.action, later.c.priority)
+    last = (
+        found.c.queue + schema.NOTHING,
+        found.c.action + schema.NOTHING,
+        found.c.priority + schema.ZERO,
+    )
+    return (
+        select(later.c.id)
         .where(
-            schema.pending,
-            _among(calls.c.queue, "queue", queues),
-            calls.c.run_at + schema.ZERO <= bindparam("now"),
-            anything,
+            later.c.state == schema.literal(State.PENDING),
+            literal_column("NOT later.waits"),
+            later.c.queue.is_not(None),
+            *(column == value for column, value in zip(place[:same], last, strict=False)),
+            place[same] > last[same],
         )
-        .order_by(calls.c.priority.desc(), calls.c.run_at, calls.c.id)
+        .order_by(*place)
+        .limit(schema.ONE)
+        .offset(schema.ZERO)
+        .scalar_subquery()
+    )
+
+
+def due_in_group() -> ClauseElement:
+    """The calls of one group that are due, the earliest first."""
+    due = select(calls.c.id, calls.c.action, calls.c.priority, calls.c.run_at).where(
+        schema.claimable,
+        calls.c.queue == bindparam("queue"),
+        calls.c.action == bindparam("action"),
+        calls.c.priority == bindparam("priority"),
+        calls.c.run_at <= bindparam("now"),
+    )
+    return _most(due.order_by(calls.c.run_at, calls.c.id))
+
+
+def due_calls(queues: int, passed: int) -> ClauseElement:
+    """The due calls of all groups in one statement, locked, without waiting for anybody."""
+    group = due_groups(queues).subquery("due_group")
+    due = (
+        select(calls.c.id, calls.c.action, calls.c.priority, calls.c.run_at)
+        .where(
+            schema.claimable,
+            calls.c.queue == group.c.queue,
+            calls.c.action == group.c.action,
+            calls.c.priority == group.c.priority,
+            calls.c.run_at <= bindparam("now"),
+        )
+        .order_by(calls.c.run_at, calls.c.id)
         .limit(_MOST)
         .offset(schema.ZERO)
         .with_for_update(skip_locked=True)
-        .cte("chosen")
+        .lateral("due_call")
     )
+    found = select(due.c.id, due.c.action, due.c.priority, due.c.run_at)
+    found = found.select_from(group.join(due, true()))
+    return found.where(~_among(group.c.action, "passing", passed)) if passed else found
+
+
+def claim_calls(size: int) -> ClauseElement:
+    """Claim so many calls by their ids, those that can still be claimed."""
     return (
         update(calls)
-        .where(calls.c.id.in_(select(chosen.c.id)))
+        .where(_among(calls.c.id, "id", size), schema.claimable)
         .values(
             state=schema.literal(State.CLAIMED),
             owner=bindparam("by"),
@@ -196,19 +273,44 @@ def overdue_calls() -> ClauseElement:
     return _due(schema.deadlined, calls.c.deadline_at)
 
 
-def lapsed_calls() -> ClauseElement:
-    return _due(schema.lapsing & schema.finished, calls.c.expires_at)
+def lapsed_calls(locked: bool = False) -> ClauseElement:
+    """Locked without waiting: a key that somebody renews at this moment does not lapse."""
+    due = _due(schema.lapsing & schema.finished, calls.c.expires_at)
+    return due.with_for_update(skip_locked=True) if locked else due
 
 
-def calls_waiting_on() -> ClauseElement:
+def calls_waiting_on(locked: bool = False) -> ClauseElement:
     waiting = schema.pending & (calls.c.after == bindparam("id"))
-    return _calls().where(waiting).order_by(calls.c.id)
+    return _held(_calls().where(waiting).order_by(calls.c.id), locked)
 
 
 def next_run_at(queues: int) -> ClauseElement:
     return select(func.min(calls.c.run_at)).where(
-        schema.pending, _among(calls.c.queue, "queue", queues)
+        schema.claimable, _among(calls.c.queue, "queue", queues)
     )
+
+
+def backlog() -> ClauseElement:
+    queued = schema.pending & calls.c.queue.is_not(None)
+    return select(calls.c.queue, func.count()).where(queued).group_by(calls.c.queue)
+
+
+def calls_in_lane() -> ClauseElement:
+    members = _calls().where(schema.in_lane, calls.c.lane == bindparam("lane"))
+    return _most(members.order_by(calls.c.waits, calls.c.run_at, calls.c.id))
+
+
+def forgettable_calls() -> ClauseElement:
+    old = select(calls.c.id).where(schema.forgettable, calls.c.settled_at < bindparam("before"))
+    return _most(old.order_by(calls.c.settled_at)).with_for_update(skip_locked=True)
+
+
+def forget_calls(size: int) -> ClauseElement:
+    return delete(calls).where(_among(calls.c.id, "id", size), schema.forgettable)
+
+
+def forget_attempts(size: int) -> ClauseElement:
+    return delete(schema.attempts).where(_among(schema.attempts.c.call_id, "id", size))
 
 
 def calls_of_plan() -> ClauseElement:
@@ -242,6 +344,11 @@ def count_calls() -> ClauseElement:
     return select(calls.c.state, func.count()).group_by(calls.c.state)
 
 
+def lock_number() -> ClauseElement:
+    """Wait for the advisory lock of a number, which is held until the transaction ends."""
+    return select(func.pg_advisory_xact_lock(bindparam("number", type_=BigInteger)))
+
+
 def count_slot() -> ClauseElement:
     return select(func.count()).where(slots.c.slot == bindparam("slot"))
 
@@ -266,11 +373,11 @@ def latest_decisions() -> ClauseElement:
     return _most(newest)
 
 
-def limit_rows(size: int) -> ClauseElement:
-    """Locked in sorted order, so that two transactions can never wait for each other."""
+def limit_rows(size: int, locked: bool = False) -> ClauseElement:
+    """Locked in sorted order, so that two reservations can never wait for each other."""
     columns = (limits.c.name, limits.c.window, limits.c.since, limits.c.buckets)
     wanted = _among(limits.c.name, "name", size)
-    return select(*columns).where(wanted).order_by(limits.c.name).with_for_update()
+    return _held(select(*columns).where(wanted).order_by(limits.c.name), locked)
 
 
 def sweep_limits() -> ClauseElement:
@@ -290,9 +397,9 @@ def alert_by_id() -> ClauseElement:
     return _select(alerts, rows.ALERTS).where(alerts.c.id == bindparam("id"))
 
 
-def unresolved_alert() -> ClauseElement:
+def unresolved_alert(locked: bool = False) -> ClauseElement:
     wanted = alerts.c.fingerprint == bindparam("fingerprint")
-    return _select(alerts, rows.ALERTS).where(schema.unresolved, wanted)
+    return _held(_select(alerts, rows.ALERTS).where(schema.unresolved, wanted), locked)
 
 
 def change_alert() -> ClauseElement:
@@ -308,8 +415,8 @@ def find_alerts(fields: tuple[str, ...]) -> ClauseElement:
     return _most(query.order_by(alerts.c.last_seen.desc(), alerts.c.id.desc()))
 
 
-def plan_by_id() -> ClauseElement:
-    return _select(plans, rows.PLANS).where(plans.c.id == bindparam("id"))
+def plan_by_id(locked: bool = False) -> ClauseElement:
+    return _held(_select(plans, rows.PLANS).where(plans.c.id == bindparam("id")), locked)
 
 
 def replace_plan() -> ClauseElement:

@@ -12,9 +12,10 @@ from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from gonogo.errors import SchemaError, StoreUnavailable
-from gonogo.secrets import redact_text
+from gonogo.errors import SchemaError
 from gonogo.store.engines import BEGIN, in_memory, make_engine, parse
+from gonogo.store.environment import environment_of, require_environment
+from gonogo.store.postgres_errors import explain
 from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE
 from gonogo.store.sqlite_errors import translate
 
@@ -25,11 +26,15 @@ _one_at_a_time = threading.Lock()
 
 
 class SchemaStatus(Struct, frozen=True):
-    """Where a database is: ``current`` is ``None`` when it holds no ledger yet."""
+    """Where a database is: ``current`` is ``None`` when it holds no ledger yet.
+
+    ``environment`` is the one it was marked for, if any.
+    """
 
     current: str | None
     head: str
     pending: tuple[str, ...]
+    environment: str | None = None
 
 
 def status(url: str | URL) -> SchemaStatus:
@@ -43,19 +48,20 @@ def status(url: str | URL) -> SchemaStatus:
         return SchemaStatus(None, REVISION, REVISIONS)
     with _engine(url) as engine, engine.connect() as connection:
         current = _revision(connection)
+        environment = environment_of(connection) if current == REVISION else None
     known = 0 if current is None else REVISIONS.index(current) + 1
-    return SchemaStatus(current, REVISION, REVISIONS[known:])
+    return SchemaStatus(current, REVISION, REVISIONS[known:], environment)
 
 
-def upgrade(url: str | URL) -> SchemaStatus:
-    """Bring the database to the newest schema; several processes may do so at once.
+def upgrade(url: str | URL, to: str = REVISION) -> SchemaStatus:
+    """Bring the database to the newest schema, or to ``to``; several processes may do so at once.
 
     Raises:
         SchemaError: the schema is half migrated, or newer than this code.
         StoreUnavailable: the database cannot be reached or written.
     """
     with _engine(url) as engine:
-        _migrate(engine, fresh_only=False)
+        _migrate(engine, to, fresh_only=False)
     return status(url)
 
 
@@ -70,16 +76,9 @@ def _engine(url: str | URL) -> Iterator[Engine]:
         cause = error.orig if isinstance(error.orig, Exception) else error
         if isinstance(cause, sqlite3.Error):
             raise translate(cause, where) from error
-        raise StoreUnavailable(
-            f"the database {where} failed: {_one_line(cause)}; nothing was written. "
-            "Check that it runs, and the host, name and credentials in its URL"
-        ) from error
+        raise explain(cause, where) from error
     finally:
         engine.dispose()
-
-
-def _one_line(error: Exception) -> str:
-    return redact_text(" ".join(str(error).split()))
 
 
 def _is_missing_file(url: URL) -> bool:
@@ -90,21 +89,24 @@ def _is_missing_file(url: URL) -> bool:
     return path.parent.is_dir() and not path.exists() and not str(path).startswith("file:")
 
 
-def prepare(engine: Engine) -> None:
+def prepare(engine: Engine, environment: str | None = None) -> None:
     """Create the ledger in a database that has none; check the one that is there.
 
     Raises:
-        SchemaError: it is half migrated, older or newer than this code.
+        SchemaError: it is half migrated, older or newer than this code, or belongs to another
+            environment.
     """
     with engine.connect() as connection:
         current = _revision(connection)
     if current is None:
-        _migrate(engine, fresh_only=True)
+        _migrate(engine, REVISION, fresh_only=True)
     elif current != REVISION:
         raise SchemaError(
             f"the ledger's schema is {current}, this code needs {REVISION}; "
             f"stop what runs on it, make a backup, and {_UPGRADE}"
         )
+    with engine.begin() as connection:
+        require_environment(connection, environment)
 
 
 def _revision(connection: Connection) -> str | None:
@@ -128,7 +130,7 @@ def _revision(connection: Connection) -> str | None:
     return found[0]
 
 
-def _migrate(engine: Engine, *, fresh_only: bool) -> None:
+def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> None:
     """Run the migrations in one transaction, alone; what another process did is not done again."""
     from alembic import command  # noqa: PLC0415 - heavy, and needed once in a database's life
     from alembic.config import Config  # noqa: PLC0415 - same
@@ -140,7 +142,7 @@ def _migrate(engine: Engine, *, fresh_only: bool) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         current = _revision(connection)
-        if current == REVISION or (fresh_only and current is not None):
+        if current == to or (fresh_only and current is not None):
             return
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)

@@ -1,0 +1,80 @@
+"""Taking due calls off the ledger: from the queues that run, in batches, actions in turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from gonogo.clock import Clock
+from gonogo.pauses import running
+from gonogo.records import Call
+from gonogo.store.port import Store, Transaction
+
+LONGEST_PASS = 1.0
+"""Seconds for which an action that has no room is passed over, at most."""
+
+
+class Claims:
+    """What one process claims, and in which turn.
+
+    Args:
+        lease: seconds a claim holds without being renewed.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, owner: str, lease: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._owner = owner
+        self._lease = lease
+        self._turn = ""
+        self._passing: dict[str, float] = {}
+        self._mutex = threading.Lock()
+
+    def take(self, queues: Sequence[str], most: int) -> list[Call]:
+        """Claim up to ``most`` due calls in one transaction.
+
+        Raises `StoreError` when the ledger cannot be asked.
+        """
+        now = self._clock.now()
+        passing = self._passed_over(now)
+
+        def work(tx: Transaction) -> list[Call]:
+            return tx.calls.claim(
+                owner=self._owner,
+                queues=running(tx.controls.all(), queues, now),
+                now=now,
+                lease_until=now + self._lease,
+                limit=most,
+                turn=self._turn,
+                passing=passing,
+            )
+
+        claimed = self._store.write(work, durable=False)
+        if claimed:
+            self._turn = claimed[-1].action
+        return claimed
+
+    def pass_over(self, action: str, seconds: float) -> None:
+        """Leave ``action`` alone for a while: it has no room for any of its calls."""
+        with self._mutex:
+            self._passing[action] = self._clock.now() + min(seconds, LONGEST_PASS)
+
+    def next_due(self, queues: Sequence[str]) -> float | None:
+        """Seconds until there may be something to claim; ``None`` when there is nothing."""
+        now = self._clock.now()
+        passing = self._passed_over(now)
+
+        def work(tx: Transaction) -> float | None:
+            return tx.calls.next_run_at(running(tx.controls.all(), queues, now))
+
+        run_at = self._store.read(work)
+        if run_at is None:
+            return None
+        if run_at <= now and passing:  # what is due may well be theirs
+            run_at = min(passing.values())
+        return max(0.0, run_at - now)
+
+    def _passed_over(self, now: float) -> dict[str, float]:
+        with self._mutex:
+            self._passing = {a: until for a, until in self._passing.items() if until > now}
+            return dict(self._passing)

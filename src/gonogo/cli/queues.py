@@ -1,0 +1,114 @@
+"""``queues`` and ``workers``: what waits where, who works on it, and stopping a queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from msgspec import structs
+
+from gonogo.cli.base import Command, Group, Session, by, duration, pass_session, reason
+from gonogo.cli.views import control_view, when
+from gonogo.durations import spell_duration
+from gonogo.errors import NotFound
+from gonogo.records import Beat
+
+
+@click.group(cls=Group, example="gonogo queues list")
+def queues() -> None:
+    """The queues that jobs wait in: list, pause, resume."""
+
+
+@queues.command("list", example="gonogo queues list --json")
+@pass_session
+def list_queues(session: Session) -> None:
+    """List the queues: how much waits in each, and who paused it."""
+    found = session.sandbox.queues()
+    data = [
+        {
+            "queue": name,
+            "pending": queue.pending,
+            "paused": queue.paused and control_view(queue.paused),
+        }
+        for name, queue in found.items()
+    ]
+    rows = [
+        (
+            name,
+            f"{queue.pending:,}",
+            f"{queue.paused.actor}: {queue.paused.reason}" if queue.paused else "",
+        )
+        for name, queue in found.items()
+    ]
+    session.out.table(data, ("queue", "pending", "paused by"), rows, empty="no queues")
+
+
+@queues.command(example="gonogo queues pause mail --by ops@example.com --reason 'wrong template'")
+@click.argument("queue")
+@click.option(
+    "--for",
+    "seconds",
+    type=duration,
+    metavar="DURATION",
+    help="Ends by itself after that; without it, resume ends it.",
+)
+@by()
+@reason()
+@pass_session
+def pause(session: Session, queue: str, seconds: float | None, by: str, reason: str) -> None:
+    """Take nothing more from QUEUE, on any machine; what is under way goes on."""
+    sandbox = session.sandbox
+    until = None if seconds is None else sandbox.clock.now() + seconds
+    control = sandbox.pause(queue, by=by, reason=reason, until=until)
+    end = when(control.until) or "somebody ends it"
+    effect = f"nothing is taken from {queue} until {end}"
+    document = {"done": "paused", "effect": effect, "control": control_view(control)}
+    session.out.data(document, [f"paused: {effect}"])
+
+
+@queues.command(example="gonogo queues resume mail --by ops@example.com --reason 'mended'")
+@click.argument("queue")
+@by()
+@reason()
+@pass_session
+def resume(session: Session, queue: str, by: str, reason: str) -> None:
+    """Take from QUEUE again."""
+    if not session.sandbox.unpause(queue, by=by, reason=reason):
+        paused = [name for name, found in session.sandbox.queues().items() if found.paused]
+        raise NotFound(
+            f"queue {queue!r} is not paused, nothing was changed; paused: "
+            f"{', '.join(paused) or 'none'}"
+        )
+    effect = f"calls are taken from {queue} again"
+    session.out.data({"done": "resumed", "effect": effect, "control": None}, [f"resumed: {effect}"])
+
+
+@click.command(cls=Command, example="gonogo workers")
+@pass_session
+def workers(session: Session) -> None:
+    """List the processes on this ledger and their last signs of life."""
+    sandbox = session.sandbox
+    now, lease = sandbox.clock.now(), sandbox.settings.lease
+    beats = sandbox.store.read(lambda tx: tx.beats.all())
+    beats.sort(key=lambda beat: (beat.kind, -beat.at, beat.name))
+    columns = ("kind", "name", "state", "last beat", "doing")
+    rows = [
+        (
+            beat.kind,
+            beat.name,
+            _state(beat, now, lease),
+            f"{spell_duration(max(0.0, now - beat.at))} ago",
+            ", ".join(f"{name}={value}" for name, value in beat.detail.items()),
+        )
+        for beat in beats
+    ]
+    data = [_view(beat, now, lease) for beat in beats]
+    session.out.table(data, columns, rows, empty="no process is alive on this ledger")
+
+
+def _view(beat: Beat, now: float, lease: float) -> dict[str, Any]:
+    return {**structs.asdict(beat), "at": when(beat.at), "state": _state(beat, now, lease)}
+
+
+def _state(beat: Beat, now: float, lease: float) -> str:
+    return "alive" if beat.at > now - lease else "silent"

@@ -1,0 +1,82 @@
+"""Queues that people paused, kept as controls named ``pause:…``: set, cleared and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gonogo.decisions import decision, require_who_and_why
+from gonogo.errors import ConfigurationError
+from gonogo.records import Control
+
+if TYPE_CHECKING:
+    from gonogo.store.port import Transaction
+
+PREFIX = "pause:"
+
+
+class QueueStatus(Struct, frozen=True):
+    """A queue as it is now: its pending calls, and who paused it."""
+
+    pending: int
+    paused: Control | None = None
+
+
+def look_at_queues(tx: Transaction, names: Sequence[str], now: float) -> dict[str, QueueStatus]:
+    """Every queue that has pending calls, is paused at ``now``, or is among ``names``."""
+    backlog = tx.calls.backlog()
+    paused = {
+        name.removeprefix(PREFIX): control
+        for name, control in tx.controls.all().items()
+        if name.startswith(PREFIX) and control.active(now)
+    }
+    return {
+        name: QueueStatus(backlog.get(name, 0), paused.get(name))
+        for name in sorted({*names, *backlog, *paused})
+    }
+
+
+def running(controls: Mapping[str, Control], queues: Sequence[str], now: float) -> tuple[str, ...]:
+    """Those of ``queues`` from which calls may be taken at ``now``."""
+    if not controls:
+        return tuple(queues)
+    return tuple(queue for queue in queues if not _active(controls.get(PREFIX + queue), now))
+
+
+def _active(control: Control | None, now: float) -> bool:
+    return control is not None and control.active(now)
+
+
+def set_pause(
+    tx: Transaction, queue: str, by: str, reason: str, until: float | None, now: float
+) -> Control:
+    """Pause ``queue`` and record who decided it and why; ``until`` in epoch seconds.
+
+    Raises:
+        ConfigurationError: without who and why, without a queue, or when ``until`` has passed.
+    """
+    require_who_and_why("pausing a queue", by, reason)
+    if until is not None and until <= now:
+        raise ConfigurationError("pause: 'until' has passed; give a later time or none")
+    control = Control(name=_name(queue), actor=by, reason=reason, set_at=now, until=until)
+    tx.controls.put(control)
+    tx.decisions.append(decision("pause", control.name, by=by, reason=reason, now=now, until=until))
+    return control
+
+
+def clear_pause(tx: Transaction, queue: str, by: str, reason: str, now: float) -> bool:
+    """End a pause and record who decided it and why; false when there was none."""
+    require_who_and_why("resuming a queue", by, reason)
+    name = _name(queue)
+    cleared = tx.controls.clear(name)
+    if cleared:
+        tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
+    return cleared
+
+
+def _name(queue: object) -> str:
+    if not isinstance(queue, str) or not queue.strip():
+        raise ConfigurationError(f"{queue!r} is not the name of a queue")
+    return PREFIX + queue

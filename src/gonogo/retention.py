@@ -1,0 +1,53 @@
+"""How long what is over is kept, and who is still there: the ledger's housekeeping."""
+
+from __future__ import annotations
+
+from gonogo.clock import Clock
+from gonogo.store.port import Store, Transaction
+
+EVERY = 60.0
+"""Seconds between two rounds of one process."""
+
+AT_ONCE = 500
+"""Calls forgotten in one transaction, so that nobody waits long for it."""
+
+BEATS_KEPT = 3600.0
+"""Seconds after which the last sign of life of a dead process is removed."""
+
+
+class Retention:
+    """Forgets finished calls that hold no key, and beats of the dead.
+
+    A call that holds its key (a payment that was made) is never forgotten: the key is what keeps
+    it from being made again. Unknown calls never end by themselves.
+
+    Args:
+        keep: seconds for which a finished call is kept; ``None`` keeps all of them.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, keep: float | None) -> None:
+        self._store = store
+        self._clock = clock
+        self._keep = keep
+        self._next = float("-inf")
+
+    def step(self) -> int:
+        """`run_once` when it is time again; returns how many calls were forgotten."""
+        if self._clock.monotonic() < self._next:
+            return 0
+        forgotten = self.run_once()
+        pause = 0.0 if forgotten == AT_ONCE else EVERY
+        self._next = self._clock.monotonic() + pause
+        return forgotten
+
+    def run_once(self, limit: int = AT_ONCE) -> int:
+        """One short transaction: up to ``limit`` calls, and every old beat."""
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> int:
+            for beat in tx.beats.all():
+                if beat.at < now - BEATS_KEPT:
+                    tx.beats.remove(beat.name)
+            return 0 if self._keep is None else tx.calls.prune(now - self._keep, limit)
+
+        return self._store.write(work, durable=False)

@@ -1,0 +1,294 @@
+"""One raw connection to a PostgreSQL database, and how work runs on it.
+
+Nothing is left behind in the session, neither settings nor prepared statements nor locks: every
+transaction says what it needs, so that it may run through PgBouncer in transaction mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+from msgspec import Struct
+from psycopg.pq import TransactionStatus
+from sqlalchemy import URL
+
+from gonogo.errors import ConfigurationError, StoreError
+from gonogo.store.group import Job
+from gonogo.store.port import READ_ONLY, Transaction
+from gonogo.store.postgres_errors import (
+    NOTHING,
+    Contention,
+    InDoubt,
+    Lost,
+    translate,
+    unreachable,
+)
+from gonogo.store.run import Run
+from gonogo.store.sql import SWITCHES, SqlTransaction
+from gonogo.store.statements import Statements
+
+T = TypeVar("T")
+Place = tuple[Any, ...]
+_PLACE = "SELECT current_database(), to_regclass('gonogo_calls')::oid::bigint"
+OLDEST = 130_000
+"""The first version of the server that says what became of a transaction, as a number."""
+CHANNEL = "gonogo_due"
+"""Where it is said that a job was written."""
+_ROUNDS = 10
+"""How often work is run when other transactions come first."""
+_TOGETHER = 3
+"""Rounds in which several jobs share their fate; then each gets a savepoint of its own."""
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """How long what may take, in seconds.
+
+    Attributes:
+        connect: making a connection.
+        statement: one statement.
+        lock: waiting for a row that another transaction has locked.
+        idle: a transaction in which nothing happens; then the server ends it.
+        patience: going on after a connection broke, before `StoreUnavailable`.
+    """
+
+    connect: float = 10.0
+    statement: float = 30.0
+    lock: float = 10.0
+    idle: float = 60.0
+    patience: float = 5.0
+
+
+class Connection:
+    """A connection with its tables, which serve one transaction after the other.
+
+    Args:
+        url: as `gonogo.store.engines.parse` returns it.
+        reads: refuse to write.
+
+    Raises:
+        ConfigurationError: there is no such database, or its server is too old.
+        StoreUnavailable: it cannot be reached.
+    """
+
+    def __init__(
+        self, url: URL, texts: Statements, timeouts: Timeouts, *, reads: bool = False
+    ) -> None:
+        self._where = url.render_as_string(hide_password=True)
+        self._reads = reads
+        self._xid = ""
+        limits = (
+            f"SET LOCAL statement_timeout = {_ms(timeouts.statement)}; "
+            f"SET LOCAL lock_timeout = {_ms(timeouts.lock)}; "
+            f"SET LOCAL idle_in_transaction_session_timeout = {_ms(timeouts.idle)}; "
+        )
+        self._snapshot = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {limits}"
+        self._begin = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {limits}"
+        self._raw = connect(url, timeouts.connect)
+        self._run = Run(texts, self._raw.execute, psycopg.Error, self._failed, locks=not reads)
+        self._tables = SqlTransaction(self._run)
+
+    @property
+    def closed(self) -> bool:
+        return self._raw.closed
+
+    def commit(self, batch: Sequence[Job]) -> None:
+        """Run every job and commit once; a job that fails takes back its own changes only.
+
+        Raises:
+            Lost: the connection broke and nothing was written.
+            InDoubt: it broke while committing.
+        """
+        apart = False
+        for number in range(1, _ROUNDS + 1):
+            last = number == _ROUNDS
+            try:
+                self._start(any(job.durable for job in batch))
+                if apart:
+                    self._run_apart(batch, last)
+                elif not self._run_together(batch):
+                    if len(batch) == 1:
+                        return
+                    apart = True
+                    continue
+                self._commit(batch)
+            except Contention as contention:
+                if last:
+                    raise contention.final from contention.__cause__
+                apart = len(batch) > 1 and number >= _TOGETHER
+            else:
+                return
+            finally:
+                self._rollback()
+
+    def query(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` on one snapshot."""
+        try:
+            self._say(self._snapshot)
+            return work(self._tables)
+        finally:
+            self._rollback()
+
+    def time(self) -> float:
+        """The server's clock, in epoch seconds."""
+        words = "SELECT extract(epoch FROM clock_timestamp())::float8"
+        try:
+            found = self._raw.execute(words).fetchone()
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+        return float(found[0]) if found else 0.0
+
+    def place(self) -> Place:
+        """See `place_of`."""
+        try:
+            return place_of(self._raw)
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+
+    def fate(self, xid: str) -> str | None:
+        """What became of a transaction: committed, aborted, in progress, or not known."""
+        try:
+            found = self._raw.execute("SELECT pg_xact_status(%s::text::xid8)", (xid,)).fetchone()
+        except psycopg.Error as error:
+            failed = self._failed(error)
+            if isinstance(failed, Lost):
+                raise failed from error
+            return None
+        return None if found is None else found[0]
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def _start(self, durable: bool) -> None:
+        """Begin, and learn the transaction's number, in one round trip."""
+        self._run.news = False
+        commit = "on" if durable else "off"
+        cursor = self._say(
+            f"{self._begin} SET LOCAL synchronous_commit = {commit}; "
+            f"SELECT pg_advisory_xact_lock_shared({SWITCHES}); SELECT pg_current_xact_id()::text"
+        )
+        while cursor.nextset():
+            pass
+        self._xid = cursor.fetchone()[0]
+
+    def _run_together(self, batch: Sequence[Job]) -> bool:
+        """Run the jobs until one fails; whether none did."""
+        for job in batch:
+            try:
+                job.result, job.error = job.work(self._tables), None
+            except (Contention, Lost):
+                raise
+            except Exception as error:  # noqa: BLE001 - it reaches the caller of the job
+                job.result, job.error = None, error
+                return False
+        return True
+
+    def _run_apart(self, batch: Sequence[Job], last: bool) -> None:
+        for job in batch:
+            self._say("SAVEPOINT job")
+            try:
+                job.result, job.error = job.work(self._tables), None
+                self._say("RELEASE job")
+            except Lost:
+                raise
+            except Exception as error:
+                if isinstance(error, Contention) and not last:
+                    raise
+                final = error.final if isinstance(error, Contention) else error
+                job.result, job.error = None, final
+                self._say("ROLLBACK TO job; RELEASE job")
+
+    def _commit(self, batch: Sequence[Job]) -> None:
+        """Commit, or say that it is in doubt.
+
+        Whoever is interrupted meanwhile hears of it when the others' commit is certain: they must
+        neither run again nor go without an answer.
+        """
+        try:
+            cursor = self._raw.execute(f"NOTIFY {CHANNEL}; COMMIT" if self._run.news else "COMMIT")
+            while cursor.nextset():
+                pass
+            done = cursor.statusmessage
+        except psycopg.Error as error:
+            if self._is_lost(error):
+                raise self._doubt() from error
+            raise self._failed(error) from error
+        except BaseException as interrupt:
+            self._raw.close()
+            batch[0].error = interrupt
+            raise self._doubt() from interrupt
+        if done != "COMMIT":  # a statement failed, and the work went on as if it had not
+            raise StoreError(f"the ledger {self._where} took a transaction back; {NOTHING}")
+
+    def _doubt(self) -> InDoubt:
+        return InDoubt(
+            f"the connection to the ledger {self._where} broke while it committed: it may have "
+            "been written. Look before doing it again",
+            self._xid,
+        )
+
+    def _rollback(self) -> None:
+        if self._raw.closed or self._raw.info.transaction_status is TransactionStatus.IDLE:
+            return
+        try:
+            self._raw.execute("ROLLBACK")
+        except psycopg.Error:
+            self._raw.close()
+
+    def _say(self, words: str) -> Any:
+        try:
+            return self._raw.execute(words)
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> Exception:
+        if self._reads and getattr(error, "sqlstate", None) == "25006":
+            return RuntimeError(READ_ONLY)
+        return translate(error, self._where, lost=self._is_lost(error))
+
+    def _is_lost(self, error: Exception) -> bool:
+        return self._raw.closed or isinstance(translate(error, self._where), Lost)
+
+
+def place_of(raw: psycopg.Connection[Any]) -> Place:
+    """The database a connection is on, and its table of calls there, if it sees one."""
+    return tuple(raw.execute(_PLACE).fetchone() or ())
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def connect(url: URL, patience: float) -> psycopg.Connection[Any]:
+    """A connection on which nothing begins by itself. Raises as `Connection` does."""
+    where = url.render_as_string(hide_password=True)
+    arguments: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+        "dbname": url.database,
+        "connect_timeout": max(2, round(patience)),
+        "application_name": "gonogo",
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        **{name: _joined(value) for name, value in url.query.items()},
+    }
+    given = {name: value for name, value in arguments.items() if value is not None}
+    try:
+        raw = psycopg.connect(**given, autocommit=True, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise unreachable(error, where) from error
+    if raw.info.server_version < OLDEST:
+        raw.close()
+        raise ConfigurationError(
+            f"the server of {where} is PostgreSQL {raw.info.server_version // 10_000}; "
+            "a ledger needs 13 or newer"
+        )
+    return raw
+
+
+def _joined(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else ",".join(value)

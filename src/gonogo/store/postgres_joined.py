@@ -1,0 +1,83 @@
+"""Joining a user's transaction on the PostgreSQL database of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from gonogo.errors import StoreError
+from gonogo.store.joined import driver_connection, not_joinable
+from gonogo.store.port import Transaction
+from gonogo.store.postgres_connection import CHANNEL, Place, place_of
+from gonogo.store.postgres_errors import Contention, translate
+from gonogo.store.run import Run
+from gonogo.store.sql import SqlTransaction
+from gonogo.store.statements import Statements
+
+T = TypeVar("T")
+_ROUNDS = 10
+"""How often work is run when other transactions come first."""
+
+
+def join(
+    session: object, work: Callable[[Transaction], T], texts: Statements, ours: Place, where: str
+) -> T:
+    """See `Store.join`.
+
+    Args:
+        ours: the ledger's own place.
+        where: its URL without the password.
+    """
+    raw = driver_connection(session)
+    if not isinstance(raw, psycopg.Connection):
+        raise not_joinable(session, "its driver is not psycopg 3, but the ledger is on PostgreSQL")
+
+    def failed(error: Exception) -> Exception:
+        return translate(error, where, lost=raw.closed)
+
+    run = Run(texts, raw.execute, psycopg.Error, failed, locks=True)
+    try:
+        _require_transaction(session, raw)
+        theirs = place_of(raw)
+        if theirs != ours:
+            raise not_joinable(session, f"it is on {theirs[0]!r}, the ledger is on {where}")
+        result = _in_savepoint(raw, lambda: work(SqlTransaction(run)))
+        if run.news:
+            raw.execute(f"NOTIFY {CHANNEL}")
+        return result
+    except psycopg.Error as error:
+        raise failed(error) from error
+
+
+def _require_transaction(session: object, raw: psycopg.Connection[Any]) -> None:
+    status = raw.info.transaction_status
+    if raw.autocommit and status is TransactionStatus.IDLE:
+        raise not_joinable(session, "it commits every statement by itself; begin a transaction")
+    if status is TransactionStatus.INERROR:
+        raise StoreError(
+            "the transaction that the job was to join has failed already: roll it back and begin "
+            "anew; nothing was queued"
+        )
+
+
+def _in_savepoint(raw: psycopg.Connection[Any], work: Callable[[], T]) -> T:
+    """Run ``work``, again when another transaction came first; a failure takes back its own."""
+    for number in range(1, _ROUNDS + 1):
+        raw.execute("SAVEPOINT gonogo")
+        try:
+            result = work()
+            raw.execute("RELEASE gonogo")
+        except BaseException as error:
+            if not raw.closed:
+                raw.execute("ROLLBACK TO gonogo")
+                raw.execute("RELEASE gonogo")
+            if not isinstance(error, Contention):
+                raise
+            if number == _ROUNDS:
+                raise error.final from error
+        else:
+            return result
+    raise AssertionError

@@ -1,0 +1,65 @@
+"""Queues and workers on the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.program import Program
+
+from gonogo.cli.exits import Exit
+
+APP = """
+from gonogo import SandboxOrchestrator
+
+sandbox = SandboxOrchestrator("sqlite:///ops.db", queues="default,mail")
+
+
+@sandbox.action("mail", irreversible=False, queue="mail")
+def mail(to: str) -> None: ...
+
+
+def queue_some() -> None:
+    mail.enqueue_many([("a",), ("b",)])
+
+
+if __name__ == "__main__":
+    queue_some()
+"""
+
+WHO = ("--by", "ops@example.com", "--reason", "a test")
+
+
+@pytest.fixture
+def gonogo(tmp_path: Path) -> Program:
+    (tmp_path / "app.py").write_text(APP)
+    return Program(tmp_path)
+
+
+def test_a_queue_is_paused_and_resumed(gonogo: Program) -> None:
+    """A paused queue keeps its jobs, says by whom, and gives them to a worker when resumed."""
+    subprocess.run([sys.executable, "app.py"], cwd=gonogo.folder, env=gonogo.env, check=True)
+    assert gonogo("queues", "pause", "mail", "--for", "1h", *WHO).code == Exit.OK
+    assert gonogo("worker", "--until-idle", "--patience", "0.1s").code == Exit.OK
+    (default, mail) = gonogo("queues", "list", "--json").json
+    assert (default["queue"], default["pending"], default["paused"]) == ("default", 0, None)
+    assert (mail["pending"], mail["paused"]["actor"]) == (2, "ops@example.com")
+    assert "a test" in gonogo("queues", "list").out
+    assert gonogo("queues", "resume", "mail", *WHO).code == Exit.OK
+    assert "2 succeeded" in gonogo("worker", "--until-idle", "--patience", "0.1s").out
+
+
+def test_what_is_not_paused_cannot_be_resumed(gonogo: Program) -> None:
+    """Resuming a queue that runs says which ones are paused."""
+    done = gonogo("queues", "resume", "mail", *WHO)
+    assert done.code == Exit.NOT_FOUND
+    assert "paused: none" in done.err
+
+
+def test_the_processes_on_a_ledger_are_listed(gonogo: Program) -> None:
+    """Without any there is nothing to list, and that is no error."""
+    done = gonogo("workers")
+    assert (done.code, done.out) == (Exit.OK, "")
+    assert gonogo("workers", "--json").json == []

@@ -1,0 +1,287 @@
+"""PostgreSQL alone: broken connections, commits in doubt, and errors that name the remedy."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from tests.store.making import call, queued
+from tests.support.postgres import plain
+from tests.support.proxy import Proxy
+
+from gonogo import SandboxOrchestrator
+from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
+from gonogo.records import State
+from gonogo.store import open_store
+from gonogo.store.engines import parse
+from gonogo.store.postgres import PostgresStore
+from gonogo.store.upgrade import status
+
+
+@pytest.fixture
+def ledger(postgres_url):
+    store = PostgresStore(postgres_url)
+    store.write(lambda tx: None)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def proxied(postgres_url):
+    """A store that reaches its server through a proxy."""
+    parts = urlsplit(postgres_url)
+    proxy = Proxy(parts.port)
+    place = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
+    store = PostgresStore(urlunsplit(parts._replace(netloc=place)))
+    store.write(lambda tx: None)
+    yield store, proxy
+    store.close()
+    proxy.close()
+
+
+def end_connections(url: str) -> None:
+    with psycopg.connect(plain(url), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'gonogo' AND datname = current_database()"
+        )
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_a_connection_cut_at_its_commit_writes_exactly_once(proxied, forward):
+    """Whether the server heard of the commit or not, the work is there once in the end."""
+    store, proxy = proxied
+    runs = []
+
+    def work(tx):
+        made = call()
+        runs.append(made.id)
+        tx.calls.insert(made)
+        return made.id
+
+    proxy.lose(b"COMMIT\0", forward=forward)
+    written = store.write(work)
+    assert proxy.cuts == 1
+    assert len(runs) == (1 if forward else 2)
+    assert written == runs[-1]
+    assert store.read(lambda tx: tx.calls.counts()) == {State.PENDING: 1}
+
+
+def test_a_commit_nobody_can_tell_of_may_have_been_written(proxied):
+    """When the server stays away after a cut commit, the error does not say nothing happened."""
+    store, proxy = proxied
+    store._timeouts = type(store._timeouts)(patience=0.0)
+    proxy.lose(b"COMMIT\0", forward=True)
+    proxy.refuses = True
+    with pytest.raises(StoreUnavailable, match="may have been written") as caught:
+        store.write(lambda tx: tx.calls.insert(call()))
+    assert "nothing was written" not in str(caught.value)
+
+
+def test_ended_connections_are_made_anew(ledger, postgres_url):
+    """Writers and readers go on after the server ended their connections, and lose nothing."""
+    failed = []
+
+    def work():
+        try:
+            for _ in range(30):
+                made = call()
+                ledger.write(lambda tx, made=made: tx.calls.insert(made))
+                assert ledger.read(lambda tx, made=made: tx.calls.get(made.id)) == made
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(5):
+        end_connections(postgres_url)
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 120}
+
+
+def test_a_child_opens_connections_of_its_own(ledger):
+    """A fork shares no socket: parent and child both go on writing."""
+    ledger.read(lambda tx: tx.calls.counts())
+    child = os.fork()
+    if child == 0:
+        try:
+            ledger.write(lambda tx: tx.calls.insert(call(id="child")))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    ledger.write(lambda tx: tx.calls.insert(call(id="parent")))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 2}
+
+
+def test_a_ledger_works_through_pgbouncer_in_transaction_mode(pgbouncer_url):
+    """Nothing is left in a session, so connections may change hands after each transaction."""
+    pair = [PostgresStore(pgbouncer_url), PostgresStore(pgbouncer_url)]
+
+    def work(store, number):
+        for step in range(20):
+            made = call(key=f"{number}-{step}", held=True)
+            store.write(lambda tx, made=made: tx.calls.insert(made), durable=step % 2 == 0)
+            found = store.read(lambda tx, made=made: tx.calls.holder("pay", made.key))
+            if found != made:
+                lost.append(made)
+
+    lost = []
+    threads = [
+        threading.Thread(target=work, args=(pair[number % 2], number)) for number in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lost == []
+    assert pair[0].read(lambda tx: tx.calls.counts()) == {State.PENDING: 120}
+    for store in pair:
+        store.close()
+
+
+def test_errors_name_the_database_and_never_the_password(postgres_url):
+    """A wrong name, password or port is said with the remedy, by the store and by db status."""
+    parts = urlsplit(postgres_url)
+    wrong = {
+        "createdb": (parts._replace(path="/missing"), ConfigurationError),
+        "check the credentials": (
+            parts._replace(netloc=parts.netloc.replace(parts.password, "hunter2")),
+            StoreUnavailable,
+        ),
+        "Check that it runs": (
+            parts._replace(netloc=parts.netloc.replace(str(parts.port), "1")),
+            StoreUnavailable,
+        ),
+    }
+    for remedy, (url, kind) in wrong.items():
+        for ask in (
+            lambda url: open_store(parse(url)).read(lambda tx: tx.calls.counts()),
+            status,
+        ):
+            with pytest.raises(kind, match=remedy) as caught:
+                ask(urlunsplit(url))
+            assert "127.0.0.1" in str(caught.value)
+            assert "hunter2" not in str(caught.value)
+            assert parts.password not in str(caught.value)
+
+
+def test_a_user_without_rights_is_told_which_to_grant(ledger, postgres_url):
+    """A missing right is no mystery: the error says what to grant."""
+    name = f"reader_{os.urandom(4).hex()}"
+    with psycopg.connect(plain(postgres_url), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+        connection.execute(f"GRANT SELECT ON gonogo_alembic_version TO {name}")
+        parts = urlsplit(postgres_url)
+        place = f"{name}:x@127.0.0.1:{parts.port}"
+        store = PostgresStore(urlunsplit(parts._replace(netloc=place)))
+        try:
+            with pytest.raises(StoreUnavailable, match="grant SELECT, INSERT"):
+                store.write(lambda tx: tx.calls.counts())
+        finally:
+            store.close()
+            connection.execute(f"DROP OWNED BY {name}")
+            connection.execute(f"DROP ROLE {name}")
+
+
+def test_a_statement_that_failed_silently_is_no_commit(ledger):
+    """Work that swallows the database's error is not told that its writes are there."""
+
+    def work(tx):
+        made = call()
+        tx.calls.insert(made)
+        try:
+            tx.calls.insert(made)
+        except Exception:
+            return "fine"
+
+    with pytest.raises(StoreError, match="took a transaction back"):
+        ledger.write(work)
+    assert ledger.read(lambda tx: tx.calls.counts()) == {}
+
+
+def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
+    """Who listens hears of a job that another process wrote, also after its connection broke."""
+    heard = threading.Semaphore(0)
+    stop = ledger.listen(heard.release)
+    other = PostgresStore(postgres_url)
+    try:
+        assert heard.acquire(timeout=10)  # it listens
+        other.write(lambda tx: tx.calls.insert(queued()))
+        assert heard.acquire(timeout=10)
+        end_connections(postgres_url)
+        assert heard.acquire(timeout=10)  # it listens again
+        other.write(lambda tx: tx.calls.insert(queued()))
+        assert heard.acquire(timeout=10)
+        other.write(lambda tx: tx.calls.insert(call(State.DISPATCHED)))
+        assert not heard.acquire(blocking=False)
+    finally:
+        stop()
+        other.close()
+
+
+def test_behind_pgbouncer_nobody_listens(pgbouncer_url):
+    """The thread ends by itself, and stopping it is no error."""
+    store = PostgresStore(pgbouncer_url)
+    heard = []
+    stop = store.listen(lambda: heard.append(1))
+    stop()
+    assert heard == []
+    store.close()
+
+
+def test_the_clock_check_compares_with_the_database(postgres_url, monkeypatch):
+    """A machine whose clock is far from the database's is NO-GO; one that agrees is not."""
+    sandbox = SandboxOrchestrator(postgres_url)
+    try:
+        assert sandbox.checks.clock_is_sound()[0]
+        there = sandbox.store.time()
+        monkeypatch.setattr(sandbox.store, "time", lambda: there + 60)
+        sound, said = sandbox.checks.clock_is_sound()
+        assert not sound
+        assert "the database's +" in said
+    finally:
+        sandbox.cleanup()
+
+
+def test_a_sandbox_works_on_postgresql(postgres_url):
+    """Enqueued by one orchestrator, done once by the worker of another."""
+    done, over = [], threading.Event()
+
+    def make():
+        sandbox = SandboxOrchestrator(postgres_url, dry_run=False)
+
+        @sandbox.action("pay", key="pay:{number}", irreversible=False)
+        def pay(number: int) -> int:
+            done.append(number)
+            if len(done) == 5:
+                over.set()
+            return number
+
+        return sandbox, pay
+
+    (here, pay), (there, _) = make(), make()
+    try:
+        there.worker.start()
+        for number in (1, 2, 3, 4, 5, 5):
+            pay.enqueue(number)
+        assert over.wait(20)
+        assert sorted(done) == [1, 2, 3, 4, 5]
+    finally:
+        there.worker.stop()
+        for sandbox in (here, there):
+            sandbox.cleanup()
+
+
+def test_a_missing_driver_is_said_with_its_remedy(monkeypatch):
+    """Without psycopg the error names what to install."""
+    monkeypatch.setitem(sys.modules, "gonogo.store.postgres", None)
+    with pytest.raises(ConfigurationError, match=r'pip install "gonogo\[postgres\]"'):
+        open_store(parse("postgresql://ops@127.0.0.1/ledger"))
