@@ -121,6 +121,22 @@ class FaultyStore:
             raise StoreUnavailable("the ledger is out of reach, as the test wanted")
         return self._store.read(work)
 
+    def join(
+        self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
+    ) -> T:
+        """See `Store.join`; the commit is the user's, so it does not count among the writes."""
+        if self.down:
+            raise StoreUnavailable("the ledger is out of reach, as the test wanted")
+        return self._store.join(session, work, then)
+
+    def time(self) -> float | None:
+        """See `Store.time`."""
+        return self._store.time()
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """See `Store.listen`."""
+        return self._store.listen(wake)
+
     def close(self) -> None:
         """See `Store.close`."""
         self._store.close()
