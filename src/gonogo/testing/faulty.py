@@ -74,7 +74,12 @@ class FaultyStore:
         """Let every write fail that ``predicate`` says yes to. Returns how to end it."""
         rule = (predicate, after_commit)
         self._rules.append(rule)
-        return lambda: self._rules.remove(rule)
+
+        def end() -> None:
+            if rule in self._rules:
+                self._rules.remove(rule)
+
+        return end
 
     def heal(self) -> None:
         """Fail no more."""
