@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gonogo import errors
+from gonogo.boundaries import Boundary
 from gonogo.events import NAMES
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.outcomes import classify
@@ -80,6 +81,13 @@ def test_the_diagram_of_the_readme_draws_only_what_there_is() -> None:
     drawn = re.findall(r"^    (\w+) --> (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(drawn) > 8
     assert [(a, b) for a, b in drawn if State(b) not in TRANSITIONS[State(a)]] == []
+
+
+def test_every_boundary_is_listed() -> None:
+    """The table of boundaries says of each, once, what a process that dies there leaves."""
+    found = [c[0] for c in rows((REFERENCE / "boundaries.md").read_text()) if len(c) > 1]
+    listed = [name for cell in found[1:] for name in cell.split(", ")]
+    assert sorted(listed) == sorted(place.value for place in Boundary)
 
 
 def test_every_keyword_of_an_action_is_listed() -> None:

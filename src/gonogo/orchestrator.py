@@ -73,6 +73,7 @@ class SandboxOrchestrator:
         db_url: the ledger; without one (and without ``SANDBOX_DB_URL``) it lives in memory.
         settings: ready-made settings; then neither the environment nor a file is read.
         config: a TOML file with a table ``[gonogo]``.
+        store: a ledger of your own instead, such as `gonogo.testing.FaultyStore`.
         overrides: any field of `Settings`.
     """
 
@@ -85,6 +86,7 @@ class SandboxOrchestrator:
         clock: Clock | None = None,
         random: Callable[[], float] | None = None,
         logger_instance: logging.Logger | None = None,
+        store: Store | None = None,
         **overrides: Any,
     ) -> None:
         if db_url is not None:
@@ -97,7 +99,7 @@ class SandboxOrchestrator:
         self._random = random or _random.random
         self.started = False
         self._mutex = threading.RLock()
-        self.store: Store = self._open_store()
+        self.store: Store = store if store is not None else self._open_store()
         self._make_components(logger_instance)
         self._join_components()
 

@@ -26,7 +26,7 @@ class Server:
     """A worker's main program in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "tests.support.victim", str(folder), "unverified", "serve"]
+        command = [sys.executable, "-m", "tests.support.victim", str(folder)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe)
 
@@ -74,7 +74,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def sandbox(tmp_path: Path) -> Iterator[SandboxOrchestrator]:
     """The same ledger, seen from this process, and armed."""
     made = open_sandbox(tmp_path)
-    declare(made, tmp_path, "unverified")
+    declare(made, tmp_path)
     made.arm(**WHO)
     yield made
     made.cleanup()

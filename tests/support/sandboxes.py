@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from gonogo.clock import FakeClock
-from gonogo.errors import StoreUnavailable
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Call
-from gonogo.store.port import Store, Transaction
-
-T = TypeVar("T")
+from gonogo.store.port import Store
+from gonogo.testing import FaultyStore
 
 STORES = ("memory", "sqlite")
 MONTH = 30 * 86_400.0
@@ -42,37 +39,8 @@ def used(sandbox: SandboxOrchestrator, limit: str = "units") -> int:
     return units
 
 
-class FaultyStore:
-    """A store that refuses the writes ``fails`` says yes to, as a full disk would."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.fails: Callable[[bool], bool] = lambda durable: False
-
-    @property
-    def shared(self) -> bool:
-        return self._store.shared
-
-    def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
-        if self.fails(durable):
-            raise StoreUnavailable("the disk is full")
-        return self._store.write(work, durable=durable)
-
-    def read(self, work: Callable[[Transaction], T]) -> T:
-        return self._store.read(work)
-
-    def time(self) -> float | None:
-        return self._store.time()
-
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
-        return self._store.listen(wake)
-
-    def close(self) -> None:
-        self._store.close()
-
-
 class FaultySandbox(SandboxOrchestrator):
-    """A sandbox whose ledger can be made to fail: ``sandbox.faulty.fails = …``."""
+    """A sandbox whose ledger can be made to fail: ``sandbox.faulty.fail_when(…)``."""
 
     faulty: FaultyStore
 

@@ -19,6 +19,7 @@ from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Outcome, State
 from gonogo.signals import NotApplied, Snooze
+from gonogo.testing import Write
 
 
 def declare(
@@ -169,13 +170,12 @@ class Gate:
         self.open = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._durable = durable
-        sandbox.faulty.fails = self._wait
+        sandbox.faulty.before_write = self._wait
 
-    def _wait(self, durable: bool) -> bool:
-        if durable is self._durable and not self.open.is_set():
+    def _wait(self, write: Write) -> None:
+        if write.durable is self._durable and not self.open.is_set():
             self._loop.call_soon_threadsafe(self.entered.set)
             assert self.open.wait(10)
-        return False
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_cancelled_in_settle(on_disk: FaultySandbox) -> None:
     async def main() -> None:
         pay = declare(on_disk, effect)
         await cancelled_at(Gate(on_disk, durable=False), pay())
-        on_disk.faulty.fails = lambda durable: False
+        on_disk.faulty.heal()
         receipt = await pay.acall()
         assert (receipt.value, receipt.replayed) == ("paid", True)
 

@@ -6,12 +6,12 @@ import threading
 from typing import Any
 
 import pytest
-from tests.support.sandboxes import FaultyStore
 
 from gonogo.clock import FakeClock
 from gonogo.dry_run import IRREVERSIBLE, DryRunLock
 from gonogo.errors import ConfigurationError, DryRunBlocked, StoreError
 from gonogo.store.memory import MemoryStore
+from gonogo.testing import FaultyStore
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_a_lock_that_cannot_be_written_still_locks(fake_clock: FakeClock) -> Non
     """The ledger failed: this process is locked all the same; a lock that cannot look is closed."""
     store = FaultyStore(MemoryStore())
     lock = DryRunLock(dry_run=False, store=store, clock=fake_clock)
-    store.fails = lambda durable: True
+    store.fail_when(lambda write: True)
     with pytest.raises(StoreError):
         lock.lock(by="ann", reason="stop")
     assert lock.dry_run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.sandboxes import STORES, FaultyStore
+from tests.support.sandboxes import STORES
 
 from gonogo.clock import FakeClock
 from gonogo.errors import (
@@ -24,6 +24,7 @@ from gonogo.signals import NotApplied, Rejected
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store
 from gonogo.store.sqlite import SqliteStore
+from gonogo.testing import FaultyStore
 
 
 @pytest.fixture(params=STORES)
@@ -281,7 +282,7 @@ def test_a_result_that_cannot_be_written_is_unknown(fake_clock: FakeClock) -> No
     """The ledger failed after the work: it happened, and nobody can say so."""
     store = FaultyStore(MemoryStore())
     keys = IdempotencyManager(store=store, clock=fake_clock)
-    store.fails = lambda durable: not durable
+    store.fail_when(lambda write: not write.durable)
     with pytest.raises(OutcomeUnknown) as caught:
         keys.process_idempotent("k", Work())
     assert caught.value.happened == "maybe"

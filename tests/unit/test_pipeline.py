@@ -698,10 +698,10 @@ def test_nothing_happens_when_admission_cannot_be_written(failing: FaultySandbox
     """A ledger that fails in admit: the function is not entered, nothing is kept, try again."""
     script = Script("ok")
     pay = declare(failing, script)
-    failing.faulty.fails = lambda durable: True
+    failing.faulty.fail_when(lambda write: True)
     with pytest.raises(StoreUnavailable) as caught:
         pay()
-    failing.faulty.fails = lambda durable: False
+    failing.faulty.heal()
     assert (caught.value.happened, script.ran) == ("no", 0)
     assert nothing_is_left(failing)
     assert pay() == "ok"
@@ -714,10 +714,10 @@ def test_an_outcome_that_cannot_be_written_is_unknown(
     """A ledger that fails in settle: unknown to the caller at once, to all when the lease ends."""
     script = Script(act)
     pay = declare(failing, script, timeout=10)
-    failing.faulty.fails = lambda durable: not durable
+    failing.faulty.fail_when(lambda write: not write.durable)
     with pytest.raises(OutcomeUnknown, match="could not be written"):
         pay()
-    failing.faulty.fails = lambda durable: False
+    failing.faulty.heal()
     assert only(failing).state is State.DISPATCHED
     with pytest.raises(InFlight):
         pay()
@@ -731,7 +731,7 @@ def test_an_outcome_that_cannot_be_written_is_unknown(
 def test_a_stop_is_obeyed_when_the_ledger_fails_too(failing: FaultySandbox) -> None:
     """KeyboardInterrupt reaches the program though its outcome could not be written."""
     pay = declare(failing, Script(KeyboardInterrupt()))
-    failing.faulty.fails = lambda durable: not durable
+    failing.faulty.fail_when(lambda write: not write.durable)
     with pytest.raises(KeyboardInterrupt) as caught:
         pay()
     assert "could not be written" in caught.value.__notes__[0]

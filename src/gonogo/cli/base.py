@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import click
 
 from gonogo.cli.output import Output
-from gonogo.cli.target import load_app, users_code
+from gonogo.cli.target import load_app
 from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.secrets import describe
+from gonogo.targets import users_code
 
 F = TypeVar("F", bound=Callable[..., Any])
 

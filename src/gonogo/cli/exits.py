@@ -42,7 +42,10 @@ class Exit(IntEnum):
     STORE = 10
     """The ledger cannot be used: out of reach, or its schema is not the one this code knows."""
     FAILED = 11
-    """The commands given were carried out, and at least one call ended without its effect."""
+    """The commands given were carried out, and at least one call ended without its effect.
+
+    For `crash-test`: not safe.
+    """
     UNFINISHED = 12
     """The time to wait was over before everything had ended; it goes on without us."""
     INTERRUPTED = 130

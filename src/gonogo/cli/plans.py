@@ -16,13 +16,13 @@ from gonogo.cli.calls import tell
 from gonogo.cli.exits import Exit
 from gonogo.cli.job_arguments import bind
 from gonogo.cli.output import clean
-from gonogo.cli.target import resolve, users_code
 from gonogo.cli.views import opened, plan_view, when, whole_plan_view
 from gonogo.cli.waiting import wait_for
 from gonogo.errors import ConfigurationError, Refused
 from gonogo.plan import Plan
 from gonogo.records import Call, PlanRecord, PlanState
 from gonogo.secrets import describe, show_error
+from gonogo.targets import resolve, users_code
 
 
 @click.command(

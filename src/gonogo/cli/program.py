@@ -12,6 +12,7 @@ import click
 
 from gonogo.cli.base import Group, Session
 from gonogo.cli.calls import calls, cancel, resolve
+from gonogo.cli.crash import crash_test
 from gonogo.cli.desk import alerts, check, decisions, limits, status
 from gonogo.cli.exits import Exit
 from gonogo.cli.failures import fail
@@ -24,6 +25,7 @@ from gonogo.cli.work import worker
 _COMMANDS = (
     *(check, status, rehearse, plan, approve, apply, worker, calls, resolve, cancel),
     *(queues, workers, arm, lock, halt, resume, hold, release, alerts, limits, decisions, db),
+    crash_test,
 )
 
 

@@ -11,10 +11,10 @@ import click
 
 from gonogo.cli.base import Command, Session, duration, pass_session
 from gonogo.cli.exits import Exit
-from gonogo.cli.target import users_code
 from gonogo.events import Event
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
+from gonogo.targets import users_code
 
 _ENDS = (State.SUCCEEDED, State.FAILED, State.UNKNOWN)
 _OPEN = (State.PENDING, State.CLAIMED, State.DISPATCHED, State.UNKNOWN)
