@@ -22,8 +22,10 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger, carry
 from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.pings import Ping
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.retry import RetryBackoffManager
+from gonogo.schedule import Tick
 from gonogo.secrets import Secret
 from gonogo.settings import Settings
 from gonogo.signals import Cancel, NotApplied, Rejected, Snooze
@@ -42,6 +44,7 @@ __all__ = [
     "Limit",
     "NotApplied",
     "OutcomeUnknown",
+    "Ping",
     "Refused",
     "Rejected",
     "Retry",
@@ -53,6 +56,7 @@ __all__ = [
     "Settings",
     "Snooze",
     "StructuredLogger",
+    "Tick",
     "WorkerProcess",
     "absent",
     "cannot_tell",

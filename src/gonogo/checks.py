@@ -27,6 +27,7 @@ class Checks:
         register("worker_running", self.has_worker, groups=("system",))
         register("heartbeat_active", self.has_heartbeat, groups=("system",))
         sandbox.heartbeat.register_check("database_connected", self.reaches_ledger)
+        sandbox.heartbeat.register_check("schedules_on_time", sandbox.timetable.on_time)
 
     def reaches_ledger(self) -> bool:
         """Whether the ledger can be read."""

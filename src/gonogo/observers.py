@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from gonogo.alerts import AlertSystem
 from gonogo.clock import Clock
 from gonogo.events import Event, EventBus
+from gonogo.heartbeat import SchedulerHeartbeat, Status
 from gonogo.logs import StructuredLogger, correlation
 
 QUIET = 60.0
@@ -51,3 +52,16 @@ def alert_on_refusals(events: EventBus, alerts: AlertSystem, clock: Clock) -> No
         alerts.alert(name, f"refused: {kind}", "warning", context, patience=0)
 
     events.subscribe(alert, names=("call.refused",))
+
+
+def alert_on_sickness(heartbeat: SchedulerHeartbeat, alerts: AlertSystem) -> None:
+    """Raise an alert when the beats turn bad: a check says no, or the last beat is too old."""
+
+    def alert(healthy: bool, status: Status) -> None:
+        if not healthy:
+            checks = status["checks"].items()
+            bad = {name: check["evidence"] for name, check in checks if not check["ok"]}
+            context = {"heartbeat": status["name"], "checks": bad, "problem": status["problem"]}
+            alerts.alert("heartbeat", "the heartbeat found something wrong", "error", context)
+
+    heartbeat.on_change(alert)

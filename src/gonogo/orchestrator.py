@@ -20,6 +20,7 @@ from gonogo.clock import Clock, SystemClock
 from gonogo.delivery import Delivery
 from gonogo.doubt import Resolution
 from gonogo.dry_run import DryRunLock
+from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError
 from gonogo.events import EventBus, control_changed
 from gonogo.governor import GovernorEnforcer
@@ -30,9 +31,10 @@ from gonogo.ids import new_id
 from gonogo.jobs import Jobs
 from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger
-from gonogo.observers import alert_on_refusals, log_events
+from gonogo.observers import alert_on_refusals, alert_on_sickness, log_events
 from gonogo.pauses import PREFIX as PAUSE
 from gonogo.pauses import QueueStatus, clear_pause, look_at_queues, set_pause
+from gonogo.pings import Ping
 from gonogo.pipeline import Pipeline
 from gonogo.plan import Plan
 from gonogo.planner import Planner
@@ -42,9 +44,12 @@ from gonogo.records import Call, CallFilter, Control, Decision, PlanRecord, Plan
 from gonogo.recovery import Recovery
 from gonogo.retry import RetryBackoffManager
 from gonogo.router import Router
+from gonogo.schedule import CatchUp, Declared, Rhythm, Tick
+from gonogo.scheduler import Scheduler
 from gonogo.settings import Settings
 from gonogo.store import open_store
 from gonogo.store.port import Store
+from gonogo.timetable import ScheduleStatus, Timetable
 from gonogo.worker import WorkerProcess
 
 if TYPE_CHECKING:
@@ -164,10 +169,27 @@ class SandboxOrchestrator:
             events=self.events,
         )
         self.jobs = Jobs(self.pipeline, wake=self.worker.wake)
+        self.scheduler = Scheduler(
+            store=self.store,
+            clock=self.clock,
+            jobs=self.jobs,
+            alerts=self.alert_system,
+            events=self.events,
+            logger=self.logger,
+            wake=self.worker.wake,
+        )
+        self.timetable = Timetable(
+            self.store,
+            self.clock,
+            self.events,
+            prepare=self.scheduler.prepare,
+            wake=self._wake,
+        )
         self.planner = Planner(self.pipeline, self.jobs, wake=self.worker.wake)
         self._router = Router(self.pipeline, self.jobs, self.planner)
         log_events(self.events, self.logger)
         alert_on_refusals(self.events, self.alert_system, self.clock)
+        alert_on_sickness(self.heartbeat, self.alert_system)
         self.checks = Checks(self)
 
     def __repr__(self) -> str:
@@ -252,6 +274,52 @@ class SandboxOrchestrator:
             return made
 
         return declare
+
+    def schedule(
+        self,
+        name: str,
+        action: Action[..., Any],
+        *,
+        cron: str | None = None,
+        every: str | float | None = None,
+        tz: str = "UTC",
+        arguments: Mapping[str, Any] | Callable[[Tick], Mapping[str, Any]] | None = None,
+        catch_up: CatchUp = "one",
+        grace: str | float = 60.0,
+        ping: str | Ping | None = None,
+    ) -> None:
+        """Queue a call of ``action`` at every tick: one, over any number of processes.
+
+        Declare it in every process that may tick it, before `initialize`; while none of them runs
+        it is overdue, and told. See `Rhythm` for how ticks are reckoned.
+
+        Args:
+            cron: five fields, read by the wall clock of ``tz``.
+            every: seconds, or a duration such as ``"15m"``, instead of ``cron``.
+            arguments: what the action is called with, or a function of the `Tick` that says so.
+            catch_up: of ticks that nobody made in time: ``skip`` lets them go, ``one`` makes the
+                last of them, ``all`` makes each.
+            grace: seconds, or a duration, after which a tick counts as missed and an alert says so.
+            ping: the address of a monitor to call when its calls begin and end; see `Ping`.
+
+        Raises:
+            ConfigurationError: what does not fit together, or a name that is declared already.
+        """
+        self.scheduler.declare(
+            Declared(
+                name=name,
+                action=action,
+                rhythm=Rhythm(name, cron=cron, every=every, tz=tz),
+                tz=tz,
+                arguments={} if arguments is None else arguments,
+                catch_up=catch_up,
+                grace=parse_duration(grace),
+                ping=Ping.of(ping),
+            )
+        )
+        self.heartbeat.register_check("scheduler", self.scheduler.check)
+        if self.started:
+            self.scheduler.start()
 
     @property
     def actions(self) -> Mapping[str, Action[Any, Any]]:
@@ -346,6 +414,10 @@ class SandboxOrchestrator:
         now, mine = self.clock.now(), self.delivery.queues
         return self.store.read(lambda tx: look_at_queues(tx, mine, now))
 
+    def schedules(self) -> dict[str, ScheduleStatus]:
+        """Every schedule on the ledger by name; `timetable` pauses, resumes and runs them."""
+        return self.timetable.look()
+
     def hold(self, *, by: str, reason: str, until: float | None = None) -> None:
         """Say stop: the verdict is HOLD; see `SandboxReadinessChecker.hold`."""
         self.readiness_checker.hold(by=by, reason=reason, until=until)
@@ -418,6 +490,7 @@ class SandboxOrchestrator:
         """Set the default limits and start the worker and the heartbeat. Safe to call twice."""
         with self._mutex:
             self.set_default_limits()
+            self.scheduler.start()
             self.heartbeat.start()
             self.worker.start()
             self.started = True
@@ -437,12 +510,18 @@ class SandboxOrchestrator:
         """Stop everything and close the ledger. Safe at any time, and twice."""
         with self._mutex:  # not while draining: a job under way may ask for the database
             self.started = False
+        self.scheduler.stop()
         self.worker.stop(self.settings.drain)
+        self.scheduler.pinger.flush(1.0)
         self.heartbeat.stop()
         self.alert_system.flush()
         self.store.close()
         if self._database is not None:
             self._database.cleanup()
+
+    def _wake(self) -> None:
+        self.scheduler.wake()
+        self.worker.wake()
 
     def run(self, *, until_idle: float | None = None) -> bool:
         """Work until SIGTERM or SIGINT, then drain. For the main thread of a worker process.

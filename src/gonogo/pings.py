@@ -48,6 +48,10 @@ class Ping(Struct, frozen=True):
         """A ping of one address and, under it, ``/start`` and ``/fail``, as monitors have it."""
         if given is None or isinstance(given, Ping):
             return given
+        if "?" in given:
+            raise ConfigurationError(
+                "ping: /start and /fail cannot be put after a query; give a Ping with three addresses"
+            )
         base = given.rstrip("/")
         return cls(success=given, start=f"{base}/start", fail=f"{base}/fail")
 

@@ -358,6 +358,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
 
     Attributes:
         spec: ``cron 0 9 * * MON-FRI`` or ``every 900``; read in the time zone ``tz``.
+        grace: seconds after which a tick that was not made counts as missed.
         digest: of the declaration; processes that declare it otherwise leave it alone.
         anchor: the instant from which ``every`` counts: when it was first declared.
         next_at: the next tick; with the digest it is the fence of every change.
@@ -371,6 +372,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
     spec: str
     tz: str
     catch_up: str
+    grace: float
     digest: str
     anchor: float
     next_at: float

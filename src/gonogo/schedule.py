@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,14 +104,14 @@ class Rhythm:
     def after(self, at: float, anchor: float) -> float:
         """The first tick after ``at``; ``every`` counts from ``anchor``."""
         if self._cron is None:
-            return anchor + (max(0, (at - anchor) // self._every) + 1) * self._every
+            return anchor + (self._passed(at, anchor) + 1) * self._every
         return self._seek(at, reverse=False)
 
     def last_until(self, at: float, anchor: float) -> float:
         """The last tick not after ``at``."""
         if self._cron is None:
-            return anchor + max(0, (at - anchor) // self._every) * self._every
-        return self._seek(at + 1.0, reverse=True)
+            return anchor + self._passed(at, anchor) * self._every
+        return self._seek(math.floor(at) + 1.0, reverse=True)
 
     def count(self, first: float, last: float, anchor: float) -> int:
         """Ticks from ``first`` to ``last``, both included; at most `MOST_COUNTED`."""
@@ -119,6 +120,13 @@ class Rhythm:
             counted += 1
             at = self.after(at, anchor)
         return counted
+
+    def _passed(self, at: float, anchor: float) -> int:
+        """Intervals that are over at ``at``, by the instants as they come out rounded."""
+        passed = max(0, int((at - anchor) // self._every))
+        if anchor + (passed + 1) * self._every <= at:
+            return passed + 1
+        return passed - 1 if passed and anchor + passed * self._every > at else passed
 
     def _seek(self, at: float, *, reverse: bool) -> float:
         from cronsim import CronSim, CronSimError  # noqa: PLC0415 - only schedules need it
@@ -168,7 +176,9 @@ class Declared(Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """What tells two declarations of one name apart: what, when and how."""
-        text = "\n".join((self.action.name, self.rhythm.spec, self.tz, self.catch_up))
+        text = "\n".join(
+            (self.action.name, self.rhythm.spec, self.tz, self.catch_up, f"{self.grace:g}")
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def arguments_at(self, tick: Tick) -> Mapping[str, Any]:

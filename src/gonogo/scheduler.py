@@ -64,7 +64,7 @@ class Scheduler:
         self._nudges = 0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._looked_at: float | None = None
+        self._looked_at = clock.monotonic()
         self.declared: dict[str, Declared] = {}
         self.pinger = Pinger(events, self._ping_of)
 
@@ -96,6 +96,7 @@ class Scheduler:
             if self.is_running or not self.declared:
                 return
             self._stop = threading.Event()
+            self._looked_at = self._clock.monotonic()
             self._thread = threading.Thread(
                 target=self._loop, args=(self._stop,), name="gonogo-scheduler", daemon=True
             )
@@ -109,7 +110,6 @@ class Scheduler:
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
-        self.pinger.flush(1.0)
 
     def wake(self) -> None:
         """Look at once: something changed."""
@@ -119,22 +119,34 @@ class Scheduler:
 
     def check(self) -> tuple[bool, str]:
         """Whether it looks in time and nothing is overdue; for the heartbeat."""
-        looked_at = self._looked_at
-        if not self.is_running or looked_at is None:
+        if not self.is_running:
             return False, "the scheduler does not run"
-        silent = self._clock.monotonic() - looked_at
+        silent = self._clock.monotonic() - self._looked_at
         if silent > 3 * POLL:
             return False, f"the scheduler has not looked for {spell_duration(silent)}"
         now = self._clock.now()
         mine = self._store.read(self._mine)
         for schedule in mine:
             late = now - schedule.next_at
-            if late > self.declared[schedule.name].grace:
+            if late > schedule.grace:
                 return False, f"{schedule.name} is overdue by {spell_duration(late)}"
         following = min(mine, key=lambda schedule: schedule.next_at, default=None)
         missed = sum(schedule.missed for schedule in mine)
         what = "nothing" if following is None else f"{following.name} at {iso(following.next_at)}"
         return True, f"next: {what}; {missed} ticks missed in all"
+
+    def prepare(self, name: str) -> Callable[[Transaction], list[Handle]]:
+        """What makes the call of ``name`` inside a transaction, as if it ticked now.
+
+        Raises `ConfigurationError` when this process does not declare it.
+        """
+        declared = self.declared.get(name)
+        if declared is None:
+            raise ConfigurationError(
+                f"schedule {name!r} is not declared in this process, so nothing was run; declared: "
+                f"{', '.join(self.declared) or 'none'}"
+            )
+        return self._prepare(declared, declared.rhythm.tick(self._clock.now()))
 
     # ticking
 
@@ -295,6 +307,7 @@ def _declare(tx: Transaction, declared: Declared, now: float) -> None:
         spec=declared.rhythm.spec,
         tz=declared.tz,
         catch_up=declared.catch_up,
+        grace=declared.grace,
         digest=declared.digest,
         anchor=now,
         next_at=declared.rhythm.after(now, now),

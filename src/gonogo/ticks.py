@@ -33,7 +33,7 @@ def next_turn(declared: Declared, schedule: Schedule, now: float) -> Turn:
     last = first
     if schedule.catch_up != "all":
         last = max(first, rhythm.last_until(now, schedule.anchor))
-    is_late = now - last > declared.grace
+    is_late = now - last > schedule.grace
     due = 1 if last == first else rhythm.count(first, last, schedule.anchor)
     late = due if is_late else _late(declared, schedule, first, last, now)
     made = not (is_late and schedule.catch_up == "skip")
@@ -49,7 +49,7 @@ def next_turn(declared: Declared, schedule: Schedule, now: float) -> Turn:
 
 def _late(declared: Declared, schedule: Schedule, first: float, last: float, now: float) -> int:
     """How many of the ticks before ``last`` were due too long ago."""
-    too_old = now - declared.grace
+    too_old = now - schedule.grace
     if last == first or first >= too_old:
         return 0
     oldest_in_time = declared.rhythm.after(too_old, schedule.anchor)

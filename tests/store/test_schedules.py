@@ -9,7 +9,14 @@ from gonogo.records import Schedule
 
 
 def schedule(name: str = "payday", **fields: object) -> Schedule:
-    fields = {"spec": "every 60", "tz": "UTC", "catch_up": "one", "digest": "d", **fields}
+    fields = {
+        "digest": "d",
+        "spec": "every 60",
+        "tz": "UTC",
+        "catch_up": "one",
+        "grace": 60.0,
+        **fields,
+    }
     return Schedule(name=name, action="pay", anchor=NOW, **{"next_at": NOW + 60, **fields})
 
 

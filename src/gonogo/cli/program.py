@@ -19,12 +19,27 @@ from gonogo.cli.failures import fail
 from gonogo.cli.ledger import db
 from gonogo.cli.plans import apply, approve, plan, rehearse
 from gonogo.cli.queues import queues, workers
+from gonogo.cli.schedules import schedules
 from gonogo.cli.switches import arm, halt, hold, lock, release, resume
 from gonogo.cli.work import worker
 
 _COMMANDS = (
     *(check, status, rehearse, plan, approve, apply, worker, calls, resolve, cancel),
-    *(queues, workers, arm, lock, halt, resume, hold, release, alerts, limits, decisions, db),
+    *(
+        queues,
+        schedules,
+        workers,
+        arm,
+        lock,
+        halt,
+        resume,
+        hold,
+        release,
+        alerts,
+        limits,
+        decisions,
+        db,
+    ),
     crash_test,
 )
 

@@ -228,6 +228,7 @@ schedules = Table(
     _text("spec"),
     _text("tz"),
     _text("catch_up"),
+    Column("grace", _seconds, nullable=False),
     _text("digest"),
     Column("anchor", _seconds, nullable=False),
     Column("next_at", _seconds, nullable=False),

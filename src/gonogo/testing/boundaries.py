@@ -33,6 +33,7 @@ def instrument(sandbox: SandboxOrchestrator, reach: Reach) -> None:
         (sandbox.jobs, "approve", Step.APPROVE),
         (sandbox.planner, "approve", Step.APPROVE),
         (sandbox.planner, "apply", Step.APPLY),
+        (sandbox.scheduler, "_take", Step.TICK),
         (sandbox.delivery._claims, "take", Step.CLAIM),
         (sandbox.pipeline, "admit", Step.ADMIT),
         (sandbox.delivery, "_release", Step.RELEASE),

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("spec", sa.Text(), nullable=False),
         sa.Column("tz", sa.Text(), nullable=False),
         sa.Column("catch_up", sa.Text(), nullable=False),
+        sa.Column("grace", _SECONDS, nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("anchor", _SECONDS, nullable=False),
         sa.Column("next_at", _SECONDS, nullable=False),
