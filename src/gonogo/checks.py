@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gonogo.clock import SystemClock
+from gonogo.clock import REFRESHED, LedgerClock
+from gonogo.durations import spell_duration
 from gonogo.records import Beat
 
 if TYPE_CHECKING:
     from gonogo.orchestrator import SandboxOrchestrator
 
 MAX_SKEW = 5.0
-"""Seconds the machine's clock may have been set back, or be off the database's."""
+"""Seconds the machine's clock may have been set back, or the database's, behind our back."""
+
+MAX_CORRECTION = 86_400.0
+"""Seconds the machine's clock may be off the database's: beyond it, one of them is broken."""
 
 
 class Checks:
@@ -48,27 +52,19 @@ class Checks:
         return bool(known) or not self._sandbox.started, f"{len(known)} limits in force"
 
     def clock_is_sound(self) -> tuple[bool, str]:
-        """Whether the machine's clock was not set back, and agrees with the database's.
+        """Whether the sandbox's time can be trusted.
 
-        Leases and limits are reckoned by the clocks of all machines on a ledger. A clock that the
-        sandbox was given is the giver's affair, and not compared with the database's.
+        Where the database has a clock, all machines on the ledger go by it: this one's may be off
+        by as much as a wrong time zone makes it, and no more. Elsewhere the machine's own clock
+        must not have been set back. A clock that the sandbox was given is the giver's affair.
         """
-        skew = self._sandbox.clock.skew()
-        said = f"the wall clock is {-skew:+.1f} s off the sandbox's"
-        apart = self._apart()
-        if apart is None:
-            return abs(skew) <= MAX_SKEW, said
-        said = f"{said}, the database's {apart:+.1f} s"
-        return max(abs(skew), abs(apart)) <= MAX_SKEW, said
-
-    def _apart(self) -> float | None:
-        """Seconds by which the database's clock is ahead; the way there and back is halved."""
         clock = self._sandbox.clock
-        if not isinstance(clock, SystemClock):
-            return None
-        before = clock.now()
-        there = self._sandbox.store.time()
-        return None if there is None else there - (before + clock.now()) / 2
+        if isinstance(clock, LedgerClock):
+            clock.refresh(REFRESHED)
+            if clock.is_corrected:
+                return _agrees(clock)
+        skew = clock.skew()
+        return abs(skew) <= MAX_SKEW, f"the wall clock is {-skew:+.1f} s off the sandbox's"
 
     def has_worker(self) -> tuple[bool, str]:
         """Whether a worker takes jobs, here or in another process on this ledger."""
@@ -104,3 +100,13 @@ class Checks:
         fresh = self._sandbox.clock.now() - within
         beats = self._sandbox.store.read(lambda tx: tx.beats.all())
         return [beat for beat in beats if beat.kind == kind and beat.at > fresh]
+
+
+def _agrees(clock: LedgerClock) -> tuple[bool, str]:
+    """Whether the correction is one that clocks need, and time did not have to stand still."""
+    skew, ahead = clock.skew(), clock.ahead()
+    side = "ahead of" if skew < 0 else "behind"
+    said = f"the machine is {spell_duration(abs(skew))} {side} the database, by which we go"
+    if ahead > MAX_SKEW:
+        said = f"the database's clock was set back by {spell_duration(ahead)}: time stands still"
+    return abs(skew) <= MAX_CORRECTION and ahead <= MAX_SKEW, said

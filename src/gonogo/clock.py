@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
+
+_TICKS: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+REFRESHED = 10.0
+"""Seconds after which a ledger's clock asks the database again."""
+
+_PATIENCE = 5.0
+"""Seconds a thread waits for another one that is asking."""
 
 
 class Clock(Protocol):
@@ -17,7 +26,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds on a clock that no administrator can set; only differences mean anything."""
+        """Seconds on a clock that nobody can set; only differences mean anything."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -55,7 +64,7 @@ class SystemClock:
         return monotonic + self._offset
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return _ticking()
 
     def sleep(self, seconds: float) -> None:
         if seconds > 0:
@@ -68,6 +77,92 @@ class SystemClock:
 
     def skew(self) -> float:
         return self.now() - time.time()
+
+
+class LedgerClock:
+    """The machine's clock, corrected to the one of the ledger's database.
+
+    Leases, limits and deadlines are reckoned by the clocks of every machine on a ledger, so all of
+    them take the database's. It is asked before the first answer, and again by `refresh`; between,
+    time goes on by this machine's monotonic clock. The first correction may step back, for nothing
+    was reckoned yet; after that time stands still until the database has caught up.
+
+    A database that has no clock of its own (SQLite: it is on this machine) leaves it a
+    `SystemClock`. While one is out of reach, time is the machine's, and nothing can be written.
+
+    Args:
+        reference: the database's time in epoch seconds, ``None`` when it has none of its own; may
+            raise anything.
+    """
+
+    def __init__(self, reference: Callable[[], float | None]) -> None:
+        self._reference = reference
+        self._machine = SystemClock()
+        self._offset: float | None = None
+        self._has_reference = True
+        self._last = float("-inf")
+        self._asked_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        if not self._has_reference:
+            return self._machine.now()
+        if self._offset is None:
+            self.refresh(every=REFRESHED)
+            if self._offset is None:
+                return self._machine.now()
+        now = max(self._last, _ticking() + self._offset)
+        self._last = now
+        return now
+
+    def refresh(self, every: float = 0.0) -> None:
+        """Ask the database again, unless it was asked within ``every`` seconds; never raises."""
+        if not self._has_reference or _ticking() - self._asked_at < every:
+            return
+        if not self._lock.acquire(timeout=_PATIENCE):
+            return
+        try:
+            if _ticking() - self._asked_at < every:
+                return
+            before = _ticking()
+            there = self._reference()
+            after = _ticking()
+            self._asked_at = after
+            if there is None:
+                self._has_reference = False
+            else:  # the way there and back is halved
+                self._offset = there - (before + after) / 2
+        except RuntimeError:  # asked inside a transaction: the next answer may correct it
+            return
+        except Exception:  # noqa: BLE001 - whatever keeps us from asking, the ledger will say it
+            self._asked_at = _ticking()
+        finally:
+            self._lock.release()
+
+    def monotonic(self) -> float:
+        return self._machine.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._machine.sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        await self._machine.asleep(seconds)
+
+    def skew(self) -> float:
+        if self._offset is None:
+            return self._machine.skew()
+        return self.now() - time.time()
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether a database's clock was asked, and answered."""
+        return self._offset is not None
+
+    def ahead(self) -> float:
+        """Seconds by which ``now()`` is ahead of the database, because it never steps back."""
+        if self._offset is None:
+            return 0.0
+        return max(0.0, self._last - (_ticking() + self._offset))
 
 
 class FakeClock:
@@ -99,6 +194,11 @@ class FakeClock:
 
     def skew(self) -> float:
         return 0.0
+
+
+def _ticking() -> float:
+    """Seconds since the machine was started; where it can be told, those it slept count as well."""
+    return time.clock_gettime(_TICKS) if _TICKS is not None else time.monotonic()
 
 
 def iso(seconds: float) -> str:

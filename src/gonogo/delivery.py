@@ -80,7 +80,7 @@ class Delivery:
         self._ready: deque[Call] = deque()
         self._given_up: dict[str, Call] = {}
         self._mutex = threading.Lock()
-        self._renewed_at = self._asked_at = self._clock.now()
+        self._renewed_at = self._asked_at = self._clock.monotonic()
 
     @property
     def owner(self) -> str:
@@ -90,7 +90,7 @@ class Delivery:
     @property
     def fit(self) -> bool:
         """Whether this process may claim: its own beat reached the ledger within the lease."""
-        return self._clock.now() - self._renewed_at < self.lease
+        return self._clock.monotonic() - self._renewed_at < self.lease
 
     def claim(self, hands: int = 1) -> Call | None:
         """The next due call, claimed for this process; ``None`` when there is none.
@@ -103,7 +103,7 @@ class Delivery:
                 return self._ready.popleft()
         claimed = self._claims.take(self.queues, hands)
         with self._mutex:
-            self._asked_at = self._clock.now()
+            self._asked_at = self._clock.monotonic()
             self._running.update({call.id: (call, None) for call in claimed})
             self._ready.extend(claimed[1:])
         return claimed[0] if claimed else None
@@ -235,7 +235,7 @@ class Delivery:
 
         Raises `StoreError` when the ledger is out of reach; `fit` turns false when that lasts.
         """
-        now = self._clock.now()
+        now, begun = self._clock.now(), self._clock.monotonic()
         self._give_back_unbegun(now)
         with self._mutex:
             held = {call_id: call.epoch for call_id, (call, _) in self._running.items()}
@@ -250,7 +250,7 @@ class Delivery:
                     detail={
                         "running": len(held),
                         "queues": ",".join(self.queues),
-                        "asked_at": self._asked_at,
+                        "asked_at": now - (begun - self._asked_at),
                     },
                 )
             )
@@ -261,7 +261,7 @@ class Delivery:
             return tx.calls.renew(owner=self.owner, calls=held, lease_until=now + self.lease)
 
         renewed = self._pipeline.store.write(work, durable=False)
-        self._renewed_at = now
+        self._renewed_at = begun
         return set(held) - renewed
 
     def _give_back_unbegun(self, now: float) -> None:

@@ -16,7 +16,7 @@ from gonogo.alerts import AlertSystem
 from gonogo.arguments import MAX_BYTES
 from gonogo.backoff import Retry
 from gonogo.checks import Checks
-from gonogo.clock import Clock, SystemClock
+from gonogo.clock import Clock, LedgerClock
 from gonogo.delivery import Delivery
 from gonogo.doubt import Resolution
 from gonogo.dry_run import DryRunLock
@@ -98,23 +98,26 @@ class SandboxOrchestrator:
             overrides["db_url"] = db_url
         base = settings or Settings.load(os.environ, file=config)
         self.settings = base.replaced(overrides, "as an argument")
-        self.clock = clock or SystemClock()
+        self.clock: Clock = clock or LedgerClock(self._database_time)
         self.events = EventBus()
         self._database: SandboxDatabaseManager | None = None
         self._random = random or _random.random
         self.started = False
         self._mutex = threading.RLock()
         self.store: Store = store if store is not None else self._open_store()
-        self._make_components(logger_instance)
+        self._make_components(logger_instance, clock)
         self._join_components()
+
+    def _database_time(self) -> float | None:
+        return self.store.time()
 
     def _open_store(self) -> Store:
         url = None if self.settings.use_memory_db else self.db_manager.engine.url
         return open_store(url, self.settings.environment)
 
-    def _make_components(self, logger_instance: logging.Logger | None) -> None:
+    def _make_components(self, logger_instance: logging.Logger | None, given: Clock | None) -> None:
         s, clock, store, events = self.settings, self.clock, self.store, self.events
-        self.logger = StructuredLogger(logger_instance, clock=clock, level=s.log_level)
+        self.logger = StructuredLogger(logger_instance, clock=given, level=s.log_level)
         self.dry_run_lock = DryRunLock(s.dry_run, s.strict, store=store, clock=clock, events=events)
         self.retry_manager = RetryBackoffManager(
             s.max_retries, s.base_delay, s.max_delay, clock=clock, random=self._random
@@ -125,7 +128,7 @@ class SandboxOrchestrator:
             store=store, clock=clock, events=events, max_alerts=s.max_alerts
         )
         self.readiness_checker = SandboxReadinessChecker(clock=clock, store=store, events=events)
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{new_id(clock.now())[-6:]}"
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{new_id(0.0)[-6:]}"
         self.heartbeat = SchedulerHeartbeat(
             s.heartbeat_interval,
             s.heartbeat_timeout,

@@ -50,7 +50,7 @@ class Ping(Struct, frozen=True):
             return given
         if "?" in given:
             raise ConfigurationError(
-                "ping: /start and /fail cannot be put after a query; give a Ping with three addresses"
+                "ping: /start and /fail cannot be put after a query; give a Ping of three"
             )
         base = given.rstrip("/")
         return cls(success=given, start=f"{base}/start", fail=f"{base}/fail")

@@ -238,15 +238,32 @@ def test_behind_pgbouncer_nobody_listens(pgbouncer_url):
 
 
 def test_the_clock_check_compares_with_the_database(postgres_url, monkeypatch):
-    """A machine whose clock is far from the database's is NO-GO; one that agrees is not."""
+    """Minutes are corrected and told; a day means that a clock is broken: NO-GO."""
+    off = 180.0
+    time = PostgresStore.time
+    monkeypatch.setattr(PostgresStore, "time", lambda store: time(store) + off)
+    for off, sound in ((180.0, True), (-180.0, True), (100_000.0, False)):
+        sandbox = SandboxOrchestrator(postgres_url)
+        try:
+            found, said = sandbox.checks.clock_is_sound()
+            assert found is sound
+            assert ("behind" if off > 0 else "ahead of") in said
+            assert sandbox.clock.skew() == pytest.approx(off, abs=2.0)
+        finally:
+            sandbox.cleanup()
+
+
+def test_a_database_set_back_is_no_go(postgres_url, monkeypatch):
+    """After a fail-over to a server that is behind, nothing runs until it has caught up."""
     sandbox = SandboxOrchestrator(postgres_url)
     try:
         assert sandbox.checks.clock_is_sound()[0]
         there = sandbox.store.time()
-        monkeypatch.setattr(sandbox.store, "time", lambda: there + 60)
+        monkeypatch.setattr(sandbox.store, "time", lambda: there - 60)
+        sandbox.clock.refresh()
         sound, said = sandbox.checks.clock_is_sound()
         assert not sound
-        assert "the database's +" in said
+        assert "set back" in said
     finally:
         sandbox.cleanup()
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gonogo.clock import FakeClock, SystemClock, iso
+from gonogo.clock import FakeClock, LedgerClock, SystemClock, iso
 
 
 class Machine:
@@ -19,6 +19,7 @@ class Machine:
         self.ticks = 50.0
         monkeypatch.setattr(time, "time", lambda: self.wall)
         monkeypatch.setattr(time, "monotonic", lambda: self.ticks)
+        monkeypatch.setattr(time, "clock_gettime", lambda clock: self.ticks)
 
     def pass_time(self, seconds: float) -> None:
         self.wall += seconds
@@ -142,3 +143,93 @@ def test_iso_is_utc_to_the_microsecond(seconds: float, text: str) -> None:
     """iso() gives ISO 8601 in UTC, which reads back as the same moment."""
     assert iso(seconds) == text
     assert datetime.fromisoformat(text).tzinfo == UTC
+
+
+class Database:
+    """A database whose clock is some seconds off the machine's, and which may be gone."""
+
+    def __init__(self, machine: Machine, off: float | None) -> None:
+        self.machine = machine
+        self.off = off
+        self.asked = 0
+        self.error: Exception | None = None
+
+    def time(self) -> float | None:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return None if self.off is None else self.machine.wall + self.off
+
+
+def test_a_ledger_clock_goes_by_the_database(machine: Machine) -> None:
+    """The first answer already is the database's, whatever the machine says."""
+    for off in (180.0, -180.0):
+        clock = LedgerClock(Database(machine, off).time)
+        assert clock.now() == pytest.approx(machine.wall + off)
+        machine.pass_time(7)
+        machine.wall += 3600  # somebody sets the machine's clock
+        assert clock.now() == pytest.approx(machine.wall - 3600 + off)
+        machine.wall -= 3600
+        assert clock.skew() == pytest.approx(off)
+
+
+def test_the_database_is_asked_again_now_and_then(machine: Machine) -> None:
+    """Asked for each time it is told to, but not more often than it is told."""
+    database = Database(machine, 10.0)
+    clock = LedgerClock(database.time)
+    clock.now(), clock.now()
+    clock.refresh(10.0)
+    assert database.asked == 1
+    machine.pass_time(11)
+    database.off = 12.0
+    clock.refresh(10.0)
+    assert database.asked == 2
+    assert clock.now() == pytest.approx(machine.wall + 12.0)
+
+
+def test_a_database_set_back_lets_time_stand_still(machine: Machine) -> None:
+    """A fail-over to a server that is behind reopens no window: time waits for it."""
+    database = Database(machine, 0.0)
+    clock = LedgerClock(database.time)
+    before = clock.now()
+    database.off = -60.0
+    clock.refresh()
+    machine.pass_time(20)
+    assert clock.now() == before
+    assert clock.ahead() == pytest.approx(40.0)
+    machine.pass_time(50)
+    assert clock.now() == pytest.approx(machine.wall - 60.0)
+    assert clock.ahead() == 0.0
+
+
+def test_a_database_without_a_clock_is_not_asked_again(machine: Machine) -> None:
+    """Where there is one machine, its own clock counts."""
+    database = Database(machine, None)
+    clock = LedgerClock(database.time)
+    assert clock.now() == machine.wall
+    machine.pass_time(3600)
+    clock.refresh()
+    assert clock.now() == machine.wall
+    assert (database.asked, clock.is_corrected, clock.skew()) == (1, False, 0.0)
+
+
+def test_a_database_out_of_reach_is_asked_again_later(machine: Machine) -> None:
+    """Meanwhile time is the machine's, and nobody waits for each answer."""
+    database = Database(machine, 60.0)
+    database.error = OSError("gone")
+    clock = LedgerClock(database.time)
+    assert (clock.now(), clock.now()) == (machine.wall, machine.wall)
+    assert database.asked == 1
+    database.error = None
+    machine.pass_time(11)
+    assert clock.now() == pytest.approx(machine.wall + 60.0)
+
+
+def test_inside_a_transaction_the_database_is_not_asked(machine: Machine) -> None:
+    """The store refuses; the next answer may ask again."""
+    database = Database(machine, 60.0)
+    database.error = RuntimeError("nested")
+    clock = LedgerClock(database.time)
+    assert clock.now() == machine.wall
+    database.error = None
+    assert clock.now() == pytest.approx(machine.wall + 60.0)
