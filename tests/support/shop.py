@@ -5,12 +5,17 @@ The books are a file named by ``SHOP_BOOKS``, to which every effect appends a li
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Mapping
+import signal
+import threading
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gonogo import Retry, SandboxOrchestrator, absent, landed
+from gonogo import Concurrency, Limit, Retry, SandboxOrchestrator, absent, landed
 
 sandbox = SandboxOrchestrator("sqlite:////dev/null/ledger.db")
 """Nobody may open this one."""
@@ -42,6 +47,39 @@ def enter(invoice: str) -> str:
 def times(arguments: Mapping[str, Any]) -> int:
     """The probe: how often an invoice was paid."""
     return books().count(arguments["invoice"])
+
+
+RATE = Limit("shop.rate", 20, per="1s")
+BUDGET = Limit("shop.cents", 1_000_000_000, per="30d", cost="{cents}")
+TILLS = 3
+"""Payments at the tills that may be under way at once, over all processes."""
+
+
+def cents_of(invoice: str) -> int:
+    """What an invoice costs: some number of cents, always the same."""
+    return zlib.crc32(invoice.encode()) % 1000 + 1
+
+
+def crowded() -> bool:
+    """Whether somebody ever found every till taken: there were more payments than tills."""
+    return Path(os.environ["SHOP_BOOKS"] + ".crowd").exists()
+
+
+@contextmanager
+def till() -> Iterator[None]:
+    """One of the tills; the lock on it ends with the process, however that ends."""
+    for number in range(TILLS):
+        file = os.open(f"{os.environ['SHOP_BOOKS']}.till-{number}", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+            return
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(file)
+    Path(os.environ["SHOP_BOOKS"] + ".crowd").touch()
+    yield
 
 
 @sandbox.action("pay", key="pay:{invoice}", **DECLARED)
@@ -100,3 +138,31 @@ def _(call: Any) -> Any:
 def remind(invoice: str) -> str:
     """It may happen twice, and has no key."""
     return enter(invoice)
+
+
+@sandbox.action(
+    "pay_at_till",
+    key="till:{invoice}",
+    limits=[RATE, BUDGET],
+    concurrency=Concurrency(TILLS, name="till"),
+    **DECLARED,
+)
+def pay_at_till(invoice: str, cents: int) -> str:
+    """It may be done so often, cost so much, and at so many tills at once."""
+    with till():
+        threading.Event().wait(0.01)
+        return enter(invoice)
+
+
+@pay_at_till.verify
+def _(call: Any) -> Any:
+    found = call.arguments["invoice"] in books()
+    return landed("in the books") if found else absent()
+
+
+@sandbox.action("poison", repeatable=True, key="poison:{invoice}", **DECLARED)
+def poison(invoice: str) -> str:
+    """It kills whoever performs it."""
+    enter(invoice)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"

@@ -26,18 +26,25 @@ from gonogo.records import TERMINAL, Call, PlanState, State
 from gonogo.secrets import describe
 from gonogo.settings import Settings
 from gonogo.signals import NotApplied
+from gonogo.store.port import Store
 from gonogo.targets import resolve
 from gonogo.testing.boundaries import instrument
 
 VERIFIER = 2.0
 """Seconds a verifier may take, at least: a look that died with its process is made again then."""
 
+_ANSWERED = 0.2
+"""Seconds in which the answer to a command is out."""
+
 MOST = 1_000_000
 WHO = {"by": "the crash test", "reason": "a call of the crash test"}
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """What kind of process this is: where it dies, and the ``nth`` passing that kills it."""
+    """What kind of process this is: where it dies, and the ``nth`` passing that kills it.
+
+    With ``stops`` it is stopped there (SIGSTOP) instead, and goes on when it is told to.
+    """
 
     target: str
     url: str
@@ -46,6 +53,7 @@ class Order(Struct, frozen=True, kw_only=True):
     boundary: str | None = None
     nth: int = 1
     fails_first: bool = False
+    stops: bool = False
 
 
 class Command(Struct, frozen=True, kw_only=True):
@@ -115,7 +123,7 @@ class Child:
         if order.fails_first:
             self._action.fn = failing_first(self._action)
         if order.boundary is not None:
-            instrument(self._sandbox, dying(Boundary(order.boundary), order.nth))
+            instrument(self._sandbox, dying(order, self._sandbox.store))
 
     def obey(self, command: Command) -> Answer:
         """Carry out one command."""
@@ -177,10 +185,10 @@ class Child:
         )
 
 
-def dying(boundary: Boundary, nth: int) -> Callable[[Boundary], None]:
-    """What kills this process at the ``nth`` passing of ``boundary``."""
-    mutex = threading.Lock()
-    left = [nth]
+def dying(order: Order, store: Store) -> Callable[[Boundary], None]:
+    """What kills, or stops, this process at the ``nth`` passing of its boundary."""
+    mutex, left = threading.Lock(), [order.nth]
+    boundary = Boundary(order.boundary or "")
 
     def reach(reached: Boundary) -> None:
         if reached is not boundary:
@@ -188,11 +196,24 @@ def dying(boundary: Boundary, nth: int) -> Callable[[Boundary], None]:
         with mutex:
             left[0] -= 1
             dies = left[0] == 0
-        if dies:
+        if dies and order.stops:
+            _stop(store)
+        elif dies:
             os.kill(os.getpid(), signal.SIGKILL)
             threading.Event().wait()
 
     return reach
+
+
+def _stop(store: Store) -> None:
+    """Stop here, when the parent has its answer and no thread is in the middle of a commit.
+
+    A process that is stopped inside a commit to SQLite keeps the lock, and every other one waits.
+    """
+    threading.Event().wait(_ANSWERED)
+    commits: threading.Lock = getattr(store, "_io", threading.Lock())
+    with commits:  # the signal is for this thread, or it would go on until another one has it
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 def failing_first(action: Action[..., Any]) -> Callable[..., Any]:

@@ -75,6 +75,11 @@ class Victim:
         answer = self._ask(Command(do="count"), STARTS)
         return {} if answer is None else answer.counts
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL, to it and to whatever it started."""
         with contextlib.suppress(ProcessLookupError):

@@ -1,0 +1,248 @@
+"""What goes wrong with processes, machines and servers, made to go wrong; and what came of it.
+
+Each scenario runs processes on a ledger, breaks something, lets the others finish, and holds the
+ledger to the other side's books. The quick tests run each once; `tests.faults.chaos` runs them for
+as long as it is told.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from msgspec import Struct
+from tests.support import shop
+from tests.support.restarting import CRASH, FAST, RestartingPostgres
+
+from gonogo.clock import SystemClock
+from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.records import State
+from gonogo.settings import Settings
+from gonogo.testing import Boundary, soak
+from gonogo.testing.child import Order, Seen
+from gonogo.testing.report import Row
+from gonogo.testing.subject import Subject
+from gonogo.testing.victims import Victim
+
+CLOCK = SystemClock()
+SOON = 60.0
+"""Seconds within which what is bound to happen has happened."""
+
+LEASE = 1.0
+_NUMBERS = itertools.count()
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What a scenario found.
+
+    Attributes:
+        faults: how often something was broken.
+        row: the calls, held against the books.
+        wrong: a sentence for each thing that must not be.
+    """
+
+    faults: int
+    row: Row
+    wrong: tuple[str, ...] = ()
+
+
+def invoices(name: str = "INV") -> Iterator[tuple[str]]:
+    """Invoices that nobody has seen."""
+    return ((f"{name}-{next(_NUMBERS)}",) for _ in itertools.repeat(None))
+
+
+def bills() -> Iterator[tuple[str, int]]:
+    """The same, with what they cost."""
+    return ((invoice, shop.cents_of(invoice)) for (invoice,) in invoices("BILL"))
+
+
+# random kills under load, with limits
+
+
+def kills_at_random(
+    url: str, *, kills: int, seed: int, processes: int = 4, threads: int = 2, timeout: float = 900.0
+) -> Finding:
+    """Processes under load, killed by chance; payments have a rate, a budget and three tills."""
+    report = soak(
+        *("tests.support.shop:pay_at_till", shop.times, bills()),
+        kills=kills,
+        processes=processes,
+        threads=threads,
+        seed=seed,
+        db_url=url,
+        timeout=timeout,
+    )
+    row = report.total
+    wrong = [*report.findings, *_limits(url)]
+    if row.unknown or row.failed:
+        wrong.append(f"{row.unknown} unknown and {row.failed} failed: verify settles every doubt")
+    return Finding(faults=row.kills, row=row, wrong=tuple(wrong))
+
+
+def _limits(url: str) -> list[str]:
+    """Which limits were exceeded, by the ledger's times and the other side's books."""
+    wrong = ["more payments at once than tills"] if shop.crowded() else []
+    sandbox = open_ledger(url)
+    try:
+        sandbox.governor.declare(shop.BUDGET)
+        spent = sandbox.governor.get_status(shop.BUDGET.name)["current_actions"]
+        paid = sum(map(shop.cents_of, shop.books()))
+        if spent != paid:
+            wrong.append(f"the ledger says that {spent} cents are spent, the books say {paid}")
+        calls = sandbox.calls(action="pay_at_till", limit=1_000_000)
+    finally:
+        sandbox.cleanup()
+    begun = sorted(call.dispatched_at for call in calls if call.dispatched_at is not None)
+    most = shop.RATE.max
+    full = [b - a for a, b in zip(begun, begun[most:], strict=False)]
+    if full and min(full) < 1.0:
+        wrong.append(f"{most + 1} payments began within {min(full):.3f} s")
+    return wrong
+
+
+def open_ledger(url: str) -> SandboxOrchestrator:
+    """A sandbox on the ledger that looks and does nothing."""
+    return SandboxOrchestrator(settings=Settings().replaced({"db_url": url}, "of a scenario"))
+
+
+# a process that is stopped past its lease, and wakes up
+
+
+def zombie(url: str, place: Boundary) -> Finding:
+    """One is stopped at ``place`` until another has finished its work; then it goes on."""
+    subject = Subject("tests.support.shop:pay", shop.times, invoices())
+    texts = subject.take(1)
+    order = Order(target=subject.target, url=url, lease=LEASE)
+    wrong = []
+    with Victim(_stopping(order, place), CLOCK) as sleeper, Victim(order, CLOCK) as other:
+        sleeper.begin()
+        sleeper.enqueue("zombie", texts)
+        sleeper.work()
+        if not _until(lambda: _is_stopped(sleeper.pid)):
+            wrong.append(f"{place} was not reached")
+        other.begin()
+        other.work()
+        before = _finish(other, "zombie")
+        os.kill(sleeper.pid, signal.SIGCONT)
+        asleep = sleeper.look("zombie")  # it answers again
+        if asleep is None or not _until(lambda: not _is_stopped(sleeper.pid)):
+            wrong.append("the zombie did not wake up")
+        _rest(sleeper)
+        after = _finish(other, "zombie")
+    if [(one.state, one.settled_at) for one in before] != [(o.state, o.settled_at) for o in after]:
+        wrong.append(f"the zombie overwrote what had been settled: {before} became {after}")
+    row, told = subject.judge(f"stopped at {place}", texts, after, kills=1, killed_at=None)
+    return Finding(faults=1, row=row, wrong=(*wrong, *told))
+
+
+def _stopping(order: Order, place: Boundary) -> Order:
+    return Order(
+        target=order.target, url=order.url, lease=order.lease, boundary=place.value, stops=True
+    )
+
+
+def _is_stopped(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a file of the kernel's
+        return file.read().rpartition(")")[2].split()[0] in "Tt"
+
+
+def _rest(victim: Victim) -> None:
+    """Wait until nothing of its ledger changes any more: two looks that agree, a lease apart."""
+    before = victim.count()
+    for _ in range(10):
+        CLOCK.sleep(LEASE)
+        now = victim.count()
+        if now == before:
+            return
+        before = now
+
+
+# a database server that goes away and comes back
+
+
+def restarts(
+    server: RestartingPostgres, *, times: int, seed: int, pause: float, calls: int
+) -> Finding:
+    """Four processes under load, while the server is stopped or crashed and started again."""
+    subject = Subject("tests.support.shop:pay", shop.times, invoices())
+    order = Order(target=subject.target, url=server.url, lease=LEASE, threads=2)
+    chance = random.Random(seed)
+    texts: list[str] = []
+    with ExitStack() as stack:
+        crew = [stack.enter_context(Victim(order, CLOCK)) for _ in range(4)]
+        for victim in crew:
+            victim.begin()
+        batches = 0
+        for victim in crew:
+            victim.work()
+        for restart in range(times):
+            if crew[0].count().get(State.PENDING, 0) < calls // 2:
+                more = subject.take(calls)
+                crew[0].enqueue(f"batch-{batches}", more)
+                texts += more
+                batches += 1
+            CLOCK.sleep(chance.random() * pause)
+            server.stop(CRASH if restart % 2 else FAST)
+            CLOCK.sleep(chance.random() * 0.5)
+            server.start()
+        killed_at = CLOCK.now()
+        seen: list[Seen] = []
+        for batch in range(batches):
+            seen += _finish(crew[0], f"batch-{batch}", SOON + calls / 20)
+    row, told = subject.judge("restarts", texts, seen, kills=times, killed_at=killed_at)
+    if row.unknown or row.failed:
+        told.append(f"{row.unknown} unknown and {row.failed} failed: verify settles every doubt")
+    return Finding(faults=times, row=row, wrong=tuple(told))
+
+
+# a job that kills whoever performs it
+
+
+def poison(url: str, *, lives: int = 12) -> Finding:
+    """It is given to one process after the other, beside a job that is harmless."""
+    subject = Subject("tests.support.shop:poison", lambda arguments: 0, invoices("POISON"))
+    order = Order(target=subject.target, url=url, lease=LEASE)
+    texts = subject.take(1)
+    deaths, seen = 0, ()
+    for _ in range(lives):
+        with Victim(order, CLOCK) as victim:
+            victim.begin()
+            victim.enqueue("poison", texts)
+            victim.work()
+            seen = _finish(victim, "poison")
+            if seen:
+                break
+            deaths += 1
+    attempts = subject.action.policy.retry.max_retries + 1
+    row, told = subject.judge("poison", texts, seen, kills=deaths, killed_at=None)
+    if deaths != attempts:
+        told.append(f"it killed {deaths} processes; {attempts} attempts were allowed")
+    if not (row.failed or row.unknown):
+        told.append("it did not end")
+    return Finding(faults=deaths, row=row, wrong=tuple(told))
+
+
+def _finish(victim: Victim, trial: str, seconds: float = SOON) -> tuple[Seen, ...]:
+    """The trial's calls when they are over; none when the process died of them."""
+    until = CLOCK.monotonic() + seconds
+    while True:
+        seen = victim.look(trial)
+        if seen is None:
+            return ()
+        if (seen and all(one.over for one in seen)) or CLOCK.monotonic() > until:
+            return seen
+        CLOCK.sleep(0.05)
+
+
+def _until(holds: object) -> bool:
+    """Whether ``holds()`` becomes true soon."""
+    until = CLOCK.monotonic() + SOON
+    while not holds():  # type: ignore[operator]
+        if CLOCK.monotonic() > until:
+            return False
+        CLOCK.sleep(0.02)
+    return True
