@@ -16,6 +16,7 @@ from gonogo.facts import read_facts, require_same
 from gonogo.governor import GovernorEnforcer
 from gonogo.halts import check_halt
 from gonogo.idempotency import IdempotencyManager
+from gonogo.owner import Owner
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, Charge, State, advance
 from gonogo.settlement import in_doubt
@@ -38,7 +39,7 @@ class Admission:
         governor: GovernorEnforcer,
         readiness: SandboxReadinessChecker,
         call_events: CallEvents,
-        owner: str,
+        owner: Owner,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -159,7 +160,7 @@ class Admission:
         return advance(
             claimed,
             State.DISPATCHED,
-            owner=self._owner,
+            owner=self._owner.name,
             dispatched_at=now,
             settled_at=None,
             outcome=call.outcome if in_doubt(call) else None,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from gonogo.clock import Clock
+from gonogo.handout import is_free, pending_again
+from gonogo.owner import Owner
 from gonogo.pauses import running
-from gonogo.records import Call
+from gonogo.records import Call, State
 from gonogo.store.port import Store, Transaction
 
 LONGEST_PASS = 1.0
@@ -21,7 +25,7 @@ class Claims:
         lease: seconds a claim holds without being renewed.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, owner: str, lease: float) -> None:
+    def __init__(self, store: Store, clock: Clock, *, owner: Owner, lease: float) -> None:
         self._store = store
         self._clock = clock
         self._owner = owner
@@ -40,7 +44,7 @@ class Claims:
 
         def work(tx: Transaction) -> list[Call]:
             return tx.calls.claim(
-                owner=self._owner,
+                owner=self._owner.name,
                 queues=running(tx.controls.all(), queues, now),
                 now=now,
                 lease_until=now + self._lease,
@@ -53,6 +57,33 @@ class Claims:
         if claimed:
             self._turn = claimed[-1].action
         return claimed
+
+    def take_one(self, call_id: str) -> Call | None:
+        """Claim this call, if it is due or was handed to a broker; ``None`` when it is not free.
+
+        One of a paused queue is put back. Raises `StoreError` when the ledger cannot be asked.
+        """
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> Call | None:
+            call = tx.calls.get(call_id)
+            if call is None or call.queue is None or not is_free(call, now):
+                return None
+            if not running(tx.controls.all(), (call.queue,), now):
+                if call.state is State.CLAIMED:
+                    tx.calls.replace(call, pending_again(call, "its queue is paused"))
+                return None
+            taken = structs.replace(
+                call,
+                state=State.CLAIMED,
+                owner=self._owner.name,
+                lease_until=now + self._lease,
+                epoch=call.epoch + 1,
+                attempt=call.attempt + 1,
+            )
+            return taken if tx.calls.replace(call, taken) else None
+
+        return self._store.write(work, durable=False)
 
     def pass_over(self, action: str, seconds: float) -> None:
         """Leave ``action`` alone for a while: it has no room for any of its calls."""

@@ -85,7 +85,7 @@ class Delivery:
     @property
     def owner(self) -> str:
         """Who claims, as the ledger knows it."""
-        return self._pipeline.owner
+        return self._pipeline.owner.name
 
     @property
     def fit(self) -> bool:
@@ -107,6 +107,17 @@ class Delivery:
             self._running.update({call.id: (call, None) for call in claimed})
             self._ready.extend(claimed[1:])
         return claimed[0] if claimed else None
+
+    def take(self, call_id: str) -> Call | None:
+        """This very call, claimed for this process; ``None`` when somebody else has it or had it.
+
+        Raises `StoreError` when the ledger cannot be asked.
+        """
+        claimed = self._claims.take_one(call_id)
+        if claimed is not None:
+            with self._mutex:
+                self._running[claimed.id] = (claimed, None)
+        return claimed
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """See `Store.listen`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random as _random
-import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -27,11 +26,11 @@ from gonogo.governor import GovernorEnforcer
 from gonogo.handle import Handle
 from gonogo.heartbeat import SchedulerHeartbeat
 from gonogo.idempotency import IdempotencyManager
-from gonogo.ids import new_id
 from gonogo.jobs import Jobs
 from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger
 from gonogo.observers import alert_on_refusals, alert_on_sickness, log_events
+from gonogo.owner import Owner
 from gonogo.pauses import PREFIX as PAUSE
 from gonogo.pauses import QueueStatus, clear_pause, look_at_queues, set_pause
 from gonogo.pings import Ping
@@ -128,13 +127,13 @@ class SandboxOrchestrator:
             store=store, clock=clock, events=events, max_alerts=s.max_alerts
         )
         self.readiness_checker = SandboxReadinessChecker(clock=clock, store=store, events=events)
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{new_id(0.0)[-6:]}"
+        self._owner = Owner()
         self.heartbeat = SchedulerHeartbeat(
             s.heartbeat_interval,
             s.heartbeat_timeout,
             clock=clock,
             store=store,
-            name=f"heartbeat {self.owner}",
+            name=f"heartbeat {self._owner}",
         )
         if s.log_json is not None:
             self.logger.configure(json=s.log_json)
@@ -152,7 +151,7 @@ class SandboxOrchestrator:
             logger=self.logger,
             events=self.events,
             random=self._random,
-            owner=self.owner,
+            owner=self._owner,
         )
         self.recovery = Recovery(self.pipeline)
         self.delivery = Delivery(
@@ -171,7 +170,8 @@ class SandboxOrchestrator:
             logger=self.logger,
             events=self.events,
         )
-        self.jobs = Jobs(self.pipeline, wake=self.worker.wake)
+        self._deliverers = [self.worker.wake]
+        self.jobs = Jobs(self.pipeline, wake=self._deliver)
         self.scheduler = Scheduler(
             store=self.store,
             clock=self.clock,
@@ -179,7 +179,7 @@ class SandboxOrchestrator:
             alerts=self.alert_system,
             events=self.events,
             logger=self.logger,
-            wake=self.worker.wake,
+            wake=self._deliver,
         )
         self.timetable = Timetable(
             self.store,
@@ -188,12 +188,17 @@ class SandboxOrchestrator:
             prepare=self.scheduler.prepare,
             wake=self._wake,
         )
-        self.planner = Planner(self.pipeline, self.jobs, wake=self.worker.wake)
+        self.planner = Planner(self.pipeline, self.jobs, wake=self._deliver)
         self._router = Router(self.pipeline, self.jobs, self.planner)
         log_events(self.events, self.logger)
         alert_on_refusals(self.events, self.alert_system, self.clock)
         alert_on_sickness(self.heartbeat, self.alert_system)
         self.checks = Checks(self)
+
+    @property
+    def owner(self) -> str:
+        """Who this process is, as the ledger knows it."""
+        return self._owner.name
 
     def __repr__(self) -> str:
         where = "memory" if self.settings.use_memory_db else self.db_manager.database_url
@@ -389,7 +394,7 @@ class SandboxOrchestrator:
     def resume(self, action: str | None = None, *, by: str, reason: str) -> bool:
         """End a halt; see `GovernorEnforcer.resume`."""
         resumed = self.governor.resume(action, by=by, reason=reason)
-        self.worker.wake()
+        self._deliver()
         return resumed
 
     def pause(self, queue: str, *, by: str, reason: str, until: float | None = None) -> Control:
@@ -409,7 +414,7 @@ class SandboxOrchestrator:
         cleared = self.store.write(lambda tx: clear_pause(tx, queue, by, reason, now))
         if cleared:
             control_changed(self.events, now, f"{PAUSE}{queue}", by, on=False)
-            self.worker.wake()
+            self._deliver()
         return cleared
 
     def queues(self) -> dict[str, QueueStatus]:
@@ -428,7 +433,7 @@ class SandboxOrchestrator:
     def release(self, *, by: str, reason: str) -> None:
         """End a hold; see `SandboxReadinessChecker.release`."""
         self.readiness_checker.release(by=by, reason=reason)
-        self.worker.wake()
+        self._deliver()
 
     def resolve(
         self,
@@ -442,7 +447,7 @@ class SandboxOrchestrator:
         """Settle an unknown call by a person's word; see `Recovery.resolve`."""
         call_id = call if isinstance(call, str) else call.id
         resolved = self.recovery.resolve(call_id, resolution, by=by, reason=reason, result=result)
-        self.worker.wake()
+        self._deliver()
         return resolved
 
     # looking
@@ -493,6 +498,7 @@ class SandboxOrchestrator:
         """Set the default limits and start the worker and the heartbeat. Safe to call twice."""
         with self._mutex:
             self.set_default_limits()
+            self.heartbeat.name = f"heartbeat {self._owner}"  # another one after a fork
             self.scheduler.start()
             self.heartbeat.start()
             self.worker.start()
@@ -522,9 +528,20 @@ class SandboxOrchestrator:
         if self._database is not None:
             self._database.cleanup()
 
+    def on_due(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` whenever this process made a job due: queued it, or let it go on.
+
+        It is called in the thread that did so, after the commit; it must be quick and not raise.
+        """
+        self._deliverers.append(wake)
+
+    def _deliver(self) -> None:
+        for wake in self._deliverers:
+            wake()
+
     def _wake(self) -> None:
         self.scheduler.wake()
-        self.worker.wake()
+        self._deliver()
 
     def run(self, *, until_idle: float | None = None) -> bool:
         """Work until SIGTERM or SIGINT, then drain. For the main thread of a worker process.

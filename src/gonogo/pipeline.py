@@ -24,6 +24,7 @@ from gonogo.governor import GovernorEnforcer
 from gonogo.idempotency import IdempotencyManager
 from gonogo.ids import new_id
 from gonogo.logs import StructuredLogger, get_correlation_id
+from gonogo.owner import Owner
 from gonogo.perform import Performer
 from gonogo.performed import Performed
 from gonogo.readiness import SandboxReadinessChecker
@@ -55,7 +56,7 @@ class Pipeline:
         logger: StructuredLogger,
         events: EventBus,
         random: Callable[[], float],
-        owner: str,
+        owner: Owner,
     ) -> None:
         self.store = store
         self.clock = clock

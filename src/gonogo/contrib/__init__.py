@@ -1,0 +1,1 @@
+"""Other systems that deliver, show or carry what gonogo does. Each needs an extra."""
