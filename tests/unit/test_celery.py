@@ -74,7 +74,7 @@ class Scene:
 
     def close(self) -> None:
         """End what was begun."""
-        self.delivery._end()
+        self.delivery.close()
         for signal in (
             signals.worker_process_init,
             signals.worker_ready,

@@ -215,6 +215,15 @@ class CeleryDelivery:
         if "prefork" not in type(pool).__module__:
             self._begin()
 
+    def close(self, timeout: float = 5.0) -> bool:
+        """Send what is due, at most for ``timeout`` seconds, and end what this process began.
+
+        Whether all was sent. For a program that performed calls and is not a worker of Celery's.
+        """
+        sent = self.flush(timeout)
+        self._end()
+        return sent
+
     def _end(self, **_: Any) -> None:
         keeper, self._keeper = self._keeper, None
         if keeper is None or not keeper.is_alive():
