@@ -24,7 +24,7 @@ from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE, mark
 from gonogo.store.sqlite_errors import translate
 
 _UPGRADE = "run `gonogo db upgrade`"
-_LOCK = 7_461_023_850_113
+LOCK = 7_461_023_850_113
 """Number of the advisory lock that one upgrade at a time holds on PostgreSQL."""
 _one_at_a_time = threading.Lock()
 
@@ -194,7 +194,7 @@ def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> None:
     alone = engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
     with _one_at_a_time, alone.begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         current = _revision(connection)
         if current == to or (fresh_only and current is not None):
             return
