@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
 import pytest
 from tests.store.making import call
+from tests.support.documents import blocks
 from tests.support.postgres import execute, logged_in
 
 from gonogo.errors import ConfigurationError, StoreUnavailable
@@ -14,6 +19,8 @@ from gonogo.store.postgres_rights import NEEDS
 from gonogo.store.postgres_server import Server
 from gonogo.store.schema import VERSION_TABLE, metadata
 from gonogo.store.upgrade import status, upgrade
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "postgres.md"
 
 
 @pytest.fixture
@@ -84,6 +91,33 @@ def test_the_one_right_that_is_missing_is_named(url, postgres_url, role):
     assert f"GRANT USAGE ON SEQUENCE public.gonogo_attempts_seq_seq TO {role};" in (
         status(url).rights.grants
     )
+
+
+def test_the_page_names_the_rights_that_are_needed(postgres_url, postgres_server):
+    """Its statements, run as it says, are those of the status: enough, and no more."""
+    once, after = sql_of(PAGE)
+    owner, worker = (postgres_server.role(name) for name in ("ledger_owner", "ops"))
+    users = {
+        user: role.partition(":")[0] for user, role in (("ledger_owner", owner), ("ops", worker))
+    }
+    once, after = (
+        [re.sub(r"\b(ledger_owner|ops)\b", lambda found: users[found[0]], it) for it in part]
+        for part in (once, after)
+    )
+    execute(postgres_url, "REVOKE ALL ON SCHEMA public FROM public")
+    execute(postgres_url, *(it for it in once if not it.startswith("CREATE ROLE")))
+    upgrade(logged_in(postgres_url, owner))
+    url = logged_in(postgres_url, worker)
+    assert sorted(after) == sorted(status(url).rights.grants)
+    execute(logged_in(postgres_url, owner), *after)
+    assert status(url).usable
+    works(url)
+
+
+def sql_of(page: Path) -> list[list[str]]:
+    """The statements of each block of SQL, each on one line."""
+    found = (block.code.split(";") for block in blocks(page.read_text()) if block.language == "sql")
+    return [[f"{' '.join(it.split())};" for it in block if it.strip()] for block in found]
 
 
 def test_rights_may_come_from_a_group(url, postgres_url, postgres_server, role):
@@ -179,3 +213,13 @@ def test_a_standby_that_is_promoted_is_waited_for(postgres_url, monkeypatch):
     assert standby == []
     assert store.read(lambda tx: tx.calls.counts()) == {State.PENDING: 2}
     store.close()
+
+
+def test_of_several_servers_the_primary_is_found(postgres_url):
+    """As libpq does it: the first one that answers and takes writes."""
+    parts = urlsplit(postgres_url)
+    credentials, _, place = parts.netloc.rpartition("@")
+    query = f"host=127.0.0.1,127.0.0.1&port=1,{place.rpartition(':')[2]}"
+    url = f"postgresql://{credentials}@{parts.path}?{query}&target_session_attrs=read-write"
+    works(url)
+    assert status(url).usable
