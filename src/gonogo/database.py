@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from sqlalchemy import URL, Engine
 
 from gonogo.errors import ConfigurationError
-from gonogo.store.engines import in_memory, make_engine, parse, read
+from gonogo.store.engines import in_memory, make_engine, parse, read, shown
 
 MEMORY = "sqlite:///:memory:"
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SandboxDatabaseManager:
         """The URL for people and logs: its password is hidden."""
         with self._lock:
             url = self._decided()
-        return MEMORY if in_memory(url) else url.render_as_string(hide_password=True)
+        return MEMORY if in_memory(url) else shown(url)
 
     @property
     def engine(self) -> Engine:
@@ -138,7 +138,7 @@ def _refuse_same(sandbox: URL, production: URL) -> None:
     production = parse(production.set(drivername=backend))
     if _identity(sandbox) == _identity(production) or _same_file(sandbox, production):
         raise ConfigurationError(
-            f"the sandbox database {sandbox.render_as_string(hide_password=True)} "
+            f"the sandbox database {shown(sandbox)} "
             "is the production database; give the sandbox a database of its own"
         )
 

@@ -122,7 +122,10 @@ class StoreError(GonogoError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, is busy, full or read-only. Trying again may help."""
+    """The database cannot be reached, is busy, full or read-only, or the role lacks a right.
+
+    The message names the remedy; without one, trying again may help.
+    """
 
 
 class SchemaError(StoreError):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.scene import WHO, Provider, drain, payment, reminder
+from tests.support.scene import WHO, Provider, drain, payment, refuses, reminder
 
 from gonogo.clock import FakeClock
 from gonogo.errors import (
@@ -39,27 +39,6 @@ def used(path: Path, fake_clock: FakeClock) -> Path:
     payment(sandbox)("A")
     sandbox.cleanup()
     return path
-
-
-def refuses(sandbox: SandboxOrchestrator, error: type[Exception], match: str) -> None:
-    """Nothing is performed, every way in says why, and nothing but gonogo's errors comes out."""
-    provider = Provider()
-    pay = payment(sandbox, provider)
-    ways: list[Any] = [
-        lambda: pay("new"),
-        lambda: pay.enqueue("new"),
-        lambda: sandbox.arm(**WHO),
-        lambda: sandbox.worker.run_once(),
-        lambda: sandbox.worker.keep_once(),
-    ]
-    for way in ways:
-        with pytest.raises(GonogoError):
-            way()
-    with pytest.raises(error, match=match):
-        sandbox.arm(**WHO)
-    assert provider.book == []
-    assert not sandbox.is_ready()
-    sandbox.cleanup()
 
 
 def test_a_ledger_that_cannot_be_reached(tmp_path: Path, fake_clock: FakeClock) -> None:

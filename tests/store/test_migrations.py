@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from subprocess import Popen
+
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, MetaData, Text, create_engine, insert, text
+from tests.store.making import call
+from tests.support.postgres import plain
+from tests.support.program import Program
 
-from gonogo.errors import StoreUnavailable
-from gonogo.store.engines import make_engine
+from gonogo.errors import SchemaError, StoreUnavailable
+from gonogo.records import State
+from gonogo.store import open_store
+from gonogo.store.engines import BEGIN, make_engine, parse
 from gonogo.store.schema import REVISION, REVISIONS, VERSION_TABLE, metadata
-from gonogo.store.upgrade import status, upgrade
+from gonogo.store.upgrade import LOCK, status, upgrade
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path) -> str:
+    """A database without a ledger, of each kind."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path}/ledger.db"
 
 
 def difference(engine: Engine) -> list[object]:
@@ -109,14 +128,116 @@ def test_a_failed_migration_leaves_nothing(tmp_path, monkeypatch):
     assert upgrade(url).current == REVISION
 
 
-def test_an_older_ledger_keeps_its_calls(tmp_path):
-    """What waited for another call before 0002 waits by its mark, with the time it had."""
-    from gonogo.records import State
-    from gonogo.store.sqlite import SqliteStore
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
+def test_an_older_ledger_keeps_all_that_is_in_it(url, revision):
+    """From every earlier revision: each row of each table is there, and the store can read it."""
+    upgrade(url, to=revision)
+    assert status(url).pending == REVISIONS[REVISIONS.index(revision) + 1 :]
+    kept = fill(url)
+    assert len(kept) >= 9
+    assert upgrade(url).pending == ()
+    assert {name: row.items() <= read(url, name).items() for name, row in kept.items()} == (
+        dict.fromkeys(kept, True)
+    )
+    store = open_store(parse(url))
+    store.write(lambda tx: tx.calls.insert(call(id="new")))
+    old, counts = store.read(lambda tx: (tx.calls.get("its id"), tx.calls.counts()))
+    store.close()
+    assert (old.state, old.key, old.run_at) == (State.SUCCEEDED, "its key", 7.0)
+    assert counts == {State.SUCCEEDED: 1, State.PENDING: 1}
 
-    url = f"sqlite:///{tmp_path}/ledger.db"
+
+def fill(url: str) -> dict[str, dict[str, object]]:
+    """One row in each table of a ledger of any revision; the rows by their tables."""
+    words = {"state": "succeeded", "args": "{}", "outcome": "succeeded", "fault": None}
+    words |= dict.fromkeys(("reservations", "slots"), "[]") | dict.fromkeys(("result", "facts"))
+    engine, rows = make_engine(url), {}
+    found = MetaData()
+    with engine.begin() as connection:
+        found.reflect(connection)
+        for table in found.sorted_tables:
+            if table.name == VERSION_TABLE:
+                continue
+            row = {
+                column.name: words.get(column.name, f"its {column.name}")
+                if isinstance(column.type, Text)
+                else column.type.python_type(7)
+                for column in table.columns
+            }
+            connection.execute(insert(table).values(row))
+            rows[table.name] = row
+    engine.dispose()
+    return rows
+
+
+def read(url: str, table: str) -> dict[str, object]:
+    """The only row of a table."""
+    engine = make_engine(url)
+    try:
+        with engine.connect() as connection:
+            return dict(connection.execute(text(f"SELECT * FROM {table}")).mappings().one())
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize("revision", [None, REVISIONS[0]])
+def test_processes_that_upgrade_at_once(url, revision, tmp_path):
+    """All of them end well, on a ledger that is there once and has kept what was in it."""
+    if revision is not None:
+        upgrade(url, to=revision)
+        fill(url)
+    gonogo = Program(tmp_path, None)
+    with held_up(url):
+        running = [gonogo.start("db", "upgrade", "--url", url, "--json") for _ in range(3)]
+        if url.startswith("postgresql"):
+            until_waiting(url, running)
+    for process in running:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert json.loads(out)["pending"] == []
+    assert read(url, VERSION_TABLE) == {"version_num": REVISION}
+    if revision is not None:
+        assert read(url, "gonogo_calls")["id"] == "its id"
+
+
+@contextmanager
+def held_up(url: str) -> Iterator[None]:
+    """Have the lock that an upgrade waits for, until the block ends."""
+    engine = make_engine(url)
+    try:
+        with engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"}).begin() as connection:
+            if url.startswith("postgresql"):
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            yield
+    finally:
+        engine.dispose()
+
+
+def until_waiting(url: str, running: list[Popen[str]]) -> None:
+    """Come back when all of them wait for the lock."""
+    asked = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with psycopg.connect(plain(url), autocommit=True) as connection:
+        while connection.execute(asked).fetchone() != (len(running),):
+            assert all(process.poll() is None for process in running)
+
+
+def test_a_ledger_that_lacks_a_table_is_told(url):
+    """Copied by half, or a table dropped: nothing is done on what is left of it."""
+    upgrade(url)
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE gonogo_decisions"))
+    engine.dispose()
+    store = open_store(parse(url))
+    for way in (lambda: store.write(lambda tx: None), lambda: status(url), lambda: upgrade(url)):
+        with pytest.raises(SchemaError, match="lacks gonogo_decisions"):
+            way()
+    store.close()
+
+
+def test_what_waited_before_0002_waits_by_its_mark(url):
+    """It has the time it had, without what 0001 had added to it."""
     upgrade(url, to="0001")
-    assert status(url).pending == REVISIONS[1:]
     engine = make_engine(url)
     insert = text(
         "INSERT INTO gonogo_calls (id, action, state, created_at, held, fingerprint, args, epoch,"
@@ -129,7 +250,7 @@ def test_an_older_ledger_keeps_its_calls(tmp_path):
         connection.execute(insert, {"id": "then", "run_at": 9_999_999_999.0 + 7, "after": "first"})
     engine.dispose()
     assert upgrade(url).pending == ()
-    store = SqliteStore(url)
+    store = open_store(parse(url))
     first, then = store.read(lambda tx: (tx.calls.get("first"), tx.calls.get("then")))
     store.close()
     assert (first.state, first.run_at, first.waits) == (State.PENDING, 5.0, False)

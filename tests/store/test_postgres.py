@@ -173,24 +173,6 @@ def test_errors_name_the_database_and_never_the_password(postgres_url):
             assert parts.password not in str(caught.value)
 
 
-def test_a_user_without_rights_is_told_which_to_grant(ledger, postgres_url):
-    """A missing right is no mystery: the error says what to grant."""
-    name = f"reader_{os.urandom(4).hex()}"
-    with psycopg.connect(plain(postgres_url), autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
-        connection.execute(f"GRANT SELECT ON gonogo_alembic_version TO {name}")
-        parts = urlsplit(postgres_url)
-        place = f"{name}:x@127.0.0.1:{parts.port}"
-        store = PostgresStore(urlunsplit(parts._replace(netloc=place)))
-        try:
-            with pytest.raises(StoreUnavailable, match="grant SELECT, INSERT"):
-                store.write(lambda tx: tx.calls.counts())
-        finally:
-            store.close()
-            connection.execute(f"DROP OWNED BY {name}")
-            connection.execute(f"DROP ROLE {name}")
-
-
 def test_a_statement_that_failed_silently_is_no_commit(ledger):
     """Work that swallows the database's error is not told that its writes are there."""
 

@@ -33,6 +33,15 @@ class PostgresServer:
     def __init__(self, url: str) -> None:
         self.url = "postgresql+psycopg" + url[url.index("://") :]
         self._templates: dict[str, str] = {}
+        self._roles: dict[str, str] = {}
+
+    def role(self, name: str) -> str:
+        """``user:password`` of a role that may log in and nothing else; it ends with `close`."""
+        if name not in self._roles:
+            user, password = f"{name}_{secrets.token_hex(4)}", secrets.token_hex(16)
+            self._execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}'")
+            self._roles[name] = f"{user}:{password}"
+        return self._roles[name]
 
     @contextmanager
     def database(self, template: str | None = None) -> Iterator[str]:
@@ -54,9 +63,11 @@ class PostgresServer:
             self._templates[name] = database
 
     def close(self) -> None:
-        """Drop the templates. The server itself ends with the run."""
+        """Drop the templates and roles. The server itself ends with the run."""
         while self._templates:
             self._drop(self._templates.popitem()[1])
+        while self._roles:
+            self._execute(f"DROP ROLE {self._roles.popitem()[1].partition(':')[0]}")
 
     def _create(self, template: str) -> str:
         name = f"gonogo_{secrets.token_hex(6)}"
@@ -67,13 +78,26 @@ class PostgresServer:
         self._execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def _execute(self, statement: str) -> None:
-        import psycopg
-
-        with psycopg.connect(plain(self.url), autocommit=True) as connection:
-            connection.execute(statement)
+        execute(self.url, statement)
 
     def _url_of(self, name: str) -> str:
         return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+
+def logged_in(url: str, credentials: str) -> str:
+    """``url`` with other credentials: ``user:password``."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{credentials}@{place}"))
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements, each of which commits."""
+    import psycopg
+
+    with psycopg.connect(plain(url), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
 
 
 def plain(url: str) -> str:

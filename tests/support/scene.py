@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gonogo.action import Action
 from gonogo.clock import FakeClock
+from gonogo.errors import GonogoError
 from gonogo.jobs import Handle
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.settings import Settings
@@ -110,3 +114,35 @@ def drain(sandbox: SandboxOrchestrator, most: int = 1000) -> int:
 def story(handle: Handle) -> str:
     """What `explain` tells, as one text."""
     return "\n".join(handle.explain())
+
+
+def refuses(
+    sandbox: SandboxOrchestrator,
+    error: type[Exception],
+    match: str,
+    said: list[str] | None = None,
+) -> None:
+    """Nothing is performed, every way in says why, and nothing but gonogo's errors comes out.
+
+    Args:
+        said: gets the errors, with their tracebacks.
+    """
+    provider = Provider()
+    pay = payment(sandbox, provider)
+    ways: list[Any] = [
+        lambda: pay("new"),
+        lambda: pay.enqueue("new"),
+        lambda: sandbox.arm(**WHO),
+        lambda: sandbox.worker.run_once(),
+        lambda: sandbox.worker.keep_once(),
+    ]
+    for way in ways:
+        with pytest.raises(GonogoError) as caught:
+            way()
+        if said is not None:
+            said += traceback.format_exception(caught.value)
+    with pytest.raises(error, match=match):
+        sandbox.arm(**WHO)
+    assert provider.book == []
+    assert not sandbox.is_ready()
+    sandbox.cleanup()

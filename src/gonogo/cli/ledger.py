@@ -13,6 +13,8 @@ from gonogo.cli.target import find_target
 from gonogo.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from gonogo.store.postgres_rights import Rights
+    from gonogo.store.postgres_server import Server
     from gonogo.store.upgrade import SchemaStatus
 
 _url = click.option(
@@ -29,12 +31,12 @@ def db() -> None:
 @_url
 @pass_session
 def status(session: Session, url: str | None) -> Exit:
-    """Show the schema; exits with 10 when it must be upgraded."""
+    """Show schema, server and rights; exits with 10 when the ledger cannot be worked on."""
     from gonogo.store import upgrade  # noqa: PLC0415 - heavy, and only this needs it
 
     found = upgrade.status(_database(session, url))
     _tell(session, found)
-    return Exit.STORE if found.current is not None and found.pending else Exit.OK
+    return Exit.OK if found.usable else Exit.STORE
 
 
 @db.command(example="gonogo db upgrade --url sqlite:///ops.db")
@@ -69,16 +71,51 @@ def _tell(session: Session, found: SchemaStatus, applied: tuple[str, ...] | None
         "head": found.head,
         "pending": list(found.pending),
         "environment": found.environment,
+        "server": None,
+        "rights": None,
     }
-    if found.current is None:
-        lines = [f"no ledger yet; its first use, or db upgrade, makes one ({found.head})"]
-    elif found.pending:
-        lines = [f"at {found.current}; {len(found.pending)} to come: {', '.join(found.pending)}"]
-    else:
-        lines = [f"at {found.current}, the newest"]
+    lines = [_schema(found)]
     if found.environment is not None:
         lines.append(f"environment {found.environment}")
+    if found.server is not None:
+        document["server"] = {"version": found.server.version, "standby": found.server.standby}
+        lines.append(_server(found.server))
+    if found.rights is not None:
+        document["rights"] = {
+            "role": found.rights.role,
+            "needed": found.rights.needed,
+            "missing": found.rights.missing,
+            "grants": found.rights.grants,
+        }
+        lines += _rights(found.rights)
     if applied is not None:
         document["applied"] = list(applied)
         lines[0] = f"{lines[0]}; applied {', '.join(applied) or 'nothing, it was up to date'}"
     session.out.data(document, lines)
+
+
+def _schema(found: SchemaStatus) -> str:
+    if not found.readable:
+        return f"the role may not read at what schema the ledger is (newest: {found.head})"
+    if found.current is None:
+        return f"no ledger yet; its first use, or db upgrade, makes one ({found.head})"
+    if found.pending:
+        return f"at {found.current}; {len(found.pending)} to come: {', '.join(found.pending)}"
+    return f"at {found.current}, the newest"
+
+
+def _server(server: Server) -> str:
+    told = f"server PostgreSQL {server.version}"
+    if server.standby:
+        told += ", a standby, which takes no writes: connect to the primary"
+    return told
+
+
+def _rights(rights: Rights) -> list[str]:
+    if not rights.missing:
+        return [f"role {rights.role} has every right it needs"]
+    lacking = [
+        f"role {rights.role} lacks {', '.join(right.missing)} on {right.kind.lower()} {right.name}"
+        for right in rights.missing
+    ]
+    return [*lacking, "let the owner of the ledger run:", *(f"  {it}" for it in rights.grants)]

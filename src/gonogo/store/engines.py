@@ -22,6 +22,7 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+_SECRET = ("password", "sslpassword")
 _ATTEMPTS_AT_WAL = 20
 _memories = itertools.count(1)
 
@@ -49,12 +50,25 @@ def parse(url: str | URL) -> URL:
 def read(url: str | URL) -> URL:
     """The parts of a URL; the error for one that has none does not repeat it."""
     try:
-        return make_url(url)
-    except (ArgumentError, ValueError) as error:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        found = None
+    if found is None:  # apart from the error, which repeats a part of it
         raise ConfigurationError(
             "the database URL cannot be read; write sqlite:///path/to/file.db "
             "or postgresql://user:password@host/database"
-        ) from error
+        )
+    if "@" in (found.host or ""):  # it would be shown, and is the end of a password
+        raise ConfigurationError(
+            "the database URL has more than one @: write one in a user or password as %40"
+        )
+    return found
+
+
+def shown(url: URL) -> str:
+    """A URL for people and logs, without its passwords."""
+    url = url.difference_update_query(_SECRET)
+    return url.render_as_string(hide_password=True)
 
 
 def _sqlite(url: URL) -> URL:

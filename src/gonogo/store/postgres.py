@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, StoreUnavailable
-from gonogo.store.engines import make_engine, parse
+from gonogo.store.engines import make_engine, parse, shown
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
 from gonogo.store.postgres_connection import Connection, Place, Timeouts
@@ -58,7 +58,7 @@ class PostgresStore:
         self._url = parse(database.url if isinstance(database, Engine) else database)
         if self._url.get_backend_name() != "postgresql":
             raise ConfigurationError(f"{self._url.get_backend_name()} is not PostgreSQL")
-        self._where = self._url.render_as_string(hide_password=True)
+        self._where = shown(self._url)
         self._timeouts = timeouts or Timeouts()
         self._clock = clock or SystemClock()
         dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call] # it has no types

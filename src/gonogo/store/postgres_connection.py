@@ -14,7 +14,9 @@ from msgspec import Struct
 from psycopg.pq import TransactionStatus
 from sqlalchemy import URL
 
-from gonogo.errors import ConfigurationError, StoreError
+from gonogo.errors import StoreError, StoreUnavailable
+from gonogo.store import postgres_server
+from gonogo.store.engines import shown
 from gonogo.store.group import Job
 from gonogo.store.port import READ_ONLY, Transaction
 from gonogo.store.postgres_errors import (
@@ -32,8 +34,6 @@ from gonogo.store.statements import Statements
 T = TypeVar("T")
 Place = tuple[Any, ...]
 _PLACE = "SELECT current_database(), to_regclass('gonogo_calls')::oid::bigint"
-OLDEST = 130_000
-"""The first version of the server that says what became of a transaction, as a number."""
 CHANNEL = "gonogo_due"
 """Where it is said that a job was written."""
 _ROUNDS = 10
@@ -75,7 +75,7 @@ class Connection:
     def __init__(
         self, url: URL, texts: Statements, timeouts: Timeouts, *, reads: bool = False
     ) -> None:
-        self._where = url.render_as_string(hide_password=True)
+        self._where = shown(url)
         self._reads = reads
         self._xid = ""
         limits = (
@@ -262,7 +262,7 @@ def _ms(seconds: float) -> int:
 
 def connect(url: URL, patience: float) -> psycopg.Connection[Any]:
     """A connection on which nothing begins by itself. Raises as `Connection` does."""
-    where = url.render_as_string(hide_password=True)
+    where = shown(url)
     arguments: dict[str, Any] = {
         "host": url.host,
         "port": url.port,
@@ -281,12 +281,17 @@ def connect(url: URL, patience: float) -> psycopg.Connection[Any]:
         raw = psycopg.connect(**given, autocommit=True, prepare_threshold=None)
     except psycopg.Error as error:
         raise unreachable(error, where) from error
-    if raw.info.server_version < OLDEST:
+    try:
+        server = postgres_server.ask(raw.execute)
+        server.require_known(where)
+        server.require_primary(where)
+    except BaseException as error:
         raw.close()
-        raise ConfigurationError(
-            f"the server of {where} is PostgreSQL {raw.info.server_version // 10_000}; "
-            "a ledger needs 13 or newer"
-        )
+        if isinstance(error, psycopg.Error):
+            raise translate(error, where, lost=True) from error
+        if isinstance(error, StoreUnavailable):  # worth waiting for, as a connection that broke is
+            raise Lost(str(error)) from error
+        raise
     return raw
 
 

@@ -11,9 +11,9 @@ _BUSY = "is busy: other transactions kept changing the same rows"
 _MEANING = {
     "25006": ("is read-only (a standby?)", "connect to the primary server"),
     "42501": (
-        "does not let this user do that",
-        "grant SELECT, INSERT, UPDATE and DELETE on the tables gonogo_*, and USAGE on their "
-        "sequences; to create or upgrade a ledger the user must own them",
+        "does not let this role do that",
+        "`gonogo db status` shows what to grant; to create or upgrade a ledger the role must own "
+        "its tables and have CREATE on their schema",
     ),
     "53100": ("has no room left", "free space on its disk, then try again"),
     "53200": ("has no memory left", "try again; if it stays so, give the server more memory"),
@@ -31,6 +31,10 @@ _WORDS = {
     "password authentication failed": (
         "refuses the user or password",
         "check the credentials in its URL",
+    ),
+    "permission denied for database": (
+        "does not let this role connect",
+        "let its owner run: GRANT CONNECT ON DATABASE ... TO ...;",
     ),
     "no password supplied": ("asks for a password", "give one in its URL, or in ~/.pgpass"),
     "too many clients": _MEANING["53300"],
@@ -96,9 +100,10 @@ def translate(error: Exception, where: str, *, lost: bool = False) -> GonogoErro
 
 def explain(error: Exception, where: str) -> GonogoError:
     """`translate` where nothing can be run again, or `unreachable` for an error without a code."""
-    if getattr(error, "sqlstate", None) is None:
-        return unreachable(error, where)
-    found = translate(error, where)
+    known = getattr(error, "sqlstate", None) is not None
+    found = translate(error, where) if known else unreachable(error, where)
+    if isinstance(found, Lost):
+        return StoreUnavailable(str(found))
     return found.final if isinstance(found, Contention) else found
 
 

@@ -9,18 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import URL, Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from gonogo.errors import SchemaError
-from gonogo.store.engines import BEGIN, in_memory, make_engine, parse
+from gonogo.store import postgres_server
+from gonogo.store.engines import BEGIN, in_memory, make_engine, parse, shown
 from gonogo.store.environment import environment_of, require_environment
 from gonogo.store.postgres_errors import explain
-from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE
+from gonogo.store.postgres_rights import Rights, rights_of
+from gonogo.store.postgres_server import Server
+from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE, marks, metadata
 from gonogo.store.sqlite_errors import translate
 
 _UPGRADE = "run `gonogo db upgrade`"
-_LOCK = 7_461_023_850_113
+LOCK = 7_461_023_850_113
 """Number of the advisory lock that one upgrade at a time holds on PostgreSQL."""
 _one_at_a_time = threading.Lock()
 
@@ -28,39 +32,66 @@ _one_at_a_time = threading.Lock()
 class SchemaStatus(Struct, frozen=True):
     """Where a database is: ``current`` is ``None`` when it holds no ledger yet.
 
-    ``environment`` is the one it was marked for, if any.
+    ``environment`` is the one it was marked for, if any. ``server`` and ``rights`` are those of
+    PostgreSQL, ``None`` for SQLite; without the right to read it, ``current`` is ``None`` as well.
     """
 
     current: str | None
     head: str
     pending: tuple[str, ...]
     environment: str | None = None
+    server: Server | None = None
+    rights: Rights | None = None
+
+    @property
+    def readable(self) -> bool:
+        """Whether ``current`` could be read."""
+        return self.rights is None or self.rights.may_read(VERSION_TABLE)
+
+    @property
+    def usable(self) -> bool:
+        """Whether this code could work on the ledger, or make one where there is none."""
+        old = self.current is not None and bool(self.pending)
+        standby = self.server is not None and self.server.standby
+        return not (old or standby or (self.rights is not None and self.rights.missing))
 
 
 def status(url: str | URL) -> SchemaStatus:
     """Where the database is, without changing it.
 
     Raises:
+        ConfigurationError: the server is too old, or there is no such database.
         SchemaError: the schema is half migrated, or newer than this code.
         StoreUnavailable: the database cannot be reached or read.
     """
     if _is_missing_file(parse(url)):
         return SchemaStatus(None, REVISION, REVISIONS)
     with _engine(url) as engine, engine.connect() as connection:
-        current = _revision(connection)
-        environment = environment_of(connection) if current == REVISION else None
+        server, rights = _server_and_rights(connection)
+        current = environment = None
+        if rights is None or rights.may_read(VERSION_TABLE):
+            current = _revision(connection)
+        if current == REVISION and (rights is None or rights.may_read(marks.name)):
+            environment = environment_of(connection)
     known = 0 if current is None else REVISIONS.index(current) + 1
-    return SchemaStatus(current, REVISION, REVISIONS[known:], environment)
+    found = SchemaStatus(current, REVISION, REVISIONS[known:], environment, server, rights)
+    return found if found.readable else replace(found, pending=())
 
 
 def upgrade(url: str | URL, to: str = REVISION) -> SchemaStatus:
     """Bring the database to the newest schema, or to ``to``; several processes may do so at once.
 
     Raises:
+        ConfigurationError: the server is too old, or there is no such database.
         SchemaError: the schema is half migrated, or newer than this code.
-        StoreUnavailable: the database cannot be reached or written.
+        StoreUnavailable: the database cannot be reached or written, or the role may not.
     """
     with _engine(url) as engine:
+        with engine.connect() as connection:
+            server, rights = _server_and_rights(connection)
+            if server is not None and rights is not None:
+                server.require_primary(_where(engine))
+                rights.require_schema(_where(engine))
         _migrate(engine, to, fresh_only=False)
     return status(url)
 
@@ -72,13 +103,26 @@ def _engine(url: str | URL) -> Iterator[Engine]:
     try:
         yield engine
     except DBAPIError as error:
-        where = engine.url.render_as_string(hide_password=True)
+        where = _where(engine)
         cause = error.orig if isinstance(error.orig, Exception) else error
         if isinstance(cause, sqlite3.Error):
             raise translate(cause, where) from error
         raise explain(cause, where) from error
     finally:
         engine.dispose()
+
+
+def _where(engine: Engine) -> str:
+    return shown(engine.url)
+
+
+def _server_and_rights(connection: Connection) -> tuple[Server | None, Rights | None]:
+    """What can stand in the way on PostgreSQL; nothing can on SQLite."""
+    if connection.dialect.name != "postgresql":
+        return None, None
+    server = postgres_server.ask(connection.exec_driver_sql)
+    server.require_known(_where(connection.engine))
+    return server, rights_of(connection)
 
 
 def _is_missing_file(url: URL) -> bool:
@@ -95,8 +139,12 @@ def prepare(engine: Engine, environment: str | None = None) -> None:
     Raises:
         SchemaError: it is half migrated, older or newer than this code, or belongs to another
             environment.
+        StoreUnavailable: the role lacks a right.
     """
     with engine.connect() as connection:
+        _, rights = _server_and_rights(connection)
+        if rights is not None:
+            rights.require(_where(engine))
         current = _revision(connection)
     if current is None:
         _migrate(engine, REVISION, fresh_only=True)
@@ -127,6 +175,12 @@ def _revision(connection: Connection) -> str | None:
             f"the ledger's schema is {found[0]}, which this code does not know "
             f"(newest: {REVISION}); a newer gonogo made it: install that version"
         )
+    gone = sorted({table.name for table in metadata.sorted_tables} - tables)
+    if found[0] == REVISION and gone:
+        raise SchemaError(
+            f"the ledger's schema is {REVISION}, but it lacks {', '.join(gone)}: it was copied by "
+            "half, or somebody dropped them; restore it from a backup, or use another database"
+        )
     return found[0]
 
 
@@ -140,7 +194,7 @@ def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> None:
     alone = engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
     with _one_at_a_time, alone.begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         current = _revision(connection)
         if current == to or (fresh_only and current is not None):
             return
