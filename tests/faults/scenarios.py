@@ -10,15 +10,20 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import resource
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
 from tests.support import shop
+from tests.support.proxy import Proxy
 from tests.support.restarting import CRASH, FAST, RestartingPostgres
 
+from gonogo.action import Action
 from gonogo.clock import SystemClock
+from gonogo.errors import GonogoError
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 from gonogo.settings import Settings
@@ -33,6 +38,12 @@ SOON = 60.0
 """Seconds within which what is bound to happen has happened."""
 
 LEASE = 1.0
+FULL = 64 * 1024
+"""Bytes beyond which a file cannot grow on a disk that is full."""
+
+BEAT = 1.0
+"""Seconds between two looks of a worker for leases that are over, at most."""
+
 _NUMBERS = itertools.count()
 
 
@@ -94,6 +105,8 @@ def _limits(url: str) -> list[str]:
         if spent != paid:
             wrong.append(f"the ledger says that {spent} cents are spent, the books say {paid}")
         calls = sandbox.calls(action="pay_at_till", limit=1_000_000)
+        if taken := sandbox.store.write(lambda tx: tx.calls.in_slot("till")):
+            wrong.append(f"{taken} tills are taken by payments that nobody makes")
     finally:
         sandbox.cleanup()
     begun = sorted(call.dispatched_at for call in calls if call.dispatched_at is not None)
@@ -104,9 +117,39 @@ def _limits(url: str) -> list[str]:
     return wrong
 
 
-def open_ledger(url: str) -> SandboxOrchestrator:
-    """A sandbox on the ledger that looks and does nothing."""
-    return SandboxOrchestrator(settings=Settings().replaced({"db_url": url}, "of a scenario"))
+def open_ledger(url: str, **settings: object) -> SandboxOrchestrator:
+    """A sandbox on the ledger that starts no worker."""
+    wanted = Settings().replaced({"db_url": url, **settings}, "of a scenario")
+    return SandboxOrchestrator(settings=wanted)
+
+
+# how long a dead process's work waits
+
+
+def recovery(url: str, *, lease: float) -> Finding:
+    """One dies of a claimed job beside another that has nothing to do."""
+    subject = Subject("tests.support.shop:pay", shop.times, invoices())
+    texts = subject.take(1)
+    order = Order(target=subject.target, url=url, lease=lease)
+    dying = Order(target=subject.target, url=url, lease=lease, boundary=Boundary.AFTER_CLAIM.value)
+    with Victim(dying, CLOCK) as first, Victim(order, CLOCK) as other:
+        first.begin()
+        other.begin()
+        first.enqueue("recovery", texts)
+        first.work()
+        _until(lambda: _is_gone(first.pid))
+        killed_at = CLOCK.now()
+        other.work()
+        seen = _finish(other, "recovery", lease + SOON)
+    row, told = subject.judge(f"lease {lease:g} s", texts, seen, kills=1, killed_at=killed_at)
+    if row.slowest is None or row.slowest > lease + BEAT + 5.0:
+        told.append(f"it was recovered {row.slowest} s after the kill; its lease is {lease:g} s")
+    return Finding(faults=1, row=row, wrong=tuple(told))
+
+
+def _is_gone(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a file of the kernel's
+        return file.read().rpartition(")")[2].split()[0] in "ZX"
 
 
 # a process that is stopped past its lease, and wakes up
@@ -199,6 +242,113 @@ def restarts(
     return Finding(faults=times, row=row, wrong=tuple(told))
 
 
+# a connection that breaks between a commit and its acknowledgement
+
+
+@contextmanager
+def through_a_proxy(url: str) -> Iterator[tuple[Proxy, str]]:
+    """A proxy to the server of ``url``, and the URL that leads through it."""
+    parts = urlsplit(url)
+    proxy = Proxy(parts.port or 5432)
+    place = parts.netloc.replace(f":{parts.port}", f":{proxy.port}")
+    try:
+        yield proxy, urlunsplit(parts._replace(netloc=place))
+    finally:
+        proxy.close()
+
+
+def cut_commits(url: str, *, cuts: int, seed: int) -> Finding:
+    """Jobs and direct calls, while every so often the server or the client loses a commit."""
+    subject = Subject("tests.support.shop:pay", shop.times, invoices())
+    chance = random.Random(seed)
+    texts = subject.take(2 * cuts)
+    direct = [next(invoices("DIRECT"))[0] for _ in range(cuts)]
+    wrong: list[str] = []
+    with through_a_proxy(url) as (proxy, detour):
+        order = Order(target=subject.target, url=detour, lease=LEASE, threads=2)
+        with Victim(order, CLOCK) as worker:
+            worker.begin()
+            worker.enqueue("cuts", texts)
+            worker.work()
+            for cut in range(cuts):
+                proxy.lose(b"COMMIT\0", forward=chance.random() < 0.5)
+                if not _until(lambda done=cut + 1: proxy.cuts >= done):
+                    wrong.append("no commit was cut")
+                    break
+            seen = _finish(worker, "cuts")
+        wrong += _call_directly(detour, proxy, direct, chance)
+        faults = proxy.cuts
+    wrong += [f"{one} was paid {n} times" for one in direct if (n := shop.books().count(one)) != 1]
+    row, told = subject.judge("cuts", texts, seen, kills=faults, killed_at=None)
+    if row.unknown or row.failed:
+        wrong.append(f"{row.unknown} unknown and {row.failed} failed: verify settles every doubt")
+    return Finding(faults=faults, row=row, wrong=(*wrong, *told))
+
+
+def _call_directly(url: str, proxy: Proxy, direct: list[str], chance: random.Random) -> list[str]:
+    """Call until each has succeeded, as a person would who is told what happened."""
+    sandbox = open_ledger(url, dry_run=False, lease=LEASE)
+    action = shop.declare(sandbox)
+    wrong = []
+    try:
+        for invoice in direct:
+            proxy.lose(b"COMMIT\0", forward=chance.random() < 0.5)
+            if not _until(lambda invoice=invoice: _succeeds(sandbox, action, invoice)):
+                wrong.append(f"{invoice}: its direct call does not succeed")
+    finally:
+        sandbox.cleanup()
+    return wrong
+
+
+def _succeeds(sandbox: SandboxOrchestrator, action: Action[..., str], invoice: str) -> bool:
+    before = shop.books().count(invoice)
+    try:
+        return action(invoice=invoice) == f"paid {invoice}"
+    except GonogoError as error:
+        if error.happened == "no" and shop.books().count(invoice) > before:
+            raise AssertionError(f"{invoice} was paid, and the error says no: {error}") from error
+        sandbox.recovery.run_once()
+        return False
+
+
+# a disk without room
+
+
+def full_disk(url: str, *, calls: int) -> Finding:
+    """A worker whose files may not grow for a while: what it cannot write it does not do."""
+    subject = Subject("tests.support.shop:pay", shop.times, invoices())
+    order = Order(target=subject.target, url=url, lease=LEASE, threads=2)
+    texts = subject.take(calls)
+    wrong = []
+    with Victim(order, CLOCK) as worker:
+        worker.begin()
+        worker.enqueue("disk", texts)
+        limits = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
+        worker.work()
+        _until(lambda: len(shop.books()) >= calls // 5)
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (FULL, limits[1]))
+        stalled = _stalls(lambda: len(shop.books()))
+        if not stalled or len(shop.books()) >= calls:
+            wrong.append("the disk was never full")
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limits)
+        mended_at = CLOCK.now()
+        seen = _finish(worker, "disk")
+    row, told = subject.judge("full disk", texts, seen, kills=1, killed_at=mended_at)
+    if row.unknown or row.failed:
+        wrong.append(f"{row.unknown} unknown and {row.failed} failed: verify settles every doubt")
+    return Finding(faults=1, row=row, wrong=(*wrong, *told))
+
+
+def _stalls(count: Callable[[], int]) -> bool:
+    """Whether ``count()`` soon stays the same for two leases."""
+    for _ in range(20):
+        before = count()
+        CLOCK.sleep(2 * LEASE)
+        if count() == before:
+            return True
+    return False
+
+
 # a job that kills whoever performs it
 
 
@@ -238,10 +388,10 @@ def _finish(victim: Victim, trial: str, seconds: float = SOON) -> tuple[Seen, ..
         CLOCK.sleep(0.05)
 
 
-def _until(holds: object) -> bool:
+def _until(holds: Callable[[], bool]) -> bool:
     """Whether ``holds()`` becomes true soon."""
     until = CLOCK.monotonic() + SOON
-    while not holds():  # type: ignore[operator]
+    while not holds():
         if CLOCK.monotonic() > until:
             return False
         CLOCK.sleep(0.02)

@@ -58,6 +58,23 @@ def test_poison_stops_at_its_attempt_limit(url: str) -> None:
     assert_sound(scenarios.poison(url))
 
 
+def test_a_commit_whose_acknowledgement_is_lost(postgres_url: str) -> None:
+    """Jobs and direct calls, each of them done once, whichever side loses the commit."""
+    finding = scenarios.cut_commits(postgres_url, cuts=8, seed=3)
+    assert_sound(finding)
+    assert finding.faults == 16
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """What cannot be written is not done, and goes on when there is room."""
+    assert_sound(scenarios.full_disk(f"sqlite:///{tmp_path}/ledger.db", calls=300))
+
+
+def test_what_died_is_recovered_within_its_lease(url: str) -> None:
+    """By another process, a moment after the lease ends."""
+    assert_sound(scenarios.recovery(url, lease=2.0))
+
+
 def test_a_server_that_restarts(request: pytest.FixtureRequest) -> None:
     """Stopped and crashed under load, the server loses nobody's work."""
     request.getfixturevalue("postgres_server")  # skips where there is none

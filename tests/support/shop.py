@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gonogo import Concurrency, Limit, Retry, SandboxOrchestrator, absent, landed
+from gonogo.action import Action
 
 sandbox = SandboxOrchestrator("sqlite:////dev/null/ledger.db")
 """Nobody may open this one."""
@@ -82,16 +83,24 @@ def till() -> Iterator[None]:
     yield
 
 
-@sandbox.action("pay", key="pay:{invoice}", **DECLARED)
-def pay(invoice: str, cents: int = 100) -> str:
-    """Its verifier tells the truth."""
-    return enter(invoice)
-
-
-@pay.verify
-def _(call: Any) -> Any:
+def look(call: Any) -> Any:
+    """The verifier that tells the truth."""
     found = call.arguments["invoice"] in books()
-    return landed("in the books") if found else absent()
+    return landed(f"paid {call.arguments['invoice']}") if found else absent()
+
+
+def declare(sandbox: SandboxOrchestrator) -> Action[..., str]:
+    """``pay`` on a sandbox: its verifier tells the truth."""
+
+    @sandbox.action("pay", key="pay:{invoice}", **DECLARED)
+    def pay(invoice: str, cents: int = 100) -> str:
+        return enter(invoice)
+
+    pay.verify(look)
+    return pay
+
+
+pay = declare(sandbox)
 
 
 @sandbox.action("pay_blindly", key="blind:{invoice}", **DECLARED)
@@ -154,10 +163,7 @@ def pay_at_till(invoice: str, cents: int) -> str:
         return enter(invoice)
 
 
-@pay_at_till.verify
-def _(call: Any) -> Any:
-    found = call.arguments["invoice"] in books()
-    return landed("in the books") if found else absent()
+pay_at_till.verify(look)
 
 
 @sandbox.action("poison", repeatable=True, key="poison:{invoice}", **DECLARED)
