@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lint demo bench constraints hooks clean
+.PHONY: help test check lint demo chaos bench constraints hooks clean
 .DELETE_ON_ERROR:
 
 help: ## What can be made
@@ -35,6 +35,9 @@ lint: $(VENV)/.installed ## Style, types and layers
 
 demo: $(VENV)/.installed ## Rehearse, approve and apply a real payout run
 	@$(BIN)/python -m examples.payday.demo
+
+chaos: $(VENV)/.installed ## Kill, stop, cut and fill for an hour; the figures of docs/reliability.md
+	@$(BIN)/python -m tests.faults.chaos $(CHAOS)
 
 bench: $(VENV)/.installed-bench ## Measure what the documentation promises
 	@$(BIN)/python -m benchmarks

@@ -101,7 +101,7 @@ def test_killed_at_boundaries_on_postgresql(
     report = crash_test(
         *(f"tests.support.shop:{action}", shop.times, scenarios.invoices()),
         boundaries=places,
-        random_kills=1,
+        random_kills=2,
         db_url=postgres_url,
         lease=1.0,
     )

@@ -51,9 +51,13 @@ _ELSEWHERE = _around(Step.TICK, Step.RELEASE)
 
 @dataclass(kw_only=True)
 class _Trial:
-    """One way to die. ``places``: where its first lives end; ``delay``: when, for a random kill."""
+    """One way to die. ``places``: where its first lives end; ``delay``: when, for a random kill.
+
+    Trials of one ``name`` are one row; ``mark`` tells them apart on a ledger that they share.
+    """
 
     name: str
+    mark: str = ""
     url: str
     calls: int = CALLS
     places: tuple[Boundary, ...] = ()
@@ -106,7 +110,10 @@ class _Test:
             fails_first=trial.fails_first,
         )
         with Victim(order, self.clock) as victim:
-            if not (victim.begin() and victim.enqueue(trial.name, texts, planned=trial.planned)):
+            if not (
+                victim.begin()
+                and victim.enqueue(trial.name + trial.mark, texts, planned=trial.planned)
+            ):
                 return None
             if not victim.work():
                 return None
@@ -115,7 +122,7 @@ class _Test:
                 victim.kill()
                 return None
             began = self.clock.monotonic()
-            seen = self._watch(victim, trial.name)
+            seen = self._watch(victim, trial.name + trial.mark)
             self.took = self.clock.monotonic() - began
             return seen
 
@@ -189,7 +196,11 @@ def crash_test(
         trials = [_at(place, url(n)) for n, place in enumerate(wanted, 1)]
         trials += [
             _Trial(
-                name="random", url=url(f"r{n}"), calls=RANDOM_CALLS, delay=chance.random() * span
+                name="random",
+                mark=f"-{n}",
+                url=url(f"r{n}"),
+                calls=RANDOM_CALLS,
+                delay=chance.random() * span,
             )
             for n in range(random_kills)
         ]
