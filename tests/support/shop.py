@@ -89,18 +89,20 @@ def look(call: Any) -> Any:
     return landed(f"paid {call.arguments['invoice']}") if found else absent()
 
 
-def declare(sandbox: SandboxOrchestrator) -> Action[..., str]:
-    """``pay`` on a sandbox: its verifier tells the truth."""
-
-    @sandbox.action("pay", key="pay:{invoice}", **DECLARED)
-    def pay(invoice: str, cents: int = 100) -> str:
-        return enter(invoice)
-
-    pay.verify(look)
-    return pay
+@sandbox.action("pay", key="pay:{invoice}", **DECLARED)
+def pay(invoice: str, cents: int = 100) -> str:
+    """Its verifier tells the truth."""
+    return enter(invoice)
 
 
-pay = declare(sandbox)
+pay.verify(look)
+
+
+def declare(other: SandboxOrchestrator) -> Action[..., str]:
+    """``pay`` on another sandbox."""
+    declared = other.action("pay", key="pay:{invoice}", **DECLARED)(pay.fn)
+    declared.verify(look)
+    return declared
 
 
 @sandbox.action("pay_blindly", key="blind:{invoice}", **DECLARED)
