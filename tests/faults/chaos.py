@@ -40,7 +40,7 @@ CLOCK = SystemClock()
 
 
 class Part(Struct, frozen=True):
-    """One thing to break, on one kind of ledger; ``minutes`` is about what it takes."""
+    """One thing to break, on one kind of ledger."""
 
     name: str
     store: str
@@ -56,11 +56,15 @@ class Ledgers:
         self._open = ExitStack()
         self._made = 0
 
+    def file(self) -> Path:
+        """Where a new one can be, on SQLite."""
+        self._made += 1
+        return self._folder / f"ledger-{self._made}.db"
+
     def make(self, store: str) -> str:
         """The URL of a new one."""
-        self._made += 1
         if store == "SQLite":
-            return f"sqlite:///{self._folder}/ledger-{self._made}.db"
+            return f"sqlite:///{self.file()}"
         return self._open.enter_context(self._server.database())
 
     def close(self) -> None:
@@ -146,7 +150,7 @@ def parts(ledgers: Ledgers, server: RestartingPostgres, kills: int, seed: int) -
 
 def full_disk(ledgers: Ledgers) -> Finding:
     """Three times, on ledgers of their own."""
-    found = [scenarios.full_disk(ledgers.make("SQLite"), calls=300) for _ in range(3)]
+    found = [scenarios.full_disk(ledgers.file(), calls=300) for _ in range(3)]
     return Finding(
         faults=len(found),
         row=total(one.row for one in found),

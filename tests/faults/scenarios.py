@@ -14,6 +14,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -38,8 +39,8 @@ SOON = 60.0
 """Seconds within which what is bound to happen has happened."""
 
 LEASE = 1.0
-FULL = 64 * 1024
-"""Bytes beyond which a file cannot grow on a disk that is full."""
+ROOM = 512 * 1024
+"""Bytes by which a file can grow until its disk is full."""
 
 BEAT = 1.0
 """Seconds between two looks of a worker for leases that are over, at most."""
@@ -314,8 +315,9 @@ def _succeeds(sandbox: SandboxOrchestrator, action: Action[..., str], invoice: s
 # a disk without room
 
 
-def full_disk(url: str, *, calls: int) -> Finding:
+def full_disk(file: Path, *, calls: int) -> Finding:
     """A worker whose files may not grow for a while: what it cannot write it does not do."""
+    url = f"sqlite:///{file}"
     subject = Subject("tests.support.shop:pay", shop.times, invoices())
     order = Order(target=subject.target, url=url, lease=LEASE, threads=2)
     texts = subject.take(calls)
@@ -324,11 +326,10 @@ def full_disk(url: str, *, calls: int) -> Finding:
         worker.begin()
         worker.enqueue("disk", texts)
         limits = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
+        full = file.with_name(f"{file.name}-wal").stat().st_size + ROOM
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (full, limits[1]))
         worker.work()
-        _until(lambda: len(shop.books()) >= calls // 5)
-        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (FULL, limits[1]))
-        stalled = _stalls(lambda: len(shop.books()))
-        if not stalled or len(shop.books()) >= calls:
+        if not _stalls(lambda: len(shop.books())) or not 0 < len(shop.books()) < calls:
             wrong.append("the disk was never full")
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, limits)
         mended_at = CLOCK.now()

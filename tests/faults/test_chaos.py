@@ -67,7 +67,7 @@ def test_a_commit_whose_acknowledgement_is_lost(postgres_url: str) -> None:
 
 def test_a_full_disk(tmp_path: Path) -> None:
     """What cannot be written is not done, and goes on when there is room."""
-    assert_sound(scenarios.full_disk(f"sqlite:///{tmp_path}/ledger.db", calls=300))
+    assert_sound(scenarios.full_disk(tmp_path / "ledger.db", calls=300))
 
 
 def test_what_died_is_recovered_within_its_lease(url: str) -> None:
