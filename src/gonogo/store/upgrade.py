@@ -34,6 +34,7 @@ class SchemaStatus(Struct, frozen=True):
 
     ``environment`` is the one it was marked for, if any. ``server`` and ``rights`` are those of
     PostgreSQL, ``None`` for SQLite; without the right to read it, ``current`` is ``None`` as well.
+    ``applied`` is what this `upgrade` did, and not what another process did meanwhile.
     """
 
     current: str | None
@@ -42,6 +43,7 @@ class SchemaStatus(Struct, frozen=True):
     environment: str | None = None
     server: Server | None = None
     rights: Rights | None = None
+    applied: tuple[str, ...] = ()
 
     @property
     def readable(self) -> bool:
@@ -73,9 +75,8 @@ def status(url: str | URL) -> SchemaStatus:
             current = _revision(connection)
         if current == REVISION and (rights is None or rights.may_read(marks.name)):
             environment = environment_of(connection)
-    known = 0 if current is None else REVISIONS.index(current) + 1
-    found = SchemaStatus(current, REVISION, REVISIONS[known:], environment, server, rights)
-    return found if found.readable else replace(found, pending=())
+    found = SchemaStatus(current, REVISION, (), environment, server, rights)
+    return replace(found, pending=_after(current)) if found.readable else found
 
 
 def upgrade(url: str | URL, to: str = REVISION) -> SchemaStatus:
@@ -92,8 +93,8 @@ def upgrade(url: str | URL, to: str = REVISION) -> SchemaStatus:
             if server is not None and rights is not None:
                 server.require_primary(_where(engine))
                 rights.require_schema(_where(engine))
-        _migrate(engine, to, fresh_only=False)
-    return status(url)
+        applied = _migrate(engine, to, fresh_only=False)
+    return replace(status(url), applied=applied)
 
 
 @contextmanager
@@ -184,8 +185,17 @@ def _revision(connection: Connection) -> str | None:
     return found[0]
 
 
-def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> None:
-    """Run the migrations in one transaction, alone; what another process did is not done again."""
+def _after(revision: str | None, to: str = REVISION) -> tuple[str, ...]:
+    """The revisions after one, or after none."""
+    known = 0 if revision is None else REVISIONS.index(revision) + 1
+    return REVISIONS[known : REVISIONS.index(to) + 1]
+
+
+def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> tuple[str, ...]:
+    """Run the migrations in one transaction, alone; what another process did is not done again.
+
+    Returns those that were run.
+    """
     from alembic import command  # noqa: PLC0415 - heavy, and needed once in a database's life
     from alembic.config import Config  # noqa: PLC0415 - same
 
@@ -197,6 +207,7 @@ def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         current = _revision(connection)
         if current == to or (fresh_only and current is not None):
-            return
+            return ()
         config.attributes["connection"] = connection
         command.upgrade(config, to)
+        return _after(current, to)
