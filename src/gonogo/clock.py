@@ -79,6 +79,12 @@ class SystemClock:
         return self.now() - time.time()
 
 
+def refresh(clock: Clock) -> None:
+    """Let a clock that follows a database's ask it again, if that was long ago; never raises."""
+    if isinstance(clock, LedgerClock):
+        clock.refresh(REFRESHED)
+
+
 class LedgerClock:
     """The machine's clock, corrected to the one of the ledger's database.
 

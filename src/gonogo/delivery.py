@@ -12,7 +12,7 @@ from msgspec import structs
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.claims import Claims
-from gonogo.clock import Clock
+from gonogo.clock import Clock, refresh
 from gonogo.errors import (
     ConfigurationError,
     Drifted,
@@ -39,7 +39,9 @@ PARKED = 60.0
 
 SHORTEST_WAIT = 0.05
 LONGEST_WAIT = 60.0
-HANDED_OUT = 1.0
+"""Seconds for which a call that a guard refused is left alone, at least and at most."""
+
+UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
 
 OVERTIME = 1.0
@@ -114,10 +116,16 @@ class Delivery:
         Raises `StoreError` when the ledger cannot be asked.
         """
         claimed = self._claims.take_one(call_id)
-        if claimed is not None:
-            with self._mutex:
+        with self._mutex:
+            self._asked_at = self._clock.monotonic()
+            if claimed is not None:
                 self._running[claimed.id] = (claimed, None)
         return claimed
+
+    def asks(self) -> None:
+        """Somebody of this process asks for work: it is of use though there is none."""
+        with self._mutex:
+            self._asked_at = self._clock.monotonic()
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """See `Store.listen`."""
@@ -229,6 +237,7 @@ class Delivery:
         self._pipeline.store.write(
             lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False
         )
+        self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=why)
         self._alert(call, "refused for good", why)
         return after
 
@@ -246,6 +255,7 @@ class Delivery:
 
         Raises `StoreError` when the ledger is out of reach; `fit` turns false when that lasts.
         """
+        refresh(self._clock)
         now, begun = self._clock.now(), self._clock.monotonic()
         self._give_back_unbegun(now)
         with self._mutex:
@@ -278,7 +288,7 @@ class Delivery:
     def _give_back_unbegun(self, now: float) -> None:
         """Let other processes have what was claimed for threads that turned out to be busy."""
         with self._mutex:
-            old = [c for c in self._ready if (c.lease_until or now) - self.lease < now - HANDED_OUT]
+            old = [c for c in self._ready if (c.lease_until or now) - self.lease < now - UNBEGUN]
             for call in old:
                 self._ready.remove(call)
                 del self._running[call.id]

@@ -19,6 +19,8 @@ name                      when                                ``detail``
                           unknown outcome
 ``call.late_result``      a result came after the claim was   ``outcome``, ``epoch``
                           lost; kept as evidence
+``call.withdrawn``        it ended without being performed    ``state``, ``reason``
+                          (again): cancelled, too late
 ``plan.approved``         a person said yes to a plan         ``plan``, ``by``
 ``plan.applied``          its calls were queued               ``plan``, ``by``, ``calls``
 ``control.changed``       armed, held, halted, or undone      ``control``, ``by``, ``set``
@@ -56,6 +58,7 @@ NAMES = frozenset(
         "call.recovered",
         "call.resolved",
         "call.late_result",
+        "call.withdrawn",
         "plan.approved",
         "plan.applied",
         "control.changed",

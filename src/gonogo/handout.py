@@ -15,6 +15,9 @@ from gonogo.store.port import Store, Transaction
 BROKER = "the broker"
 """The owner of a call whose id is on its way. Nothing of it was begun, and no attempt is used."""
 
+OTHERS = 1000
+"""Calls under way elsewhere, besides those handed out, up to which the latter are counted right."""
+
 
 class HandOut:
     """Decides which calls a broker is given: those that a worker would claim, in the same order.
@@ -24,16 +27,16 @@ class HandOut:
 
     Args:
         queues: the ledger's queues whose calls are handed out.
-        lease: seconds after which a call that nobody took is handed out again.
+        resend_after: seconds after which a call that nobody took is handed out again.
         ahead: calls that may be on their way at once, from all processes. The order among them is
             the broker's; that of all others is still the ledger's.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, *, queues: Sequence[str], lease: float, ahead: int
+        self, store: Store, clock: Clock, *, queues: Sequence[str], resend_after: float, ahead: int
     ) -> None:
-        if not lease > 0:
-            raise ConfigurationError(f"resend_after={lease!r}: give more than 0 seconds")
+        if not resend_after > 0:
+            raise ConfigurationError(f"resend_after={resend_after!r}: give more than 0 seconds")
         if type(ahead) is not int or ahead < 1:
             raise ConfigurationError(f"ahead={ahead!r}: give a whole number from 1")
         if not queues:
@@ -41,7 +44,7 @@ class HandOut:
         self._store = store
         self._clock = clock
         self._queues = tuple(queues)
-        self._lease = lease
+        self._resend_after = resend_after
         self._ahead = ahead
         self._turn = ""
 
@@ -77,7 +80,7 @@ class HandOut:
 
     def _claim(self, tx: Transaction) -> list[Call]:
         now = self._clock.now()
-        under_way = tx.calls.expired(NEVER, 2 * self._ahead)
+        under_way = tx.calls.expired(NEVER, self._ahead + OTHERS)
         room = self._ahead - sum(call.owner == BROKER for call in under_way)
         if room <= 0:
             return []
@@ -85,7 +88,7 @@ class HandOut:
             owner=BROKER,
             queues=running(tx.controls.all(), self._queues, now),
             now=now,
-            lease_until=now + self._lease,
+            lease_until=now + self._resend_after,
             limit=room,
             turn=self._turn,
         )

@@ -174,7 +174,10 @@ class Jobs:
         call = self.get(call_id)
         now = self._pipeline.clock.now()
 
+        ends: list[Call] = []
+
         def work(tx: Transaction) -> bool:
+            ends.clear()
             current = tx.calls.get(call_id) or call
             if current.state is State.PLANNED and current.plan_id is not None:
                 raise _is_of_plan(current)
@@ -186,9 +189,12 @@ class Jobs:
             if not self._pipeline.conclude(tx, current, after, now):
                 return False
             tx.decisions.append(decision("cancelled", call_id, by=by, reason=reason, now=now))
+            ends.append(after)
             return True
 
         cancelled = self._pipeline.store.write(work)
+        for after in ends:
+            self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=reason)
         with self._pipeline.settled:
             self._pipeline.settled.notify_all()
         return cancelled

@@ -307,7 +307,8 @@ class SandboxOrchestrator:
             arguments: what the action is called with, or a function of the `Tick` that says so.
             catch_up: of ticks that nobody made in time: ``skip`` lets them go, ``one`` makes the
                 last of them, ``all`` makes each.
-            grace: seconds, or a duration, after which a tick counts as missed and an alert says so.
+            grace: seconds, or a duration, after which a tick counts as missed, as does one that
+                is let go; an alert says so.
             ping: the address of a monitor to call when its calls begin and end; see `Ping`.
 
         Raises:
@@ -498,12 +499,16 @@ class SandboxOrchestrator:
         """Set the default limits and start the worker and the heartbeat. Safe to call twice."""
         with self._mutex:
             self.set_default_limits()
-            self.heartbeat.name = f"heartbeat {self._owner}"  # another one after a fork
-            self.scheduler.start()
-            self.heartbeat.start()
+            self.watch()
             self.worker.start()
             self.started = True
         return self
+
+    def watch(self) -> None:
+        """Start the scheduler and the heartbeat, for a process whose jobs others perform."""
+        self.heartbeat.name = f"heartbeat {self._owner}"  # another one after a fork
+        self.scheduler.start()
+        self.heartbeat.start()
 
     def set_default_limits(self) -> None:
         """Declare the limits of the settings; a limit of the same name goes before them."""
@@ -528,12 +533,18 @@ class SandboxOrchestrator:
         if self._database is not None:
             self._database.cleanup()
 
-    def on_due(self, wake: Callable[[], None]) -> None:
+    def on_due(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake`` whenever this process made a job due: queued it, or let it go on.
 
         It is called in the thread that did so, after the commit; it must be quick and not raise.
+        Returns how to end it.
         """
-        self._deliverers.append(wake)
+        self._deliverers = [*self._deliverers, wake]
+
+        def end() -> None:
+            self._deliverers = [one for one in self._deliverers if one is not wake]
+
+        return end
 
     def _deliver(self) -> None:
         for wake in self._deliverers:

@@ -96,7 +96,8 @@ class Pinger:
             self._queue.put(url)
 
     def _call(self, url: str) -> None:
-        from urllib.error import URLError  # noqa: PLC0415 - only pings need it
+        from http.client import HTTPException  # noqa: PLC0415 - only pings need it
+        from urllib.error import URLError  # noqa: PLC0415 - same
         from urllib.request import urlopen  # noqa: PLC0415 - same
 
         try:
@@ -107,7 +108,7 @@ class Pinger:
         except URLError as error:
             heard = not isinstance(error.reason, TimeoutError)
             self.told["failed" if heard else "unheard"] += 1
-        except (OSError, ValueError):  # a reset, or no HTTP: it may have arrived all the same
+        except (OSError, ValueError, HTTPException):  # cut, or no HTTP: it may have arrived
             self.told["unheard"] += 1
 
 
@@ -123,5 +124,6 @@ _MEANINGS: dict[str, Callable[[Event], str | None]] = {
     "call.settled": _ended,
     "call.recovered": _ended,
     "call.resolved": _ended,
+    "call.withdrawn": _ended,
     "schedule.refused": lambda event: "fail",
 }

@@ -180,6 +180,8 @@ class Recovery:
 
         expired = self._store.write(work, durable=False)
         self._publish(fired)
+        if expired:
+            self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=note)
         return expired
 
     def _look(self, call: Call) -> bool:

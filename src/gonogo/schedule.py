@@ -22,7 +22,10 @@ CatchUp = Literal["skip", "one", "all"]
 CATCH_UP = ("skip", "one", "all")
 
 MOST_COUNTED = 1000
-"""Ticks that are counted, or made up for, at once."""
+"""Ticks that are counted at once; of more that nobody made it is known that they were many."""
+
+FIELDS = 5
+_FORM = "It has five fields: minute hour day-of-month month day-of-week"
 
 SHORTEST = 1.0
 """Seconds between two ticks, at least."""
@@ -81,6 +84,8 @@ class Rhythm:
                 raise ConfigurationError(
                     f"schedule {name!r}: every={every!r} is less than {SHORTEST:g} s"
                 )
+        elif len(str(cron).split()) != FIELDS:  # of six the parser takes one for seconds
+            raise ConfigurationError(f"schedule {name!r}: cron={cron!r} cannot be read: {_FORM}")
         else:
             self.after(0.0, 0.0)
 
@@ -136,8 +141,7 @@ class Rhythm:
             return next(CronSim(self._cron or "", start, reverse=reverse)).timestamp()
         except CronSimError as error:
             raise ConfigurationError(
-                f"schedule {self._name!r}: cron={self._cron!r} cannot be read: {error}. It has "
-                "five fields: minute hour day-of-month month day-of-week"
+                f"schedule {self._name!r}: cron={self._cron!r} cannot be read: {error}. {_FORM}"
             ) from error
         except StopIteration as error:
             raise ConfigurationError(

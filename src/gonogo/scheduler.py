@@ -12,7 +12,7 @@ from collections.abc import Callable
 from msgspec import structs
 
 from gonogo.alerts import AlertSystem
-from gonogo.clock import Clock, iso
+from gonogo.clock import Clock, iso, refresh
 from gonogo.durations import spell_duration
 from gonogo.errors import ConfigurationError, GonogoError, StoreError
 from gonogo.events import Event, EventBus
@@ -155,6 +155,7 @@ class Scheduler:
 
         Raises `StoreError` when the ledger is out of reach: what is due stays due.
         """
+        refresh(self._clock)
         self._announce()
         for schedule in self._store.read(self._mine):
             current: Schedule | None = schedule
@@ -225,8 +226,9 @@ class Scheduler:
                     note = f"its key is taken by call {handle.id}: nothing new was queued"
                     after = structs.replace(after, note=note)
                     fired.append(self._alert(tx, declared, "a tick made no new call", note, now))
-            if turn.late:
-                said = f"{turn.late} were due more than {spell_duration(declared.grace)} ago"
+            if turn.missed:
+                grace = spell_duration(declared.grace)
+                said = f"{turn.missed} were let go, or made more than {grace} late"
                 fired.append(self._alert(tx, declared, "ticks were missed", said, now))
             tx.schedules.replace(turn.before, after)
             return after, handles

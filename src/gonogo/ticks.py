@@ -14,13 +14,13 @@ class Turn(Struct, frozen=True):
     Attributes:
         before, after: the schedule as it was seen, and as it will stand.
         tick: the tick whose call is made; ``None`` makes none.
-        late: ticks that were due longer ago than the grace allows.
+        missed: ticks that are let go, and the one that is made later than the grace allows.
     """
 
     before: Schedule
     after: Schedule
     tick: Tick | None
-    late: int
+    missed: int
 
 
 def next_turn(declared: Declared, schedule: Schedule, now: float) -> Turn:
@@ -35,22 +35,13 @@ def next_turn(declared: Declared, schedule: Schedule, now: float) -> Turn:
         last = max(first, rhythm.last_until(now, schedule.anchor))
     is_late = now - last > schedule.grace
     due = 1 if last == first else rhythm.count(first, last, schedule.anchor)
-    late = due if is_late else _late(declared, schedule, first, last, now)
+    missed = due - 1 + is_late
     made = not (is_late and schedule.catch_up == "skip")
     after = structs.replace(
         schedule,
         next_at=rhythm.after(last, schedule.anchor),
         last_at=last if made else schedule.last_at,
-        missed=schedule.missed + late,
+        missed=schedule.missed + missed,
         note=None,
     )
-    return Turn(schedule, after, rhythm.tick(last) if made else None, late)
-
-
-def _late(declared: Declared, schedule: Schedule, first: float, last: float, now: float) -> int:
-    """How many of the ticks before ``last`` were due too long ago."""
-    too_old = now - schedule.grace
-    if last == first or first >= too_old:
-        return 0
-    oldest_in_time = declared.rhythm.after(too_old, schedule.anchor)
-    return declared.rhythm.count(first, min(last, oldest_in_time) - 1e-6, schedule.anchor)
+    return Turn(schedule, after, rhythm.tick(last) if made else None, missed)

@@ -90,9 +90,15 @@ def kills_at_random(
     )
     row = report.total
     wrong = [*report.findings, *_limits(url)]
-    if row.unknown or row.failed:
-        wrong.append(f"{row.unknown} unknown and {row.failed} failed: verify settles every doubt")
+    wrong += unsettled(row)
     return Finding(faults=row.kills, row=row, wrong=tuple(wrong))
+
+
+def unsettled(row: Row) -> list[str]:
+    """What must not be left of an action that has a verifier, or may be repeated."""
+    if not (row.unknown or row.failed):
+        return []
+    return [f"{row.unknown} unknown and {row.failed} failed: every doubt can be settled"]
 
 
 def _limits(url: str) -> list[str]:
@@ -138,19 +144,15 @@ def recovery(url: str, *, lease: float) -> Finding:
         other.begin()
         first.enqueue("recovery", texts)
         first.work()
-        _until(lambda: _is_gone(first.pid))
+        _until(lambda: _state_of(first.pid) in "ZX")
         killed_at = CLOCK.now()
         other.work()
         seen = _finish(other, "recovery", lease + SOON)
     row, told = subject.judge(f"lease {lease:g} s", texts, seen, kills=1, killed_at=killed_at)
+    told += unsettled(row)
     if row.slowest is None or row.slowest > lease + BEAT + 5.0:
         told.append(f"it was recovered {row.slowest} s after the kill; its lease is {lease:g} s")
     return Finding(faults=1, row=row, wrong=tuple(told))
-
-
-def _is_gone(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a file of the kernel's
-        return file.read().rpartition(")")[2].split()[0] in "ZX"
 
 
 # a process that is stopped past its lease, and wakes up
@@ -166,20 +168,21 @@ def zombie(url: str, place: Boundary) -> Finding:
         sleeper.begin()
         sleeper.enqueue("zombie", texts)
         sleeper.work()
-        if not _until(lambda: _is_stopped(sleeper.pid)):
+        if not _until(lambda: _state_of(sleeper.pid) == "T"):
             wrong.append(f"{place} was not reached")
         other.begin()
         other.work()
         before = _finish(other, "zombie")
         os.kill(sleeper.pid, signal.SIGCONT)
         asleep = sleeper.look("zombie")  # it answers again
-        if asleep is None or not _until(lambda: not _is_stopped(sleeper.pid)):
+        if asleep is None or not _until(lambda: _state_of(sleeper.pid) != "T"):
             wrong.append("the zombie did not wake up")
         _rest(sleeper)
         after = _finish(other, "zombie")
     if [(one.state, one.settled_at) for one in before] != [(o.state, o.settled_at) for o in after]:
         wrong.append(f"the zombie overwrote what had been settled: {before} became {after}")
     row, told = subject.judge(f"stopped at {place}", texts, after, kills=1, killed_at=None)
+    told += unsettled(row)
     return Finding(faults=1, row=row, wrong=(*wrong, *told))
 
 
@@ -189,9 +192,9 @@ def _stopping(order: Order, place: Boundary) -> Order:
     )
 
 
-def _is_stopped(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - a file of the kernel's
-        return file.read().rpartition(")")[2].split()[0] in "Tt"
+def _state_of(pid: int) -> str:
+    """As the kernel calls it: ``T`` stopped, ``Z`` dead."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0].upper()
 
 
 def _rest(victim: Victim) -> None:
@@ -238,8 +241,7 @@ def restarts(
         for batch in range(batches):
             seen += _finish(crew[0], f"batch-{batch}", SOON + calls / 20)
     row, told = subject.judge("restarts", texts, seen, kills=times, killed_at=killed_at)
-    if row.unknown or row.failed:
-        told.append(f"{row.unknown} unknown and {row.failed} failed: verify settles every doubt")
+    told += unsettled(row)
     return Finding(faults=times, row=row, wrong=tuple(told))
 
 
@@ -281,8 +283,7 @@ def cut_commits(url: str, *, cuts: int, seed: int) -> Finding:
         faults = proxy.cuts
     wrong += [f"{one} was paid {n} times" for one in direct if (n := shop.books().count(one)) != 1]
     row, told = subject.judge("cuts", texts, seen, kills=faults, killed_at=None)
-    if row.unknown or row.failed:
-        wrong.append(f"{row.unknown} unknown and {row.failed} failed: verify settles every doubt")
+    wrong += unsettled(row)
     return Finding(faults=faults, row=row, wrong=(*wrong, *told))
 
 
@@ -335,8 +336,7 @@ def full_disk(file: Path, *, calls: int) -> Finding:
         mended_at = CLOCK.now()
         seen = _finish(worker, "disk")
     row, told = subject.judge("full disk", texts, seen, kills=1, killed_at=mended_at)
-    if row.unknown or row.failed:
-        wrong.append(f"{row.unknown} unknown and {row.failed} failed: verify settles every doubt")
+    wrong += unsettled(row)
     return Finding(faults=1, row=row, wrong=(*wrong, *told))
 
 
@@ -354,7 +354,7 @@ def _stalls(count: Callable[[], int]) -> bool:
 
 
 def poison(url: str, *, lives: int = 12) -> Finding:
-    """It is given to one process after the other, beside a job that is harmless."""
+    """It is given to one process after the other."""
     subject = Subject("tests.support.shop:poison", lambda arguments: 0, invoices("POISON"))
     order = Order(target=subject.target, url=url, lease=LEASE)
     texts = subject.take(1)

@@ -90,8 +90,7 @@ def test_a_server_that_restarts(request: pytest.FixtureRequest) -> None:
     [
         ("pay", ("inside-apply", "after-claim", "after-admit", "inside-settle", "inside-resolve")),
         ("pay_blindly", ("effect-happened", "after-recover")),
-        ("pay_known", ("effect-happened",)),
-        ("remind", ("inside-admit", "after-settle")),
+        ("remind", ("inside-admit",)),
     ],
 )
 def test_killed_at_boundaries_on_postgresql(

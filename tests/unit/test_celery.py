@@ -22,6 +22,10 @@ from gonogo.records import State
 from gonogo.settings import Settings
 
 WHO = {"by": "dana", "reason": "a test"}
+SIGNALS = (
+    *(signals.worker_process_init, signals.worker_ready),
+    *(signals.worker_process_shutdown, signals.worker_shutdown),
+)
 
 
 class Scene:
@@ -75,14 +79,6 @@ class Scene:
     def close(self) -> None:
         """End what was begun."""
         self.delivery.close()
-        for signal in (
-            signals.worker_process_init,
-            signals.worker_ready,
-            signals.worker_process_shutdown,
-            signals.worker_shutdown,
-        ):
-            signal.receivers.clear()
-            signal.sender_receivers_cache.clear()
         self.sandbox.cleanup()
 
 
@@ -309,6 +305,32 @@ def test_a_process_whose_beat_fails_takes_nothing(scene: Scene) -> None:
     with pytest.raises(OSError, match="no ledger"):
         scene.task(handle.id)
     assert scene.paid == []
+
+
+def test_nothing_else_has_to_run(scene: Scene) -> None:
+    """A process of Celery's counts as a worker, with a heartbeat, also while nothing is to do."""
+    other = open_sandbox(scene.url, scene.clock)
+    assert not other.checks.has_worker()[0]
+    scene.delivery._begin()
+    scene.clock.advance(300.0)
+    scene.delivery.run_once()
+    scene.sandbox.delivery.keep()
+    scene.sandbox.heartbeat.beat_once()
+    assert other.checks.has_worker() == (True, "1 elsewhere")
+    assert other.checks.has_heartbeat()[0]
+    other.cleanup()
+
+
+def test_a_closed_delivery_is_forgotten(tmp_path: Path) -> None:
+    """Neither Celery's signals nor the sandbox call it any more."""
+    known = [len(signal.receivers) for signal in SIGNALS]
+    scene = Scene(tmp_path)
+    assert [len(signal.receivers) for signal in SIGNALS] == [n + 1 for n in known]
+    scene.delivery.close()
+    assert [len(signal.receivers) for signal in SIGNALS] == known
+    scene.pay.enqueue(invoice="A-1")
+    assert scene.ids() == []
+    scene.close()
 
 
 def test_a_ledger_in_memory_is_refused() -> None:

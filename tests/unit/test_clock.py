@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gonogo.clock import FakeClock, LedgerClock, SystemClock, iso
+from gonogo.testing import sandbox_for_tests
 
 
 class Machine:
@@ -185,6 +186,17 @@ def test_the_database_is_asked_again_now_and_then(machine: Machine) -> None:
     clock.refresh(10.0)
     assert database.asked == 2
     assert clock.now() == pytest.approx(machine.wall + 12.0)
+
+
+def test_whoever_keeps_a_ledger_asks_again(machine: Machine) -> None:
+    """A worker with nothing to do and a process that only schedules follow the database too."""
+    database = Database(machine, 10.0)
+    sandbox = sandbox_for_tests(clock=LedgerClock(database.time))
+    sandbox.clock.now()
+    for asked, keep in enumerate((sandbox.delivery.keep, sandbox.scheduler.run_once), 2):
+        machine.pass_time(11)
+        keep()
+        assert database.asked == asked
 
 
 def test_a_database_set_back_lets_time_stand_still(machine: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -101,6 +102,51 @@ def test_a_monitor_that_is_gone_breaks_nothing(sandboxes: Sandboxes, monitor: Mo
     tick(sandboxes, sandbox)
     assert len(done) == 2
     assert sandbox.scheduler.pinger.told == {"failed": 4}
+
+
+def test_a_run_that_never_begins_is_a_failure(sandboxes: Sandboxes, monitor: Monitor) -> None:
+    """Cancelled, or too late: it ended without success, and its monitor hears of it."""
+    sandbox = sandboxes()
+    act = sandbox.action("act", irreversible=False, deadline=30.0)(lambda: None)
+    sandbox.schedule("act", act, every=60, ping=monitor.url)
+    for end in (
+        lambda call: sandbox.handle(call.id).cancel(),
+        lambda call: (sandboxes.clock.advance(30.5), sandbox.recovery.run_once()),
+        lambda call: (sandboxes.clock.advance(30.5), sandbox.worker.run_once()),
+    ):
+        sandbox.scheduler.run_once()
+        sandboxes.clock.advance(60.0)
+        sandbox.scheduler.run_once()
+        end(sandbox.calls(limit=1)[0])
+        assert sandbox.scheduler.pinger.flush(SOON)
+    assert monitor.paths == ["/s3cret/fail"] * 3
+
+
+def test_a_monitor_that_speaks_no_http_breaks_nothing(sandboxes: Sandboxes) -> None:
+    """What it says is not understood, so whether it heard is not known."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            try:
+                client = listener.accept()[0]
+            except OSError:
+                return
+            client.recv(65_536)
+            client.sendall(b"what?\r\n")
+            client.close()
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    sandbox = sandboxes()
+    act = sandbox.action("act", irreversible=False)(lambda: None)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    sandbox.schedule("act", act, every=60, ping=url)
+    tick(sandboxes, sandbox)
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(SOON)
+    assert sandbox.scheduler.pinger.told == {"unheard": 2}
 
 
 def test_the_address_is_shown_nowhere(sandboxes: Sandboxes, monitor: Monitor) -> None:

@@ -100,6 +100,7 @@ def test_a_tick_names_its_call() -> None:
         ({}, "give either cron="),
         ({"cron": "0 9 * * *", "every": 5}, "give either cron="),
         ({"cron": "nine o'clock"}, "five fields"),
+        ({"cron": "*/10 * * * * *"}, "five fields"),
         ({"cron": "0 25 * * *"}, "cannot be read"),
         ({"cron": "0 0 31 4,6 *"}, "Bad day-of-month"),
         ({"every": 0.5}, "less than 1 s"),

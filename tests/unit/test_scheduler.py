@@ -108,6 +108,19 @@ def test_what_nobody_was_there_for(
     assert set(alerts(sandbox)) == ({"ticks were missed"} if missed else set())
 
 
+def test_ticks_within_the_grace_that_get_no_call_are_told(sandboxes: Sandboxes) -> None:
+    """Three are due at once: the last is made, and that the others are not is no secret."""
+    sandbox = sandboxes()
+    seen = audit(sandbox, every=15.0, grace=60.0)
+    sandbox.scheduler.run_once()
+    sandboxes.clock.advance(50.0)
+    sandbox.scheduler.run_once()
+    work(sandbox)
+    assert len(seen) == 1
+    assert sandbox.schedules()["audit"].schedule.missed == 2
+    assert alerts(sandbox) == ["ticks were missed"]
+
+
 def test_a_refused_tick_is_over_and_told(sandboxes: Sandboxes) -> None:
     """A locked sandbox refuses the tick of a payment: an alert says so, and the next one comes."""
     sandbox = sandboxes()

@@ -119,9 +119,12 @@ def resume(session: Session, name: str, by: str, reason: str) -> None:
 def run(session: Session, name: str, by: str, reason: str) -> None:
     """Queue the call of NAME at once, as if it ticked now; its ticks stay as they are."""
     handle = session.sandbox.timetable.run_now(name, by=by, reason=reason)
-    new = "queued" if handle.is_new else "its key is taken; nothing new was queued. It is"
-    document = {"done": "run", "call": handle.id, "new": handle.is_new}
-    session.out.data(document, [f"{new} call {handle.id}; a worker carries it out"])
+    state = handle.state().value
+    told = f"queued call {handle.id}; a worker carries it out"
+    if not handle.is_new:
+        told = f"its key is taken by call {handle.id} ({state}); nothing new was queued"
+    document = {"done": "run", "call": handle.id, "new": handle.is_new, "state": state}
+    session.out.data(document, [told])
 
 
 @schedules.command(

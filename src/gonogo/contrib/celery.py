@@ -81,7 +81,7 @@ class CeleryDelivery:
             sandbox.store,
             sandbox.clock,
             queues=tuple(sandbox.settings.queue_names if queues is None else queues),
-            lease=resend_after,
+            resend_after=resend_after,
             ahead=ahead,
         )
         self._send_to = dict(send_to or {})
@@ -94,11 +94,15 @@ class CeleryDelivery:
         self._stop = threading.Event()
         self._keeper: threading.Thread | None = None
         self._starting = threading.Lock()
-        sandbox.on_due(self.wake)
-        signals.worker_process_init.connect(self._begin, weak=False)
-        signals.worker_ready.connect(self._begin_without_children, weak=False)
-        signals.worker_process_shutdown.connect(self._end, weak=False)
-        signals.worker_shutdown.connect(self._end, weak=False)
+        self._signals = (
+            (signals.worker_process_init, self._begin),
+            (signals.worker_ready, self._begin_without_children),
+            (signals.worker_process_shutdown, self._end),
+            (signals.worker_shutdown, self._end),
+        )
+        for signal, receiver in self._signals:
+            signal.connect(receiver, weak=False)
+        self._hear_no_more = sandbox.on_due(self.wake)
 
     def _register(self, app: Celery) -> Any:
         def perform(call_id: str) -> str:
@@ -131,7 +135,7 @@ class CeleryDelivery:
         """Send the ids of the calls that are due, as many as there is room for; returns how many.
 
         What cannot be sent is put back and sent later. Raises `StoreError` when the ledger cannot
-        be asked; a broker that is out of reach raises an alert instead, and sends nothing.
+        be asked; a broker that is out of reach raises an alert instead, and the rest is put back.
         """
         with self._sending:
             if self._clock.monotonic() < self._silent_until:
@@ -187,6 +191,7 @@ class CeleryDelivery:
 
         Returns how many calls changed. Raises `StoreError` when the ledger cannot be asked.
         """
+        self._delivery.asks()
         return self._delivery.maintain() + self.send_due()
 
     def _keep(self) -> None:
@@ -207,7 +212,7 @@ class CeleryDelivery:
             self._stop = threading.Event()
             self._keeper = threading.Thread(target=self._keep, name="gonogo-keeper", daemon=True)
             self._keeper.start()
-        self._sandbox.scheduler.start()
+        self._sandbox.watch()
 
     def _begin_without_children(self, sender: Any = None, **_: Any) -> None:
         """Begin in a worker that has no processes for its tasks; one that has must fork cleanly."""
@@ -220,7 +225,10 @@ class CeleryDelivery:
 
         Whether all was sent. For a program that performed calls and is not a worker of Celery's.
         """
+        self._hear_no_more()
         sent = self.flush(timeout)
+        for signal, receiver in self._signals:
+            signal.disconnect(receiver)
         self._end()
         return sent
 
@@ -231,6 +239,7 @@ class CeleryDelivery:
         self._stop.set()
         keeper.join(PAUSE)
         self._sandbox.scheduler.stop()
+        self._sandbox.heartbeat.stop()
         self._delivery.leave()
 
     def _log(self, event: str, error: BaseException) -> None:

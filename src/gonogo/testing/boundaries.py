@@ -35,6 +35,7 @@ def instrument(sandbox: SandboxOrchestrator, reach: Reach) -> None:
         (sandbox.planner, "apply", Step.APPLY),
         (sandbox.scheduler, "_take", Step.TICK),
         (sandbox.delivery._claims, "take", Step.CLAIM),
+        (sandbox.delivery._claims, "take_one", Step.CLAIM),
         (sandbox.pipeline, "admit", Step.ADMIT),
         (sandbox.delivery, "_release", Step.RELEASE),
         (sandbox.delivery, "keep", Step.KEEP),

@@ -41,9 +41,9 @@ WHO = {"by": "the crash test", "reason": "a call of the crash test"}
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """What kind of process this is: where it dies, and the ``nth`` passing that kills it.
+    """What kind of process this is, and the boundary at which it dies.
 
-    With ``stops`` it is stopped there (SIGSTOP) instead, and goes on when it is told to.
+    With ``stops`` it is stopped there (SIGSTOP) instead, once, and goes on when it is told to.
     """
 
     target: str
@@ -51,7 +51,6 @@ class Order(Struct, frozen=True, kw_only=True):
     lease: float
     threads: int = 1
     boundary: str | None = None
-    nth: int = 1
     fails_first: bool = False
     stops: bool = False
 
@@ -186,19 +185,16 @@ class Child:
 
 
 def dying(order: Order, store: Store) -> Callable[[Boundary], None]:
-    """What kills, or stops, this process at the ``nth`` passing of its boundary."""
-    mutex, left = threading.Lock(), [order.nth]
+    """What kills, or stops, this process at its boundary."""
+    first = threading.Lock()
     boundary = Boundary(order.boundary or "")
 
     def reach(reached: Boundary) -> None:
-        if reached is not boundary:
+        if reached is not boundary or not first.acquire(blocking=False):
             return
-        with mutex:
-            left[0] -= 1
-            dies = left[0] == 0
-        if dies and order.stops:
+        if order.stops:
             _stop(store)
-        elif dies:
+        else:
             os.kill(os.getpid(), signal.SIGKILL)
             threading.Event().wait()
 

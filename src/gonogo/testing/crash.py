@@ -164,8 +164,8 @@ def crash_test(
         action: ``"module:attribute"``, or the action where a fresh process can import it.
         probe: asks the other side's books: takes the arguments of a call by name and returns how
             often they had their effect. A function, or ``"module:attribute"``.
-        calls: arguments, a tuple or mapping a call; each must be new to the other side. About 80
-            are needed, so give a generator that does not end.
+        calls: arguments, a tuple or mapping a call; each must be new to the other side. About
+            200 are needed, so give a generator that does not end.
         boundaries: where to kill; unless given, wherever such an action can get to.
         random_kills: how many more processes to kill at random times.
         seed: of those times.

@@ -48,8 +48,8 @@ class FaultyStore:
 
     Attributes:
         down: while true every read and write fails, and nothing is written.
-        before_write, after_write: called with the `Write` around every write, its moves known
-            only after; block there to delay it or to let it hang.
+        before_write, after_write: called with the `Write` before every write and after every
+            commit, its moves known only then; block there to delay it or to let it hang.
         writes: how many writes were asked for.
         failures: how many of them were made to fail.
     """
