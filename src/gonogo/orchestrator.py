@@ -314,6 +314,11 @@ class SandboxOrchestrator:
         Raises:
             ConfigurationError: what does not fit together, or a name that is declared already.
         """
+        if not any(action is one for one in self.pipeline.actions.values()):
+            raise ConfigurationError(
+                f"schedule {name!r}: {action!r:.100} is not an action of this sandbox; declare it "
+                "with @sandbox.action(...) first"
+            )
         self.scheduler.declare(
             Declared(
                 name=name,

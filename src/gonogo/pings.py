@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -37,8 +38,11 @@ class Ping(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         for url in (self.success, self.start, self.fail):
-            if url is not None and not url.startswith(("http://", "https://")):
-                raise ConfigurationError("ping: an address to ping begins with http:// or https://")
+            if url is not None and not _is_address(url):
+                raise ConfigurationError(
+                    "ping: an address to ping begins with http:// or https://, names a host "
+                    "and has no spaces or line breaks"
+                )
 
     def __repr__(self) -> str:
         return "<ping>"
@@ -48,6 +52,8 @@ class Ping(Struct, frozen=True):
         """A ping of one address and, under it, ``/start`` and ``/fail``, as monitors have it."""
         if given is None or isinstance(given, Ping):
             return given
+        if not isinstance(given, str):
+            raise ConfigurationError("ping: give an address, or a Ping of three")
         if "?" in given:
             raise ConfigurationError(
                 "ping: /start and /fail cannot be put after a query; give a Ping of three"
@@ -96,8 +102,7 @@ class Pinger:
             self._queue.put(url)
 
     def _call(self, url: str) -> None:
-        from http.client import HTTPException  # noqa: PLC0415 - only pings need it
-        from urllib.error import URLError  # noqa: PLC0415 - same
+        from urllib.error import URLError  # noqa: PLC0415 - only pings need it
         from urllib.request import urlopen  # noqa: PLC0415 - same
 
         try:
@@ -108,8 +113,18 @@ class Pinger:
         except URLError as error:
             heard = not isinstance(error.reason, TimeoutError)
             self.told["failed" if heard else "unheard"] += 1
-        except (OSError, ValueError, HTTPException):  # cut, or no HTTP: it may have arrived
+        except Exception:  # noqa: BLE001 - cut, or no HTTP: it may have arrived; an error shows the address
             self.told["unheard"] += 1
+
+
+def _is_address(url: object) -> bool:
+    if not isinstance(url, str) or not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _ended(event: Event) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,13 +22,15 @@ CatchUp = Literal["skip", "one", "all"]
 CATCH_UP = ("skip", "one", "all")
 
 MOST_COUNTED = 1000
-"""Ticks that are counted at once; of more that nobody made it is known that they were many."""
+"""Ticks of a cron line that are counted at once; more that nobody made count as so many."""
 
 FIELDS = 5
 _FORM = "It has five fields: minute hour day-of-month month day-of-week"
 
+HOUR = 3600.0
+LONGEST = 10 * 366 * 86_400.0
 SHORTEST = 1.0
-"""Seconds between two ticks, at least."""
+"""Seconds between two ticks of ``every``, at most and at least."""
 
 
 class Tick(Struct, frozen=True):
@@ -74,6 +76,8 @@ class Rhythm:
             raise ConfigurationError(
                 f"schedule {name!r}: give either cron='0 9 * * MON-FRI' or every='15m'"
             )
+        if cron is not None and not isinstance(cron, str):
+            raise ConfigurationError(f"schedule {name!r}: cron={cron!r} is not text")
         self._name = name
         self._zone = load_zone(tz)
         self._cron = cron
@@ -84,7 +88,13 @@ class Rhythm:
                 raise ConfigurationError(
                     f"schedule {name!r}: every={every!r} is less than {SHORTEST:g} s"
                 )
-        elif len(str(cron).split()) != FIELDS:  # of six the parser takes one for seconds
+            if self._every > LONGEST:
+                raise ConfigurationError(
+                    f"schedule {name!r}: every={every!r} is more than ten years"
+                )
+        elif len(str(cron).split()) != FIELDS or "\n" in str(
+            cron
+        ):  # of six the parser takes one for seconds
             raise ConfigurationError(f"schedule {name!r}: cron={cron!r} cannot be read: {_FORM}")
         else:
             self.after(0.0, 0.0)
@@ -92,7 +102,7 @@ class Rhythm:
     @property
     def spec(self) -> str:
         """The rhythm as it is kept and shown."""
-        return f"every {self._every:g}" if self._cron is None else f"cron {self._cron}"
+        return f"every {self._every:.15g}" if self._cron is None else f"cron {self._cron}"
 
     @classmethod
     def read(cls, name: str, spec: str, tz: str) -> Rhythm:
@@ -110,16 +120,23 @@ class Rhythm:
         """The first tick after ``at``; ``every`` counts from ``anchor``."""
         if self._cron is None:
             return anchor + (self._passed(at, anchor) + 1) * self._every
-        return self._seek(at, reverse=False)
+        return next(found for found in self._seek(at, reverse=False) if found > at)
 
     def last_until(self, at: float, anchor: float) -> float:
         """The last tick not after ``at``."""
         if self._cron is None:
             return anchor + self._passed(at, anchor) * self._every
-        return self._seek(math.floor(at) + 1.0, reverse=True)
+        last = next(self._seek(math.floor(at) + 1.0, reverse=True))
+        while last > at:  # around a repeated hour the parser may answer with the other one
+            last = next(self._seek(last - HOUR, reverse=True))
+        while (following := self.after(last, anchor)) <= at:
+            last = following
+        return last
 
     def count(self, first: float, last: float, anchor: float) -> int:
-        """Ticks from ``first`` to ``last``, both included; at most `MOST_COUNTED`."""
+        """Ticks from ``first`` to ``last``, both included; at most `MOST_COUNTED` of a cron."""
+        if self._cron is None:
+            return round((last - first) / self._every) + 1
         counted, at = 0, first
         while at <= last and counted < MOST_COUNTED:
             counted += 1
@@ -133,20 +150,19 @@ class Rhythm:
             return passed + 1
         return passed - 1 if passed and anchor + passed * self._every > at else passed
 
-    def _seek(self, at: float, *, reverse: bool) -> float:
+    def _seek(self, at: float, *, reverse: bool) -> Iterator[float]:
+        """The cron line's ticks from ``at`` on, or back."""
         from cronsim import CronSim, CronSimError  # noqa: PLC0415 - only schedules need it
 
         try:
             start = datetime.fromtimestamp(at, self._zone)
-            return next(CronSim(self._cron or "", start, reverse=reverse)).timestamp()
+            for found in CronSim(self._cron or "", start, reverse=reverse):
+                yield found.timestamp()
         except CronSimError as error:
             raise ConfigurationError(
                 f"schedule {self._name!r}: cron={self._cron!r} cannot be read: {error}. {_FORM}"
             ) from error
-        except StopIteration as error:
-            raise ConfigurationError(
-                f"schedule {self._name!r}: cron={self._cron!r} never comes"
-            ) from error
+        raise ConfigurationError(f"schedule {self._name!r}: cron={self._cron!r} never comes")
 
 
 class Declared(Struct, frozen=True, kw_only=True):
@@ -168,6 +184,8 @@ class Declared(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         where = f"schedule {self.name!r}"
+        if not isinstance(self.name, str):
+            raise ConfigurationError(f"{where}: the name of a schedule is text")
         if not self.name.strip() or "@" in self.name:
             raise ConfigurationError(f"{where}: a schedule needs a name, without '@'")
         if self.catch_up not in CATCH_UP:
@@ -176,12 +194,16 @@ class Declared(Struct, frozen=True, kw_only=True):
             )
         if not self.grace > 0:
             raise ConfigurationError(f"{where}: grace={self.grace!r} must be more than 0 seconds")
+        if not (callable(self.arguments) or isinstance(self.arguments, Mapping)):
+            raise ConfigurationError(
+                f"{where}: arguments={self.arguments!r}: give a mapping, or a function of the tick"
+            )
 
     @property
     def digest(self) -> str:
         """What tells two declarations of one name apart: what, when and how."""
         text = "\n".join(
-            (self.action.name, self.rhythm.spec, self.tz, self.catch_up, f"{self.grace:g}")
+            (self.action.name, self.rhythm.spec, self.tz, self.catch_up, f"{self.grace:.15g}")
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -156,6 +156,7 @@ class Scheduler:
         Raises `StoreError` when the ledger is out of reach: what is due stays due.
         """
         refresh(self._clock)
+        self._take_over()
         self._announce()
         for schedule in self._store.read(self._mine):
             current: Schedule | None = schedule
@@ -178,6 +179,19 @@ class Scheduler:
         ]
         return [s for s in alike if running(controls, (s.name,), now, SCHEDULE)]
 
+    def _take_over(self) -> None:
+        """Declare anew what others declared otherwise and no longer tick."""
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> set[str]:
+            known = {schedule.name: schedule for schedule in tx.schedules.all()}
+            running_ones = running(tx.controls.all(), tuple(known), now, SCHEDULE)
+            return {name for name in running_ones if now - known[name].next_at > known[name].grace}
+
+        overdue = self._store.read(work) & self._announced
+        mine = {schedule.name for schedule in self._store.read(self._mine)}
+        self._announced -= overdue - mine
+
     def _announce(self) -> None:
         """Write what this process declared into the ledger, once; the last to start counts."""
         for name, declared in list(self.declared.items()):
@@ -195,7 +209,7 @@ class Scheduler:
             return self._take(declared, turn, work, now)
         except StoreError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever refused it, the tick is over and is told
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever refused it, the tick is over and is told
             why = str(error) if isinstance(error, GonogoError) else describe(error)
             return self._refuse(declared, turn, why, now)
 
@@ -303,6 +317,8 @@ def _declare(tx: Transaction, declared: Declared, now: float) -> None:
     known = tx.schedules.get(declared.name)
     if known is not None and known.digest == declared.digest:
         return
+    pause = tx.controls.all().get(SCHEDULE + declared.name)
+    begin = max(now, pause.until) if pause and pause.until and pause.active(now) else now
     fresh = Schedule(
         name=declared.name,
         action=declared.action.name,
@@ -312,7 +328,7 @@ def _declare(tx: Transaction, declared: Declared, now: float) -> None:
         grace=declared.grace,
         digest=declared.digest,
         anchor=now,
-        next_at=declared.rhythm.after(now, now),
+        next_at=declared.rhythm.after(begin, now),
     )
     if known is not None:
         fresh = structs.replace(

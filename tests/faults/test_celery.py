@@ -15,6 +15,7 @@ from types import ModuleType
 
 import pytest
 from tests.support import redis
+from tests.support.shop import books
 
 from gonogo.clock import SystemClock
 from gonogo.records import TERMINAL, State
@@ -101,11 +102,11 @@ def workers(folder: Path) -> Iterator[Workers]:
             running.kill()
 
 
-def wait_for(shop: ModuleType, paid: int) -> None:
+def wait_for(paid: int) -> None:
     """Until so many are paid; fails when it takes too long."""
     until = CLOCK.monotonic() + SOON
-    while len(shop.books()) < paid:
-        assert CLOCK.monotonic() < until, f"only {len(shop.books())} of {paid} are paid"
+    while len(books()) < paid:
+        assert CLOCK.monotonic() < until, f"only {len(books())} of {paid} are paid"
         CLOCK.sleep(0.05)
 
 
@@ -126,19 +127,19 @@ def test_killed_workers_and_a_broker_that_forgets(
         invoices = [f"INV-{number}" for number in range(PAYMENTS)]
         handles = shop.pay.enqueue_many({"invoice": invoice} for invoice in invoices)
         for paid in (2, 5, 8, 11):
-            wait_for(shop, paid)
+            wait_for(paid)
             CLOCK.sleep(chance.random() * 0.1)
             os.kill(chance.choice(crew.children()), signal.SIGKILL)
-        wait_for(shop, 14)
+        wait_for(14)
         redis.flush(redis_url)
-        wait_for(shop, 18)
+        wait_for(18)
         crew.kill()
         crew.start()
         for handle in handles:  # every message once more, and a stranger's
             shop.app.send_task("gonogo.perform", (handle.id,))
         shop.app.send_task("gonogo.perform", ("0" * 32,))
         wait_for_the_end(shop)
-        assert sorted(shop.books()) == sorted(invoices)
+        assert sorted(books()) == sorted(invoices)
         assert shop.sandbox.counts() == {State.SUCCEEDED: PAYMENTS}
 
 
@@ -146,10 +147,10 @@ def test_a_message_after_the_effect_of_a_killed_process(shop: ModuleType, tmp_pa
     """Celery gives it to the next process, which leaves it to the evidence."""
     with workers(tmp_path) as crew:
         handle = shop.pay.enqueue(invoice="INV-1")
-        wait_for(shop, 1)
+        wait_for(1)
         for child in crew.children():
             os.kill(child, signal.SIGKILL)
         wait_for_the_end(shop)
         assert handle.state() is State.SUCCEEDED
-        assert shop.books() == ["INV-1"]
+        assert books() == ["INV-1"]
         assert crew.stop() == 0

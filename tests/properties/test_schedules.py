@@ -29,6 +29,31 @@ def test_the_last_tick_is_the_one_before_the_next(line: str, tz: str, at: float)
     assert rhythm.after(at, 0.0) == rhythm.after(last, 0.0)
 
 
+CHANGES = st.sampled_from(
+    [
+        ("Europe/Paris", 1_792_890_000),  # 25 October 2026, 01:00 UTC: the hour from 2 comes twice
+        ("Europe/Paris", 1_774_746_000),  # 29 March 2026: it does not come
+        ("America/New_York", 1_793_512_800),  # 1 November 2026, 06:00 UTC
+        ("America/New_York", 1_772_953_200),  # 8 March 2026
+    ]
+)
+
+
+@given(LINES, CHANGES, st.integers(-240, 240), st.integers(0, 59))
+def test_ticks_come_in_order_where_the_clocks_change(
+    line: str, change: tuple[str, int], minutes: int, seconds: int
+) -> None:
+    """The next tick is never one that has been, wherever in a repeated hour one looks."""
+    tz, turn = change
+    at = turn + minutes * 60.0 + seconds
+    rhythm = Rhythm("test", cron=line, every=None, tz=tz)
+    last = rhythm.last_until(at, 0.0)
+    following = rhythm.after(at, 0.0)
+    assert last <= at < following
+    assert rhythm.after(last, 0.0) == following
+    assert rhythm.last_until(following - 1.0, 0.0) == last
+
+
 @given(st.floats(1.0, 1e6), TIMES, st.floats(0, 1e7))
 def test_every_has_one_grid(every: float, anchor: float, later: float) -> None:
     """The next tick is after the instant, and at most one interval away."""

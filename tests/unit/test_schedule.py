@@ -76,6 +76,14 @@ def test_every_counts_from_its_anchor() -> None:
     assert rhythm.count(1900.0, 4600.0, anchor) == 4
 
 
+def test_a_long_interval_is_kept_exactly() -> None:
+    """A grid that shifts after a restart would lose ticks, or make them twice."""
+    for every in (1_047_605.0, 10_000_001.0, 1000.25):
+        rhythm = Rhythm("test", cron=None, every=every, tz="UTC")
+        assert Rhythm.read("test", rhythm.spec, "UTC").after(0.0, 0.0) == every
+    assert Rhythm("test", cron=None, every=1.0, tz="UTC").count(0.0, 86_400.0, 0.0) == 86_401
+
+
 def test_a_rhythm_is_read_back() -> None:
     """What the ledger keeps says the same as what was declared."""
     for rhythm in (cron("0 9 * * *"), Rhythm("test", cron=None, every=90, tz=PARIS)):
@@ -101,6 +109,14 @@ def test_a_tick_names_its_call() -> None:
         ({"cron": "0 9 * * *", "every": 5}, "give either cron="),
         ({"cron": "nine o'clock"}, "five fields"),
         ({"cron": "*/10 * * * * *"}, "five fields"),
+        ({"cron": "0 9 * *\n*"}, "five fields"),
+        ({"cron": 5}, "not text"),
+        ({"every": 1e308}, "more than ten years"),
+        ({"every": 60, "name": 5}, "is text"),
+        ({"every": 60, "arguments": 5}, "give a mapping"),
+        ({"every": 60, "ping": 5}, "give an address"),
+        ({"every": 60, "ping": "https://monitor.example.com/x\n"}, "no spaces or line breaks"),
+        ({"every": 60, "ping": "https:///x"}, "names a host"),
         ({"cron": "0 25 * * *"}, "cannot be read"),
         ({"cron": "0 0 31 4,6 *"}, "Bad day-of-month"),
         ({"every": 0.5}, "less than 1 s"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -119,6 +120,92 @@ def test_ticks_within_the_grace_that_get_no_call_are_told(sandboxes: Sandboxes) 
     assert len(seen) == 1
     assert sandbox.schedules()["audit"].schedule.missed == 2
     assert alerts(sandbox) == ["ticks were missed"]
+
+
+@pytest.mark.parametrize("when", ["declared", "resumed"])
+def test_a_repeated_hour_repeats_no_tick(sandboxes: Sandboxes, when: str) -> None:
+    """In the second pass of an hour a tick of the first one is over, and is not made again."""
+    clock = sandboxes.clock
+    second_pass = 1824944400.0  # 31 October 2027, 02:00 in winter time
+    start = second_pass - 5400.0 if when == "resumed" else second_pass + 600.0
+    clock.advance(start - clock.now())
+    sandbox = sandboxes()
+    seen = audit(sandbox, every=None, cron="30 2 * * *", tz="Europe/Paris", catch_up="one")
+    sandbox.scheduler.run_once()
+    if when == "resumed":  # it is 01:30 in summer time
+        clock.advance(3600.0)
+        sandbox.scheduler.run_once()
+        clock.advance(2400.0)  # 02:10 in winter time
+        sandbox.timetable.pause("audit", **WHO)
+        sandbox.timetable.resume("audit", **WHO)
+    sandbox.scheduler.run_once()
+    work(sandbox)
+    assert len(seen) == (when == "resumed")
+    assert sandbox.schedules()["audit"].schedule.missed == 0
+
+
+def test_a_change_in_a_pause_leaves_the_pause(tmp_path: Any) -> None:
+    """Declared anew while it is paused for a while, it goes on after that and makes up nothing."""
+    sandboxes = Sandboxes("sqlite", tmp_path)
+    first = sandboxes()
+    audit(first)
+    first.scheduler.run_once()
+    first.timetable.pause("audit", until=sandboxes.clock.now() + 10.5 * MINUTE, **WHO)
+    second = sandboxes()
+    seen = audit(second, every=2 * MINUTE)
+    second.scheduler.run_once()
+    sandboxes.clock.advance(11.0 * MINUTE)
+    second.scheduler.run_once()
+    assert (seen, second.schedules()["audit"].schedule.missed) == ([], 0)
+    sandboxes.clock.advance(1.0 * MINUTE)
+    second.scheduler.run_once()
+    work(second)
+    assert len(seen) == 1
+    sandboxes.close()
+
+
+def test_a_schedule_that_nobody_ticks_any_more_is_taken_over(tmp_path: Any) -> None:
+    """Another version declared it and went: who is left declares it again."""
+    sandboxes = Sandboxes("sqlite", tmp_path)
+    new, old = sandboxes(), sandboxes()
+    seen = audit(new, every=2 * MINUTE)
+    new.scheduler.run_once()
+    audit(old)
+    old.scheduler.run_once()
+    sandboxes.clock.advance(MINUTE)
+    new.scheduler.run_once()
+    assert new.calls() == []
+    sandboxes.clock.advance(MINUTE + 1.0)
+    for _ in range(3):
+        new.scheduler.run_once()
+        sandboxes.clock.advance(2 * MINUTE)
+    new.scheduler.run_once()
+    work(new)
+    assert len(seen) == 3
+    sandboxes.close()
+
+
+def test_only_an_action_of_the_sandbox_can_be_scheduled(sandboxes: Sandboxes) -> None:
+    """A plain function, or an action declared elsewhere, would stop all the others."""
+    sandbox, other = sandboxes(), SandboxOrchestrator()
+    foreign = other.action("act", irreversible=False)(lambda: None)
+    for wrong in (foreign, lambda: None, None):
+        with pytest.raises(ConfigurationError, match="not an action of this sandbox"):
+            sandbox.schedule("act", wrong, every=60)  # type: ignore[arg-type] # that is the point
+
+
+def test_arguments_that_end_the_process_refuse_their_tick(sandboxes: Sandboxes) -> None:
+    """A function of the user's that calls exit() does not starve the schedules after it."""
+    sandbox = sandboxes()
+    seen = audit(sandbox)
+    act = sandbox.action("aaa", irreversible=False)(lambda: None)
+    sandbox.schedule("aaa", act, every=MINUTE, arguments=lambda tick: sys.exit(3))
+    sandbox.scheduler.run_once()
+    sandboxes.clock.advance(MINUTE)
+    sandbox.scheduler.run_once()
+    work(sandbox)
+    assert len(seen) == 1
+    assert alerts(sandbox) == ["a tick was refused"]
 
 
 def test_a_refused_tick_is_over_and_told(sandboxes: Sandboxes) -> None:
@@ -276,7 +363,7 @@ def test_the_last_to_start_says_when(tmp_path: Any) -> None:
     audit(old), audit(new, every=2 * MINUTE)
     old.scheduler.run_once()
     new.scheduler.run_once()
-    for _ in range(4):
+    for _ in range(3):
         sandboxes.clock.advance(MINUTE)
         old.scheduler.run_once()
     assert old.calls() == []

@@ -45,6 +45,7 @@ class Session:
             self._sandbox = sandbox = load_app(self.app)
             sandbox.worker.stop()
             sandbox.heartbeat.stop()
+            sandbox.scheduler.stop()
             sandbox.set_default_limits()
             if not sandbox.store.shared:
                 self.out.note("note: this ledger is in memory and ends with this command")
