@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gonogo.durations import spell_duration, spell_time
+from gonogo.handout import BROKER
 from gonogo.records import NEVER, Attempt, Call, Decision, Outcome, State
 
 _HAPPENED = {
@@ -98,7 +99,11 @@ def _cancelled(call: Call, now: float) -> str:
 _STANDINGS: dict[State, Callable[[Call, float], str]] = {
     State.PLANNED: lambda call, now: f"planned ({call.verdict or 'waits for approval'}).",
     State.PENDING: _pending,
-    State.CLAIMED: lambda call, now: f"claimed by {call.owner}; nothing was sent yet.",
+    State.CLAIMED: lambda call, now: (
+        "its id is on its way through a broker; nothing was begun yet."
+        if call.owner == BROKER
+        else f"claimed by {call.owner}; nothing was sent yet."
+    ),
     State.DISPATCHED: _dispatched,
     State.SUCCEEDED: lambda call, now: f"succeeded at {spell_time(call.settled_at or now)}.",
     State.FAILED: _failed,

@@ -9,14 +9,14 @@ from msgspec import structs
 from gonogo.clock import Clock
 from gonogo.errors import ConfigurationError
 from gonogo.pauses import running
-from gonogo.records import NEVER, Call, State, advance
+from gonogo.records import Call, State, advance
 from gonogo.store.port import Store, Transaction
 
 BROKER = "the broker"
 """The owner of a call whose id is on its way. Nothing of it was begun, and no attempt is used."""
 
-OTHERS = 1000
-"""Calls under way elsewhere, besides those handed out, up to which the latter are counted right."""
+BATCH = 20
+"""Calls that are handed out at once."""
 
 
 class HandOut:
@@ -28,8 +28,9 @@ class HandOut:
     Args:
         queues: the ledger's queues whose calls are handed out.
         resend_after: seconds after which a call that nobody took is handed out again.
-        ahead: calls that may be on their way at once, from all processes. The order among them is
-            the broker's; that of all others is still the ledger's.
+        ahead: calls that may be on their way at once, from all processes; a few more when several
+            hand out at the same moment. The order among them is the broker's; that of all others
+            is still the ledger's.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class HandOut:
         self._turn = ""
 
     def give(self) -> list[Call]:
-        """The calls that are to be sent now. Raises `StoreError` when the ledger cannot be asked.
+        """Some of the calls that are to be sent now; none when there are none left.
 
-        As long as a read finds nothing to send, nothing is written.
+        As long as a read finds nothing to send, nothing is written. Raises `StoreError` when the
+        ledger cannot be asked.
         """
         if not self._due():
             return []
@@ -80,8 +82,7 @@ class HandOut:
 
     def _claim(self, tx: Transaction) -> list[Call]:
         now = self._clock.now()
-        under_way = tx.calls.expired(NEVER, self._ahead + OTHERS)
-        room = self._ahead - sum(call.owner == BROKER for call in under_way)
+        room = min(BATCH, self._ahead - tx.calls.claimed_by(BROKER, self._queues))
         if room <= 0:
             return []
         claimed = tx.calls.claim(

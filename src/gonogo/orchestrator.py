@@ -171,6 +171,7 @@ class SandboxOrchestrator:
             events=self.events,
         )
         self._deliverers = [self.worker.wake]
+        self._endings: list[Callable[[], object]] = []
         self.jobs = Jobs(self.pipeline, wake=self._deliver)
         self.scheduler = Scheduler(
             store=self.store,
@@ -529,6 +530,8 @@ class SandboxOrchestrator:
         """Stop everything and close the ledger. Safe at any time, and twice."""
         with self._mutex:  # not while draining: a job under way may ask for the database
             self.started = False
+        for end in self._endings:
+            end()
         self.scheduler.stop()
         self.worker.stop(self.settings.drain)
         self.scheduler.pinger.flush(1.0)
@@ -550,6 +553,10 @@ class SandboxOrchestrator:
             self._deliverers = [one for one in self._deliverers if one is not wake]
 
         return end
+
+    def on_cleanup(self, end: Callable[[], object]) -> None:
+        """Call ``end`` when this sandbox is cleaned up, before its ledger is closed."""
+        self._endings.append(end)
 
     def _deliver(self) -> None:
         for wake in self._deliverers:

@@ -272,6 +272,21 @@ def test_a_lane_lists_who_is_in_it(store):
     assert store.read(lambda tx: tx.calls.in_lane("x", 9)) == [second, third]
 
 
+def test_what_somebody_has_claimed_is_counted(store):
+    """By owner and queue; what is begun or done no longer counts."""
+    put(store, queued(), queued(), queued(queue="mail"))
+    first, _ = claim(store, limit=2)
+
+    def count(owner, *queues):
+        return store.read(lambda tx: tx.calls.claimed_by(owner, queues))
+
+    assert count(first.owner, "main") == 2
+    assert (count(first.owner, "mail"), count("nobody", "main")) == (0, 0)
+    begun = advance(first, State.DISPATCHED)
+    assert store.write(lambda tx: tx.calls.replace(first, begun))
+    assert count(first.owner, "main", "mail") == 1
+
+
 def test_the_backlog_counts_what_is_pending_in_each_queue(store):
     """Calls that wait count; direct calls and those under way do not."""
     put(store, queued(), queued(waits=True), queued(queue="mail"), call(), call(State.UNKNOWN))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 from gonogo.settings import Settings
 
+SOON = 30.0
 WHO = {"by": "dana", "reason": "a test"}
 SIGNALS = (
     *(signals.worker_process_init, signals.worker_ready),
@@ -38,6 +42,9 @@ class Scene:
         self.app = Celery("shop", broker="memory://")
         self.paid: list[str] = []
         self.broken: Exception | None = None
+        self.hangs: threading.Event | None = None
+        self.reached = threading.Event()
+        self.closed: set[str] = set()
         self.sent: list[tuple[str, str | None]] = []
 
         @self.sandbox.action(
@@ -64,9 +71,14 @@ class Scene:
     def _send(self, _: Any, name: str, message: Any, **options: Any) -> None:
         if self.broken is not None:
             raise self.broken
+        if self.hangs is not None:
+            self.reached.set()
+            self.hangs.wait(SOON)
         (call_id,), kwargs, _rest = message.body
         assert (name, kwargs, options["retry"]) == (TASK, {}, False)
         queue = options.get("queue")
+        if getattr(queue, "name", queue) in self.closed:
+            raise LookupError(f"no queue {queue}")
         self.sent.append((call_id, getattr(queue, "name", queue)))
 
     def ids(self) -> list[str]:
@@ -262,6 +274,84 @@ def test_a_call_on_its_way_can_be_cancelled(scene: Scene) -> None:
     assert handle.cancel()
     assert scene.task(handle.id) == "not due, or done by another message"
     assert scene.paid == []
+
+
+def test_room_is_not_taken_by_calls_that_run(scene: Scene) -> None:
+    """Those that were taken are no longer on their way, however many there are."""
+    handles = scene.pay.enqueue_many({"invoice": f"A-{n}"} for n in range(20))
+    for _ in range(5):
+        for call_id in scene.ids():
+            scene.sandbox.delivery.take(call_id)
+        scene.delivery.wake()
+    states = [handle.call().owner for handle in handles]
+    assert states.count(BROKER) <= 3
+    assert states.count(None) >= 20 - 15 - 3
+
+
+def test_a_queue_that_takes_nothing_does_not_starve_the_others(tmp_path: Path) -> None:
+    """Each queue of Celery's has room of its own, and is left alone on its own."""
+    scene = Scene(tmp_path, queues=["default", "mail"], send_to={"mail": "slow"}, ahead=2)
+    scene.closed.add("slow")
+    scene.pay.enqueue_many([{"invoice": f"M-{n}"} for n in range(9)], queue="mail", priority=5)
+    other = scene.pay.enqueue(invoice="A-1")
+    assert scene.ids() == [other.id]
+    scene.closed.clear()
+    scene.clock.advance(1.1)
+    scene.delivery.run_once()
+    assert len(scene.ids()) == 2
+    another = scene.pay.enqueue(invoice="A-2")
+    assert scene.ids() == [another.id]
+    scene.close()
+
+
+def test_a_broker_that_hangs_keeps_no_lease_from_being_renewed(scene: Scene) -> None:
+    """Sending has a thread of its own; the one that keeps leases never waits for it."""
+    scene.hangs = threading.Event()
+    scene.pay.enqueue(invoice="A-1")
+    assert scene.reached.wait(SOON)
+    assert scene.delivery.send_due() == 0  # somebody is at it
+    kept = threading.Event()
+    keep = scene.sandbox.delivery.keep
+    scene.sandbox.delivery.keep = lambda: (kept.set(), keep())[1]  # type: ignore[method-assign] # of this one
+    scene.delivery._begin()
+    for _ in range(2):  # it comes round again
+        kept.clear()
+        assert kept.wait(SOON)
+    scene.hangs.set()
+
+
+def test_what_was_not_sent_in_the_end_is_put_back(scene: Scene) -> None:
+    """A program that ends while its broker hangs leaves the call to whoever comes next."""
+    scene.hangs = threading.Event()
+    handle = scene.pay.enqueue(invoice="A-1")
+    assert scene.reached.wait(SOON)
+    assert handle.call().owner == BROKER
+    assert not scene.delivery.close(timeout=0.0)
+    assert handle.state() is State.PENDING
+    scene.hangs.set()
+    assert scene.delivery.flush()
+
+
+def test_a_forked_process_sends_for_itself(scene: Scene) -> None:
+    """Though its parent was in the middle of sending."""
+    scene.hangs = threading.Event()
+    scene.pay.enqueue(invoice="A-1")
+    assert scene.reached.wait(SOON)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        child = os.fork()
+    if child == 0:
+        scene.hangs = None
+        scene.pay.enqueue(invoice="A-2")
+        os._exit(0 if scene.delivery.flush() and scene.sent else 1)
+    scene.hangs.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_one_app_delivers_one_sandbox(scene: Scene) -> None:
+    """The task of a second one would never be performed."""
+    with pytest.raises(ConfigurationError, match="delivers one sandbox"):
+        CeleryDelivery(scene.sandbox, scene.app)
 
 
 def test_a_broker_that_is_down_breaks_no_enqueue(scene: Scene) -> None:

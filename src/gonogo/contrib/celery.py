@@ -13,10 +13,13 @@ ledger's; Celery's own are not used.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from gonogo.clock import Clock
 from gonogo.dispatcher import Dispatcher
 from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.handout import HandOut
@@ -53,11 +56,13 @@ class CeleryDelivery:
         send_to: the Celery queue for a queue of the ledger; the app's default unless named.
         resend_after: seconds after which a message that nobody took off the broker counts as lost
             and is sent again.
-        ahead: messages on their way at once, over all processes. Among them the broker's order
-            holds, so priorities work the better the fewer there are; a few for each process do.
+        ahead: messages on their way at once to each Celery queue, over all processes. Among them
+            the broker's order holds, so priorities work the better the fewer there are; a few for
+            each process do.
 
     Raises:
-        ConfigurationError: a ledger in memory, or arguments that make no sense.
+        ConfigurationError: a ledger in memory, an app that delivers another sandbox already, or
+            arguments that make no sense.
     """
 
     def __init__(
@@ -75,34 +80,44 @@ class CeleryDelivery:
                 "Celery's workers are processes of their own and cannot see a ledger in memory: "
                 "give the sandbox a db_url (sqlite:///… or postgresql://…)"
             )
+        if TASK in app.tasks:
+            raise ConfigurationError(
+                f"the app {app.main!r} has a task {TASK} already: it delivers one sandbox, and "
+                "would perform nothing of a second one. Declare all actions on one sandbox"
+            )
         self._sandbox = sandbox
         self._delivery = sandbox.delivery
-        self._hand_out = HandOut(
-            sandbox.store,
-            sandbox.clock,
-            queues=tuple(sandbox.settings.queue_names if queues is None else queues),
-            resend_after=resend_after,
-            ahead=ahead,
-        )
-        self._send_to = dict(send_to or {})
+        names = tuple(sandbox.settings.queue_names if queues is None else queues)
+
+        def hand_out(some: Sequence[str]) -> HandOut:
+            store, clock = sandbox.store, sandbox.clock
+            return HandOut(store, clock, queues=some, resend_after=resend_after, ahead=ahead)
+
+        by_target = _by_target(names, send_to or {}) or {None: ()}
+        self._routes = [Route(target, hand_out(some)) for target, some in by_target.items()]
         self._task = self._register(app)
-        self._clock = sandbox.clock
-        self._silence = self._silent_until = 0.0
-        self._sending = threading.Lock()
-        self._sender: Dispatcher[str] = Dispatcher(1)
-        self._sender.subscribe(lambda _: True, lambda _: self._send_in_background(), TASK)
-        self._stop = threading.Event()
-        self._keeper: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._begin_anew()
+        me = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _in_child(me()))
         self._signals = (
             (signals.worker_process_init, self._begin),
             (signals.worker_ready, self._begin_without_children),
-            (signals.worker_process_shutdown, self._end),
-            (signals.worker_shutdown, self._end),
+            (signals.worker_process_shutdown, self.close),
+            (signals.worker_shutdown, self.close),
         )
         for signal, receiver in self._signals:
             signal.connect(receiver, weak=False)
         self._hear_no_more = sandbox.on_due(self.wake)
+        sandbox.on_cleanup(self.close)
+
+    def _begin_anew(self) -> None:
+        """Threads and their locks, which a fork leaves behind."""
+        self._sending = threading.Lock()
+        self._sender: Dispatcher[str] = Dispatcher(1)
+        self._sender.subscribe(lambda _: True, lambda _: self._send_in_background(), TASK)
+        self._starting = threading.Lock()
+        self._stop = threading.Event()
+        self._keeper: threading.Thread | None = None
 
     def _register(self, app: Celery) -> Any:
         def perform(call_id: str) -> str:
@@ -135,26 +150,30 @@ class CeleryDelivery:
         """Send the ids of the calls that are due, as many as there is room for; returns how many.
 
         What cannot be sent is put back and sent later. Raises `StoreError` when the ledger cannot
-        be asked; a broker that is out of reach raises an alert instead, and the rest is put back.
+        be asked; a queue that takes no message raises an alert instead, and does not keep the
+        others waiting. Returns 0 at once while another thread of this process sends.
         """
-        with self._sending:
-            if self._clock.monotonic() < self._silent_until:
-                return 0
-            calls = self._hand_out.give()
-            for place, call in enumerate(calls):
+        if not self._sending.acquire(blocking=False):
+            return 0
+        try:
+            return sum(self._send_along(route) for route in self._routes)
+        finally:
+            self._sending.release()
+
+    def _send_along(self, route: Route) -> int:
+        sent = 0
+        while not route.is_silent(self._sandbox.clock) and (calls := route.take()):
+            for call in calls:
                 try:
-                    self._send(call)
+                    self._task.apply_async((call.id,), queue=route.target, retry=False)
                 except Exception as error:  # noqa: BLE001 - whatever keeps a message from leaving
                     why = f"the broker did not take it: {describe(error)}"
-                    self._hand_out.take_back(calls[place:], why)
-                    self._be_silent(why)
-                    return place
-            self._silence = 0.0
-            return len(calls)
-
-    def _send(self, call: Call) -> None:
-        queue = self._send_to.get(call.queue or "")
-        self._task.apply_async((call.id,), queue=queue, retry=False)
+                    route.give_back(why, self._sandbox.clock)
+                    self._alert(route.target, why)
+                    return sent
+                route.sent()
+                sent += 1
+        return sent
 
     def _send_in_background(self) -> None:
         try:
@@ -162,12 +181,10 @@ class CeleryDelivery:
         except GonogoError as error:  # the chore sends it when the ledger can be asked again
             self._log("celery.not_sent", error)
 
-    def _be_silent(self, why: str) -> None:
-        """Leave the broker alone for a while, longer every time, and say why."""
-        self._silence = min(max(SILENCE, self._silence * 2), LONGEST_SILENCE)
-        self._silent_until = self._clock.monotonic() + self._silence
+    def _alert(self, queue: str | None, why: str) -> None:
+        context = {"queue": queue, "why": why}
         self._sandbox.alert_system.alert(
-            TASK, "messages cannot be sent", Severity.ERROR.value, {"why": why}, patience=0
+            TASK, "messages cannot be sent", Severity.ERROR.value, context, patience=0
         )
 
     # performing
@@ -195,19 +212,22 @@ class CeleryDelivery:
         return self._delivery.maintain() + self.send_due()
 
     def _keep(self) -> None:
+        """Keep the leases. Nothing here waits for a broker: it may take minutes to say no."""
         pause = min(PAUSE, self._delivery.lease / 3)
         while not self._stop.wait(pause):
             try:
+                self._delivery.asks()
                 self._delivery.keep()
                 self._delivery.overtime()
-                self.run_once()
+                self._delivery.maintain()
+                self.wake()
             except BaseException as error:  # noqa: BLE001 - the keeper must outlive every fault
                 self._log("celery.keeper_fault", error)
 
     def _begin(self, **_: Any) -> None:
         """Keep what this process performs, from now on. A process is begun once."""
         with self._starting:
-            if self._keeper is not None and self._keeper.is_alive():  # not after a fork
+            if self._keeper is not None and self._keeper.is_alive():
                 return
             self._stop = threading.Event()
             self._keeper = threading.Thread(target=self._keep, name="gonogo-keeper", daemon=True)
@@ -220,27 +240,80 @@ class CeleryDelivery:
         if "prefork" not in type(pool).__module__:
             self._begin()
 
-    def close(self, timeout: float = 5.0) -> bool:
+    def close(self, timeout: float = 2.0, **_: Any) -> bool:
         """Send what is due, at most for ``timeout`` seconds, and end what this process began.
 
-        Whether all was sent. For a program that performed calls and is not a worker of Celery's.
+        Whether all was sent; what was not is put back. The sandbox's `cleanup` calls it.
         """
         self._hear_no_more()
-        sent = self.flush(timeout)
         for signal, receiver in self._signals:
             signal.disconnect(receiver)
-        self._end()
-        return sent
-
-    def _end(self, **_: Any) -> None:
+        sent = self.flush(timeout)
+        try:
+            for route in self._routes:
+                route.give_back("the process that was to send it ended", self._sandbox.clock)
+        except GonogoError as error:  # the hand-out's lease ends by itself
+            self._log("celery.not_put_back", error)
         keeper, self._keeper = self._keeper, None
-        if keeper is None or not keeper.is_alive():
-            return
-        self._stop.set()
-        keeper.join(PAUSE)
-        self._sandbox.scheduler.stop()
-        self._sandbox.heartbeat.stop()
-        self._delivery.leave()
+        if keeper is not None and keeper.is_alive():
+            self._stop.set()
+            keeper.join(PAUSE)
+            self._sandbox.scheduler.stop()
+            self._sandbox.heartbeat.stop()
+            self._delivery.leave()
+        return sent
 
     def _log(self, event: str, error: BaseException) -> None:
         self._sandbox.logger.log_action(event, "error", error=describe(error))
+
+
+class Route:
+    """The way to one queue of Celery's, and what is on it.
+
+    Attributes:
+        target: the queue; ``None`` is the app's default.
+    """
+
+    def __init__(self, target: str | None, hand_out: HandOut) -> None:
+        self.target = target
+        self._hand_out = hand_out
+        self._unsent: list[Call] = []
+        self._silence = self._silent_until = 0.0
+
+    def is_silent(self, clock: Clock) -> bool:
+        """Whether it is left alone for now, because it took no message."""
+        return clock.monotonic() < self._silent_until
+
+    def take(self) -> Sequence[Call]:
+        """Some of the calls that are to be sent."""
+        self._unsent = self._hand_out.give()
+        return tuple(self._unsent)
+
+    def sent(self) -> None:
+        """The first of them was."""
+        self._unsent = self._unsent[1:]
+        self._silence = 0.0
+
+    def give_back(self, why: str, clock: Clock) -> None:
+        """Those that were not are pending again, and it is left alone, longer every time."""
+        calls, self._unsent = self._unsent, []
+        if calls:
+            self._silence = min(max(SILENCE, self._silence * 2), LONGEST_SILENCE)
+            self._silent_until = clock.monotonic() + self._silence
+            self._hand_out.take_back(calls, why)
+
+
+def _by_target(
+    queues: Iterable[str], send_to: Mapping[str, str]
+) -> dict[str | None, tuple[str, ...]]:
+    """The ledger's queues by the queue of Celery's that they go to."""
+    found: dict[str | None, tuple[str, ...]] = {}
+    for queue in queues:
+        target = send_to.get(queue)
+        found[target] = (*found.get(target, ()), queue)
+    return found
+
+
+def _in_child(delivery: CeleryDelivery | None) -> None:
+    if delivery is not None:
+        delivery._begin_anew()

@@ -104,6 +104,12 @@ class MemoryCalls:
             claimed.append(after)
         return claimed
 
+    def claimed_by(self, owner: str, queues: Sequence[str]) -> int:
+        return sum(
+            call.state is _CLAIMED and call.owner == owner and call.queue in queues
+            for call in self._of(self._leased)
+        )
+
     def renew(self, *, owner: str, calls: Mapping[str, int], lease_until: float) -> set[str]:
         renewed = set()
         for call_id, epoch in calls.items():

@@ -77,6 +77,10 @@ class Calls(Protocol):
         """
         ...
 
+    def claimed_by(self, owner: str, queues: Sequence[str]) -> int:
+        """How many calls of ``queues`` are claimed by ``owner``."""
+        ...
+
     def renew(self, *, owner: str, calls: Mapping[str, int], lease_until: float) -> set[str]:
         """Extend the leases of ``calls`` (id → epoch) still claimed or dispatched by ``owner``.
 

@@ -89,6 +89,11 @@ class SqlCalls:
                 due += [Due(*row) for row in found]
         return due
 
+    def claimed_by(self, owner: str, queues: Sequence[str]) -> int:
+        text = self._run.texts.text(statements.count_claimed, len(queues))
+        count: int = self._run(text, {"by": owner, **names("queue", queues)}).fetchone()[0]
+        return count
+
     def renew(self, *, owner: str, calls: Mapping[str, int], lease_until: float) -> set[str]:
         text = self._run.texts.text(statements.renew_call)
         wanted = {"if_owner": owner, "till": lease_until}

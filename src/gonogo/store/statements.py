@@ -290,6 +290,15 @@ def next_run_at(queues: int) -> ClauseElement:
     )
 
 
+def count_claimed(queues: int) -> ClauseElement:
+    theirs = schema.in_state(State.CLAIMED) & (calls.c.owner == bindparam("by"))
+    return (
+        select(func.count())
+        .select_from(calls)
+        .where(schema.leased, theirs, _among(calls.c.queue, "queue", queues))
+    )
+
+
 def backlog() -> ClauseElement:
     queued = schema.pending & calls.c.queue.is_not(None)
     return select(calls.c.queue, func.count()).where(queued).group_by(calls.c.queue)
