@@ -56,6 +56,10 @@ class Contention(StoreUnavailable):
         self.final = final
 
 
+class Crossed(Contention):
+    """Each of two transactions waited for what the other had locked; the server ended this one."""
+
+
 class Lost(StoreUnavailable):
     """The connection broke before the commit was asked for, so nothing was written."""
 
@@ -80,7 +84,7 @@ def translate(error: Exception, where: str, *, lost: bool = False) -> GonogoErro
     if code == "23505":
         return _duplicate(error, said)
     if code in _CROSSED:
-        return Contention(_unavailable(where, _BUSY, said, "try again"))
+        return Crossed(_unavailable(where, _BUSY, said, "try again"))
     if code in _MEANING:
         what, remedy = _MEANING[code]
         return _unavailable(where, what, said, remedy)

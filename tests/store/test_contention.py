@@ -1,0 +1,128 @@
+"""PostgreSQL's conflicts: work that lost one is run again, and nobody hears of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+from tests.store.making import NOW, call, charge
+from tests.support import crossed
+
+from gonogo.errors import StoreUnavailable
+from gonogo.records import State
+from gonogo.store.postgres import PostgresStore
+from gonogo.store.postgres_errors import Contention, Crossed, Lost
+
+
+@pytest.fixture
+def ledger(postgres_url, fake_clock):
+    store = PostgresStore(postgres_url, clock=fake_clock)
+    store.write(lambda tx: None)
+    yield store
+    store.close()
+
+
+def together(store, works):
+    """The results or errors of works that are all waiting when the first of them may commit."""
+    go, results = threading.Event(), [None] * len(works)
+
+    def run(number):
+        try:
+            results[number] = store.write(works[number])
+        except Exception as error:
+            results[number] = error
+
+    def lead():
+        store.write(lambda tx: go.wait(30))
+
+    threads = [threading.Thread(target=lead)]
+    threads[0].start()
+    for number in range(len(works)):
+        threads.append(threading.Thread(target=run, args=(number,)))
+        threads[-1].start()
+        while len(store._group._waiting) <= number and store._group._led:
+            threading.Event().wait(0.001)
+    go.set()
+    for thread in threads:
+        thread.join(30)
+    return results
+
+
+def transaction(tx):
+    """The number of the transaction that ``tx`` belongs to."""
+    return tx.calls._run("SELECT pg_current_xact_id()::text", {}).fetchone()[0]
+
+
+def writer(fails_at=(), kind=Crossed):
+    """Work that inserts a call and returns its transaction; some of its runs lose a conflict."""
+    runs = []
+
+    def work(tx):
+        runs.append(1)
+        tx.calls.insert(call())
+        if len(runs) in fails_at:
+            raise kind(StoreUnavailable("busy"))
+        return transaction(tx)
+
+    return work
+
+
+def test_a_crossed_commit_is_taken_apart(ledger):
+    """After a conflict each work runs in a transaction of its own, and alone is repeated."""
+    found = together(ledger, [writer(), writer(fails_at=(1, 2)), writer()])
+    assert len(set(found)) == 3
+    assert all(one.isdecimal() for one in found)
+    assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 3}
+
+
+def test_nothing_is_taken_together_for_a_while_after_a_crossing(ledger, fake_clock):
+    """Two processes' commits that crossed would cross again: they share none for ten seconds."""
+    together(ledger, [writer(fails_at=(1,)), writer()])
+    assert len(set(together(ledger, [writer(), writer(), writer()]))) == 3
+    fake_clock.advance(10)
+    assert len(set(together(ledger, [writer(), writer(), writer()]))) == 1
+
+
+def test_a_key_taken_meanwhile_parts_one_commit_only(ledger):
+    """Two who insert one key are no crossing: the next commit is shared."""
+    together(ledger, [writer(fails_at=(1,), kind=Contention), writer()])
+    assert len(set(together(ledger, [writer(), writer(), writer()]))) == 1
+
+
+def test_a_connection_that_stays_broken_in_between_runs_nothing_twice(ledger, monkeypatch):
+    """Of works one by one, those committed stay so; the rest is told that nothing was written."""
+
+    def breaking(tx):
+        ledger._writer.close()
+        monkeypatch.setattr(ledger, "_connect", unreachable)
+        raise Lost("gone")
+
+    def unreachable(**_):
+        raise Lost("gone")
+
+    first, broken, last = together(ledger, [writer(fails_at=(1,)), breaking, writer()])
+    assert first.isdecimal()
+    assert isinstance(broken, StoreUnavailable)
+    assert isinstance(last, StoreUnavailable)
+    assert "nothing was written" in str(last)
+    monkeypatch.undo()
+    assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 1}
+
+
+def test_crossed_limits_of_two_processes_deny_nobody(postgres_url):
+    """Many threads in two processes that take two limits in crossed order all get them."""
+    url = f"{postgres_url}?options=-c%20deadlock_timeout%3D10ms"
+    store = PostgresStore(postgres_url)
+    store.write(lambda tx: None)
+    command = [sys.executable, "-m", "tests.support.crossed", url]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    found = [json.loads(one.communicate(timeout=120)[0]) for one in running]
+    each = crossed.THREADS * crossed.ROUNDS
+    assert found == [{"reserved": each}] * 2
+    charges = [charge("a"), charge("b")]
+    used = store.read(lambda tx: [one.used for one in tx.limits.usage(charges, NOW)])
+    assert used == [2 * each, 2 * each]
+    store.close()
