@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 import threading
 
+import psycopg
 import pytest
 from tests.store.making import NOW, call, charge
 from tests.support import crossed
+from tests.support.postgres import plain
 
 from gonogo.errors import StoreUnavailable
 from gonogo.records import State
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_errors import Contention, Crossed, Lost
+from gonogo.store.postgres_rounds import Rounds
 
 
 @pytest.fixture
@@ -84,6 +88,36 @@ def test_nothing_is_taken_together_for_a_while_after_a_crossing(ledger, fake_clo
     assert len(set(together(ledger, [writer(), writer(), writer()]))) == 3
     fake_clock.advance(10)
     assert len(set(together(ledger, [writer(), writer(), writer()]))) == 1
+
+
+def test_work_is_repeated_ten_times_with_growing_pauses(fake_clock):
+    """Who keeps losing waits longer each time, unevenly, and in the end hears why."""
+    shares = itertools.cycle([0.0, 0.5])
+    rounds = Rounds(fake_clock, lambda: next(shares))
+    runs = []
+
+    def lose():
+        runs.append(fake_clock.now())
+        raise Contention(StoreUnavailable("busy"))
+
+    with pytest.raises(StoreUnavailable, match="busy") as caught:
+        rounds.run(lose)
+    assert not isinstance(caught.value, Contention)
+    assert len(runs) == 10
+    assert fake_clock.slept == pytest.approx(
+        [0.0025, 0.0075, 0.01, 0.03, 0.04, 0.075, 0.05, 0.075, 0.05]
+    )
+
+
+def test_a_repeated_write_and_a_repeated_join_pause(ledger, postgres_url, fake_clock):
+    """Between two rounds nothing is locked and time passes, in the ledger's transaction and
+    in the user's own."""
+    ledger.write(writer(fails_at=(1, 2)))
+    assert len(fake_clock.slept) == 2
+    with psycopg.connect(plain(postgres_url)) as connection:
+        ledger.join(connection, writer(fails_at=(1, 2)), lambda: None)
+    assert len(fake_clock.slept) == 4
+    assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 2}
 
 
 def test_a_key_taken_meanwhile_parts_one_commit_only(ledger):

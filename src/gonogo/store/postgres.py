@@ -22,13 +22,12 @@ from gonogo.store.port import NESTED, Transaction
 from gonogo.store.postgres_connection import Connection, Place, Timeouts
 from gonogo.store.postgres_errors import NOTHING, Contention, Crossed, InDoubt, Lost, explain
 from gonogo.store.postgres_listener import Listener
+from gonogo.store.postgres_rounds import Rounds
 from gonogo.store.statements import Statements
 from gonogo.store.upgrade import prepare
 
 T = TypeVar("T")
 _READERS_KEPT = 8
-_ROUNDS = 10
-"""How often work is run when other transactions come first."""
 _APART = 10.0
 """Seconds without shared commits after one was crossed by another process's."""
 _FIRST_PAUSE = 0.02
@@ -47,7 +46,8 @@ class PostgresStore:
     Args:
         database: a URL, or an engine on the same database (only its URL is used).
         timeouts: how long what may take.
-        clock: measures the pauses between attempts to connect anew.
+        clock: measures the pauses between attempts, to connect anew or after a conflict.
+        random: a function giving numbers in [0, 1), which makes the latter uneven.
         environment: what the ledger is marked for; one that belongs to another is refused.
     """
 
@@ -57,6 +57,7 @@ class PostgresStore:
         *,
         timeouts: Timeouts | None = None,
         clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
         environment: str | None = None,
     ) -> None:
         self._environment = environment
@@ -66,6 +67,7 @@ class PostgresStore:
         self._where = self._url.render_as_string(hide_password=True)
         self._timeouts = timeouts or Timeouts()
         self._clock = clock or SystemClock()
+        self._rounds = Rounds(self._clock, random)
         dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call] # it has no types
         self._texts = Statements(dialect, insert)
         self._inherited: list[Connection] = []
@@ -103,7 +105,7 @@ class PostgresStore:
         ours = self._place()
         self._thread.inside = True
         try:
-            result = join(session, work, self._texts, ours, self._where)
+            result = join(session, work, self._texts, ours, self._where, self._rounds)
         finally:
             self._thread.inside = False
         after_commit(session, then)
@@ -189,14 +191,7 @@ class PostgresStore:
         return None
 
     def _write_alone(self, job: Job) -> None:
-        for number in range(_ROUNDS):
-            try:
-                self._transact([job])
-            except Contention as contention:
-                if number == _ROUNDS - 1:
-                    raise contention.final from contention.__cause__
-            else:
-                return
+        self._rounds.run(lambda: self._transact([job]))
 
     def _transact(self, batch: Sequence[Job]) -> None:
         """One transaction, with its fate looked up where its commit is in doubt."""
