@@ -147,6 +147,29 @@ def test_a_ledger_works_through_pgbouncer_in_transaction_mode(pgbouncer_url):
         store.close()
 
 
+def test_nothing_is_prepared_on_a_server_that_pgbouncer_hands_around(pgbouncer_url):
+    """The same statements many times on many connections, the ledger's and a user's that it joins,
+    leave no prepared statement behind: the next transaction may be on another server."""
+    stores = [PostgresStore(pgbouncer_url) for _ in range(3)]
+    users = [psycopg.connect(plain(pgbouncer_url)) for _ in range(6)]
+    for _ in range(8):
+        for store in stores:
+            store.write(lambda tx: tx.calls.insert(call()))
+            store.read(lambda tx: tx.calls.counts())
+        for pair in zip(users[::2], users[1::2], strict=True):  # each on a server of its own
+            for user in pair:
+                stores[0].join(user, lambda tx: tx.calls.insert(queued()), lambda: None)
+            for user in pair:
+                user.commit()
+    for user in users:
+        prepared = user.execute("SELECT count(*) FROM pg_prepared_statements", prepare=False)
+        assert prepared.fetchone() == (0,)
+        user.rollback()
+    assert stores[0].read(lambda tx: tx.calls.counts()) == {State.PENDING: 8 * (3 + 6)}
+    for one in (*stores, *users):
+        one.close()
+
+
 def test_errors_name_the_database_and_never_the_password(postgres_url):
     """A wrong name, password or port is said with the remedy, by the store and by db status."""
     parts = urlsplit(postgres_url)

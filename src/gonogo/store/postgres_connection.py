@@ -235,7 +235,7 @@ class Connection:
 
 def place_of(raw: psycopg.Connection[Any]) -> Place:
     """The database a connection is on, and its table of calls there, if it sees one."""
-    return tuple(raw.execute(_PLACE).fetchone() or ())
+    return tuple(raw.execute(_PLACE, prepare=False).fetchone() or ())
 
 
 def _ms(seconds: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -43,15 +44,16 @@ def join(
     def failed(error: Exception) -> Exception:
         return translate(error, where, lost=raw.closed)
 
-    run = Run(texts, raw.execute, psycopg.Error, failed, locks=True)
+    say = partial(raw.execute, prepare=False)  # PgBouncer may give the next one another server
+    run = Run(texts, say, psycopg.Error, failed, locks=True)
     try:
         _require_transaction(session, raw)
         theirs = place_of(raw)
         if theirs != ours:
             raise not_joinable(session, f"it is on {theirs[0]!r}, the ledger is on {where}")
-        result = rounds.run(lambda: _in_savepoint(raw, lambda: work(SqlTransaction(run))))
+        result = rounds.run(lambda: _in_savepoint(raw, say, lambda: work(SqlTransaction(run))))
         if run.news:
-            raw.execute(f"NOTIFY {CHANNEL}")
+            say(f"NOTIFY {CHANNEL}")
         return result
     except psycopg.Error as error:
         raise failed(error) from error
@@ -68,15 +70,17 @@ def _require_transaction(session: object, raw: psycopg.Connection[Any]) -> None:
         )
 
 
-def _in_savepoint(raw: psycopg.Connection[Any], work: Callable[[], T]) -> T:
+def _in_savepoint(
+    raw: psycopg.Connection[Any], say: Callable[[str], object], work: Callable[[], T]
+) -> T:
     """Run ``work``; a failure takes back its own."""
-    raw.execute("SAVEPOINT gonogo")
+    say("SAVEPOINT gonogo")
     try:
         result = work()
-        raw.execute("RELEASE gonogo")
+        say("RELEASE gonogo")
     except BaseException:
         if not raw.closed:
-            raw.execute("ROLLBACK TO gonogo")
-            raw.execute("RELEASE gonogo")
+            say("ROLLBACK TO gonogo")
+            say("RELEASE gonogo")
         raise
     return result
