@@ -6,11 +6,11 @@ import itertools
 import json
 import subprocess
 import sys
-import threading
 
 import psycopg
 import pytest
 from tests.store.making import NOW, call, charge
+from tests.store.together import together
 from tests.support import crossed
 from tests.support.postgres import plain
 
@@ -27,32 +27,6 @@ def ledger(postgres_url, fake_clock):
     store.write(lambda tx: None)
     yield store
     store.close()
-
-
-def together(store, works):
-    """The results or errors of works that are all waiting when the first of them may commit."""
-    go, results = threading.Event(), [None] * len(works)
-
-    def run(number):
-        try:
-            results[number] = store.write(works[number])
-        except Exception as error:
-            results[number] = error
-
-    def lead():
-        store.write(lambda tx: go.wait(30))
-
-    threads = [threading.Thread(target=lead)]
-    threads[0].start()
-    for number in range(len(works)):
-        threads.append(threading.Thread(target=run, args=(number,)))
-        threads[-1].start()
-        while len(store._group._waiting) <= number and store._group._led:
-            threading.Event().wait(0.001)
-    go.set()
-    for thread in threads:
-        thread.join(30)
-    return results
 
 
 def transaction(tx):
