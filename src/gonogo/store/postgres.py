@@ -19,7 +19,7 @@ from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import make_engine, parse
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
-from gonogo.store.postgres_connection import Connection, Place, Timeouts
+from gonogo.store.postgres_connection import PRIMARY, Connection, Place, Timeouts
 from gonogo.store.postgres_errors import NOTHING, Contention, Crossed, InDoubt, Lost, explain
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.postgres_rounds import Rounds
@@ -293,7 +293,8 @@ class PostgresStore:
         return Connection(self._url, self._texts, self._timeouts, reads=reads)
 
     def _prepare(self) -> None:
-        engine = make_engine(self._url, poolclass=NullPool)
+        options = {"prepare_threshold": None, **PRIMARY}
+        engine = make_engine(self._url, poolclass=NullPool, connect_args=options)
         try:
             prepare(engine, self._environment)
         except DBAPIError as error:

@@ -38,6 +38,10 @@ CHANNEL = "gonogo_due"
 """Where it is said that a job was written."""
 
 
+PRIMARY = {"target_session_attrs": "read-write"}
+"""What libpq is told: of several servers it takes the one that can be written, never a standby."""
+
+
 class Timeouts(Struct, frozen=True, kw_only=True):
     """How long what may take, in seconds.
 
@@ -256,6 +260,7 @@ def connect(url: URL, patience: float) -> psycopg.Connection[Any]:
         "keepalives_idle": 30,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        **PRIMARY,
         **{name: _joined(value) for name, value in url.query.items()},
     }
     given = {name: value for name, value in arguments.items() if value is not None}

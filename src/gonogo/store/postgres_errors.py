@@ -9,7 +9,11 @@ NOTHING = "nothing was written"
 _LOOK_UP = "the key is held by another call; look the holder up in the same transaction"
 _BUSY = "is busy: other transactions kept changing the same rows"
 _MEANING = {
-    "25006": ("is read-only (a standby?)", "connect to the primary server"),
+    "25006": (
+        "is read-only (a standby?)",
+        "connect to the primary server, or name every server in its URL (?host=a,b&port=1,2): "
+        "the one that can be written is found",
+    ),
     "42501": (
         "does not let this user do that",
         "grant SELECT, INSERT, UPDATE and DELETE on the tables gonogo_*, and USAGE on their "
@@ -33,13 +37,18 @@ _WORDS = {
         "check the credentials in its URL",
     ),
     "no password supplied": ("asks for a password", "give one in its URL, or in ~/.pgpass"),
-    "too many clients": _MEANING["53300"],
-    "remaining connection slots": _MEANING["53300"],
     "no pg_hba.conf entry": (
         "does not let this machine in",
         "add it to the server's pg_hba.conf",
     ),
 }
+_PASSING = {
+    "session is read-only": _MEANING["25006"],
+    "too many clients": _MEANING["53300"],
+    "too many connections for": _MEANING["53300"],
+    "remaining connection slots": _MEANING["53300"],
+}
+"""What may be over in a moment: a standby is promoted, another process ends."""
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _CROSSED = ("40001", "40P01")
 _REPEATABLE = ("gonogo_held_key", "gonogo_unresolved")
@@ -61,7 +70,7 @@ class Crossed(Contention):
 
 
 class Lost(StoreUnavailable):
-    """The connection broke before the commit was asked for, so nothing was written."""
+    """There is no connection any more, or not yet; nothing was written, and it may be back soon."""
 
 
 class InDoubt(StoreUnavailable):
@@ -113,6 +122,9 @@ def unreachable(error: Exception, where: str) -> GonogoError:
     known here the general answer is given, which quotes them.
     """
     said = redact_text(" ".join(str(error).split()))
+    for words, (what, remedy) in _PASSING.items():
+        if words in said:
+            return Lost(str(_unavailable(where, what, said, remedy)))
     for words, (what, remedy) in _WORDS.items():
         if words in said:
             return _unavailable(where, what, said, remedy)
