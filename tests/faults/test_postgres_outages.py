@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -11,11 +12,13 @@ import psycopg
 import pytest
 from tests.store.making import call
 from tests.support.postgres import plain
+from tests.support.restarting import FAST, restarting_postgres
 from tests.support.servers import ServerMissing, pauses
 from tests.support.standby import standby_of
 
 from gonogo.clock import SystemClock
 from gonogo.errors import StoreUnavailable
+from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 from gonogo.store.port import Transaction
 from gonogo.store.postgres import PostgresStore
@@ -127,3 +130,48 @@ def test_a_full_server_may_have_room_soon(words: str) -> None:
     error = unreachable(psycopg.OperationalError(words), "somewhere")
     assert isinstance(error, Lost)
     assert "has no connection left" in str(error)
+
+
+def test_a_worker_goes_on_after_its_server_restarted(caplog: pytest.LogCaptureFixture) -> None:
+    """What was under way and what waited is done once, and the next job is heard of at once."""
+    begun, go, done = threading.Event(), threading.Event(), list[int]()
+
+    def make(url: str) -> SandboxOrchestrator:
+        sandbox = SandboxOrchestrator(url, dry_run=False)
+
+        @sandbox.action("pay", key="{number}", irreversible=True)
+        def pay(number: int) -> None:
+            begun.set()
+            go.wait(60)
+            done.append(number)
+
+        return sandbox
+
+    def settled(count: int) -> bool:
+        return any(sandbox.counts().get(State.SUCCEEDED, 0) == count for _ in pauses(60))
+
+    try:
+        with restarting_postgres() as server:
+            sandbox, elsewhere = make(server.url), make(server.url)
+            sandbox.worker.poll_interval = 3600.0
+            for number in (1, 2):
+                sandbox.actions["pay"].enqueue(number)
+            sandbox.worker.start()
+            assert begun.wait(60)
+            server.stop(FAST)
+            server.start()
+            go.set()
+            assert settled(2)
+            with psycopg.connect(plain(server.url), autocommit=True) as admin:
+                listens = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+                until(admin, listens, 1)
+            elsewhere.actions["pay"].enqueue(3)
+            assert settled(3)
+            assert done == [1, 2, 3]
+            sandbox.worker.stop()
+            for one in (sandbox, elsewhere):
+                one.cleanup()
+    except ServerMissing as missing:
+        pytest.skip(f"no server for this test: PostgreSQL: {missing}")
+    said = [one.getMessage() for one in caplog.records if one.name == "gonogo.store"]
+    assert [("polls" in one, "again" in one) for one in said] == [(True, False), (False, True)]
