@@ -147,3 +147,26 @@ def test_an_interrupted_follower_is_not_run(group, commits, monkeypatch):
         thread.join(30)
     assert results == {0: 0, 1: 1}
     assert not group._led
+
+
+def test_what_was_done_before_an_interrupt_is_not_run_again(group, commits):
+    """Of a commit that was interrupted halfway, only what is not certain runs again."""
+    results, threads = crowd(group, commits, 3)
+    runs = []
+
+    def halfway(batch):
+        runs.append(len(batch))
+        for job in batch[:2]:
+            job.result, job.done = job.work(None), True
+        if len(runs) == 1:
+            raise KeyboardInterrupt
+        batch[-1].result = batch[-1].work(None)
+
+    group._commit = halfway
+    commits.go.release()
+    for thread in threads:
+        thread.join(30)
+    assert runs == [3, 1]
+    interrupted = [n for n, result in results.items() if isinstance(result, KeyboardInterrupt)]
+    assert interrupted == [1]
+    assert {n: r for n, r in results.items() if n != 1} == {0: 0, 2: 2, 3: 3}

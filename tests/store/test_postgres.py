@@ -19,6 +19,7 @@ from gonogo.records import State
 from gonogo.store import open_store
 from gonogo.store.engines import parse
 from gonogo.store.postgres import PostgresStore
+from gonogo.store.postgres_listener import Listener
 from gonogo.store.upgrade import status
 
 
@@ -147,6 +148,29 @@ def test_a_ledger_works_through_pgbouncer_in_transaction_mode(pgbouncer_url):
         store.close()
 
 
+def test_nothing_is_prepared_on_a_server_that_pgbouncer_hands_around(pgbouncer_url):
+    """The same statements many times on many connections, the ledger's and a user's that it joins,
+    leave no prepared statement behind: the next transaction may be on another server."""
+    stores = [PostgresStore(pgbouncer_url) for _ in range(3)]
+    users = [psycopg.connect(plain(pgbouncer_url)) for _ in range(6)]
+    for _ in range(8):
+        for store in stores:
+            store.write(lambda tx: tx.calls.insert(call()))
+            store.read(lambda tx: tx.calls.counts())
+        for pair in zip(users[::2], users[1::2], strict=True):  # each on a server of its own
+            for user in pair:
+                stores[0].join(user, lambda tx: tx.calls.insert(queued()), lambda: None)
+            for user in pair:
+                user.commit()
+    for user in users:
+        prepared = user.execute("SELECT count(*) FROM pg_prepared_statements", prepare=False)
+        assert prepared.fetchone() == (0,)
+        user.rollback()
+    assert stores[0].read(lambda tx: tx.calls.counts()) == {State.PENDING: 8 * (3 + 6)}
+    for one in (*stores, *users):
+        one.close()
+
+
 def test_errors_name_the_database_and_never_the_password(postgres_url):
     """A wrong name, password or port is said with the remedy, by the store and by db status."""
     parts = urlsplit(postgres_url)
@@ -209,13 +233,44 @@ def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
         other.close()
 
 
-def test_behind_pgbouncer_nobody_listens(pgbouncer_url):
-    """The thread ends by itself, and stopping it is no error."""
+def test_polling_is_said_once_and_so_is_its_end(proxied, postgres_url, caplog):
+    """However often it fails to listen, the log has one line; another one when it hears again."""
+    store, proxy = proxied
+    heard, waited = threading.Semaphore(0), threading.Semaphore(0)
+    secret = store._url.password
+    listener = Listener(store._url, 2.0, heard.release)
+    wait = listener._over.wait
+    listener._over.wait = lambda _: waited.release() or wait(0.01)
+    try:
+        assert heard.acquire(timeout=10)
+        proxy.refuses = True
+        end_connections(postgres_url)
+        for _ in range(3):
+            assert waited.acquire(timeout=10)
+        proxy.refuses = False
+        assert heard.acquire(timeout=10)
+        assert listener._pause == 0.5  # seconds: the next outage begins with short pauses again
+    finally:
+        listener.stop()
+    polls, hears = [record.getMessage() for record in caplog.records]
+    assert "it polls for them: " in polls
+    assert "is told of new jobs" in hears
+    assert str(store._url.port) in polls
+    assert secret not in polls + hears
+
+
+def test_behind_pgbouncer_nobody_listens(pgbouncer_url, caplog):
+    """The thread says so and ends by itself, and stopping it is no error."""
     store = PostgresStore(pgbouncer_url)
     heard = []
-    stop = store.listen(lambda: heard.append(1))
-    stop()
+    listener = Listener(store._url, 10.0, lambda: heard.append(1))
+    listener._thread.join(20)
+    assert not listener._thread.is_alive()
+    listener.stop()
     assert heard == []
+    assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
+        "PgBouncer is in between"
+    ]
     store.close()
 
 

@@ -178,7 +178,7 @@ def make_cluster(programs: Path, home: Path, user: int | None, password: str) ->
     if user is not None:
         os.chown(data, user, user)
         os.chown(secret, user, user)
-    _run(
+    run(
         [
             *(str(programs / "initdb"), "-D", str(data), "-U", USER, "-E", "UTF8", "--no-locale"),
             *("--no-sync", "--auth=password", f"--pwfile={secret}"),
@@ -208,7 +208,7 @@ def reachable(programs: Path, home: Path, user: int | None) -> Path:
     if user is None:
         return programs
     try:
-        _run([str(programs / "postgres"), "--version"], home, user)
+        run([str(programs / "postgres"), "--version"], home, user)
     except PermissionError:
         package = programs.parent.parent
         copy = home / "programs"
@@ -220,7 +220,7 @@ def reachable(programs: Path, home: Path, user: int | None) -> Path:
     return programs
 
 
-def _run(command: list[str], folder: Path, user: int | None) -> None:
+def run(command: list[str], folder: Path, user: int | None) -> None:
     done = subprocess.run(
         command,
         cwd=folder,

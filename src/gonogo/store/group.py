@@ -19,7 +19,11 @@ _LARGEST = 64
 
 
 class Job:
-    """A piece of work on its way: what to do, and in the end what came of it."""
+    """A piece of work on its way: what to do, and in the end what came of it.
+
+    Attributes:
+        done: it is certain what came of it, so it must not be run again.
+    """
 
     __slots__ = ("_gate", "done", "durable", "error", "leads", "result", "work")
 
@@ -46,9 +50,10 @@ class GroupCommit:
     """Merges concurrent writes.
 
     Args:
-        commit: runs the jobs in one transaction, setting the result or error of each; it returns
-            after the commit. An exception from it is the fate of every job, except one that is
-            no `Exception`: that interrupts the leader alone, and the others run again.
+        commit: runs the jobs, if it can in one transaction, setting the result or error of each;
+            it returns after the commit. An exception from it is the fate of every job that it has
+            not marked as done, except one that is no `Exception`: that interrupts the leader
+            alone, and the others run again.
     """
 
     def __init__(self, commit: Callable[[Sequence[Job]], None]) -> None:
@@ -87,11 +92,12 @@ class GroupCommit:
             self._commit(batch)
         except Exception as error:  # noqa: BLE001 - it reaches every caller
             for job in batch:
-                job.result, job.error = None, _own_copy(error)
+                if not job.done:
+                    job.result, job.error = None, _own_copy(error)
         except BaseException:
             with self._mutex:
-                self._waiting[:0] = batch[1:]
-            batch = [own]
+                self._waiting[:0] = [job for job in batch[1:] if not job.done]
+            batch = [job for job in batch if job.done or job is own]
             raise
         finally:
             for job in batch:

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import URL, Engine, NullPool
@@ -18,14 +19,17 @@ from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import make_engine, parse, shown
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
-from gonogo.store.postgres_connection import Connection, Place, Timeouts
-from gonogo.store.postgres_errors import InDoubt, Lost, explain
+from gonogo.store.postgres_connection import PRIMARY, Connection, Place, Timeouts
+from gonogo.store.postgres_errors import NOTHING, Contention, Crossed, InDoubt, Lost, explain
 from gonogo.store.postgres_listener import Listener
+from gonogo.store.postgres_rounds import Rounds
 from gonogo.store.statements import Statements
 from gonogo.store.upgrade import prepare
 
 T = TypeVar("T")
 _READERS_KEPT = 8
+_APART = 10.0
+"""Seconds without shared commits after one was crossed by another process's."""
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
 
@@ -42,7 +46,8 @@ class PostgresStore:
     Args:
         database: a URL, or an engine on the same database (only its URL is used).
         timeouts: how long what may take.
-        clock: measures the pauses between attempts to connect anew.
+        clock: measures the pauses between attempts, to connect anew or after a conflict.
+        random: a function giving numbers in [0, 1), which makes the latter uneven.
         environment: what the ledger is marked for; one that belongs to another is refused.
     """
 
@@ -52,6 +57,7 @@ class PostgresStore:
         *,
         timeouts: Timeouts | None = None,
         clock: Clock | None = None,
+        random: Callable[[], float] | None = None,
         environment: str | None = None,
     ) -> None:
         self._environment = environment
@@ -61,6 +67,7 @@ class PostgresStore:
         self._where = shown(self._url)
         self._timeouts = timeouts or Timeouts()
         self._clock = clock or SystemClock()
+        self._rounds = Rounds(self._clock, random)
         dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call] # it has no types
         self._texts = Statements(dialect, insert)
         self._inherited: list[Connection] = []
@@ -98,7 +105,7 @@ class PostgresStore:
         ours = self._place()
         self._thread.inside = True
         try:
-            result = join(session, work, self._texts, ours, self._where)
+            result = join(session, work, self._texts, ours, self._where, self._rounds)
         finally:
             self._thread.inside = False
         after_commit(session, then)
@@ -127,6 +134,7 @@ class PostgresStore:
         self._writer = None
         self._readers = []
         self._generation = 0
+        self._apart_until = float("-inf")
         self._prepared = False
 
     def _leave_to_parent(self) -> None:
@@ -154,23 +162,57 @@ class PostgresStore:
         with self._io:
             self._thread.inside = True
             try:
-                self._persist(lambda: self._write(batch))
+                self._write(batch)
             finally:
                 self._thread.inside = False
 
     def _write(self, batch: Sequence[Job]) -> None:
-        interrupt = None
+        """All in one transaction; when another one came first, each in one of its own.
+
+        What is taken together is locked in the order of the callers, which another process may
+        meet in the opposite one, again and again; each time the server needs a second to notice.
+        One caller's alone is locked in sorted order. So for a while nothing is taken together.
+        """
+        if len(batch) > 1 and self._clock.monotonic() >= self._apart_until:
+            try:
+                return self._persist(lambda: self._transact(batch))
+            except Contention as contention:
+                if isinstance(contention, Crossed):
+                    self._apart_until = self._clock.monotonic() + _APART
+        for job in batch:
+            try:
+                self._persist(partial(self._write_alone, job))
+            except Exception as error:
+                job.result, job.error, job.done = None, error, True
+                if self._writer is None or self._writer.closed:  # the next would wait as long
+                    broke = f"the connection to the ledger {self._where} broke; {NOTHING}"
+                    raise StoreUnavailable(broke) from error
+            job.done = True
+        return None
+
+    def _write_alone(self, job: Job) -> None:
+        self._rounds.run(lambda: self._transact([job]))
+
+    def _transact(self, batch: Sequence[Job]) -> None:
+        """One transaction, with its fate looked up where its commit is in doubt."""
         try:
             self._open_writer().commit(batch)
         except InDoubt as doubt:
             self._drop_writer()
+            try:
+                committed = self._is_committed(doubt)
+            except BaseException:
+                for job in batch:
+                    job.result, job.error, job.done = None, StoreUnavailable(str(doubt)), True
+                    job.error.__cause__ = doubt
+                raise
+            for job in batch:
+                job.done = committed
             cause = doubt.__cause__
-            interrupt = None if isinstance(cause, Exception) else cause
-            if not self._is_committed(doubt):
-                if interrupt is not None:
-                    raise interrupt from None
+            if cause is not None and not isinstance(cause, Exception):
+                raise cause from None
+            if not committed:
                 raise Lost(f"the ledger {self._where} took a transaction back") from doubt
-            batch[0].error = interrupt or batch[0].error
 
     def _is_committed(self, doubt: InDoubt) -> bool:
         """What became of the commit; the error itself where nobody can say in time."""
@@ -251,7 +293,8 @@ class PostgresStore:
         return Connection(self._url, self._texts, self._timeouts, reads=reads)
 
     def _prepare(self) -> None:
-        engine = make_engine(self._url, poolclass=NullPool)
+        options = {"prepare_threshold": None, **PRIMARY}
+        engine = make_engine(self._url, poolclass=NullPool, connect_args=options)
         try:
             prepare(engine, self._environment)
         except DBAPIError as error:

@@ -36,10 +36,10 @@ Place = tuple[Any, ...]
 _PLACE = "SELECT current_database(), to_regclass('gonogo_calls')::oid::bigint"
 CHANNEL = "gonogo_due"
 """Where it is said that a job was written."""
-_ROUNDS = 10
-"""How often work is run when other transactions come first."""
-_TOGETHER = 3
-"""Rounds in which several jobs share their fate; then each gets a savepoint of its own."""
+
+
+PRIMARY = {"target_session_attrs": "read-write"}
+"""What libpq is told: of several servers it takes the one that can be written, never a standby."""
 
 
 class Timeouts(Struct, frozen=True, kw_only=True):
@@ -97,30 +97,21 @@ class Connection:
         """Run every job and commit once; a job that fails takes back its own changes only.
 
         Raises:
-            Lost: the connection broke and nothing was written.
+            Contention: another transaction came first; nothing was written.
+            Lost: the connection broke; nothing was written.
             InDoubt: it broke while committing.
         """
-        apart = False
-        for number in range(1, _ROUNDS + 1):
-            last = number == _ROUNDS
-            try:
-                self._start(any(job.durable for job in batch))
-                if apart:
-                    self._run_apart(batch, last)
-                elif not self._run_together(batch):
-                    if len(batch) == 1:
-                        return
-                    apart = True
-                    continue
-                self._commit(batch)
-            except Contention as contention:
-                if last:
-                    raise contention.final from contention.__cause__
-                apart = len(batch) > 1 and number >= _TOGETHER
-            else:
-                return
-            finally:
+        try:
+            self._start(batch)
+            if not self._run_together(batch):
+                if len(batch) == 1:
+                    return
                 self._rollback()
+                self._start(batch)
+                self._run_apart(batch)
+            self._commit(batch)
+        finally:
+            self._rollback()
 
     def query(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one snapshot."""
@@ -160,10 +151,10 @@ class Connection:
     def close(self) -> None:
         self._raw.close()
 
-    def _start(self, durable: bool) -> None:
+    def _start(self, batch: Sequence[Job]) -> None:
         """Begin, and learn the transaction's number, in one round trip."""
         self._run.news = False
-        commit = "on" if durable else "off"
+        commit = "on" if any(job.durable for job in batch) else "off"
         cursor = self._say(
             f"{self._begin} SET LOCAL synchronous_commit = {commit}; "
             f"SELECT pg_advisory_xact_lock_shared({SWITCHES}); SELECT pg_current_xact_id()::text"
@@ -184,42 +175,37 @@ class Connection:
                 return False
         return True
 
-    def _run_apart(self, batch: Sequence[Job], last: bool) -> None:
+    def _run_apart(self, batch: Sequence[Job]) -> None:
         for job in batch:
             self._say("SAVEPOINT job")
             try:
                 job.result, job.error = job.work(self._tables), None
                 self._say("RELEASE job")
-            except Lost:
+            except (Contention, Lost):
                 raise
-            except Exception as error:
-                if isinstance(error, Contention) and not last:
-                    raise
-                final = error.final if isinstance(error, Contention) else error
-                job.result, job.error = None, final
+            except Exception as error:  # noqa: BLE001 - it reaches the caller of the job
+                job.result, job.error = None, error
                 self._say("ROLLBACK TO job; RELEASE job")
 
     def _commit(self, batch: Sequence[Job]) -> None:
-        """Commit, or say that it is in doubt.
-
-        Whoever is interrupted meanwhile hears of it when the others' commit is certain: they must
-        neither run again nor go without an answer.
-        """
+        """Commit, or say that it is in doubt: then nobody's work may simply be run again."""
         try:
             cursor = self._raw.execute(f"NOTIFY {CHANNEL}; COMMIT" if self._run.news else "COMMIT")
             while cursor.nextset():
                 pass
-            done = cursor.statusmessage
+            if cursor.statusmessage == "COMMIT":
+                for job in batch:
+                    job.done = True
+                return
         except psycopg.Error as error:
             if self._is_lost(error):
                 raise self._doubt() from error
             raise self._failed(error) from error
         except BaseException as interrupt:
             self._raw.close()
-            batch[0].error = interrupt
             raise self._doubt() from interrupt
-        if done != "COMMIT":  # a statement failed, and the work went on as if it had not
-            raise StoreError(f"the ledger {self._where} took a transaction back; {NOTHING}")
+        # a statement failed, and the work went on as if it had not
+        raise StoreError(f"the ledger {self._where} took a transaction back; {NOTHING}")
 
     def _doubt(self) -> InDoubt:
         return InDoubt(
@@ -253,7 +239,7 @@ class Connection:
 
 def place_of(raw: psycopg.Connection[Any]) -> Place:
     """The database a connection is on, and its table of calls there, if it sees one."""
-    return tuple(raw.execute(_PLACE).fetchone() or ())
+    return tuple(raw.execute(_PLACE, prepare=False).fetchone() or ())
 
 
 def _ms(seconds: float) -> int:
@@ -274,6 +260,7 @@ def connect(url: URL, patience: float) -> psycopg.Connection[Any]:
         "keepalives_idle": 30,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        **PRIMARY,
         **{name: _joined(value) for name, value in url.query.items()},
     }
     given = {name: value for name, value in arguments.items() if value is not None}

@@ -9,7 +9,11 @@ NOTHING = "nothing was written"
 _LOOK_UP = "the key is held by another call; look the holder up in the same transaction"
 _BUSY = "is busy: other transactions kept changing the same rows"
 _MEANING = {
-    "25006": ("is read-only (a standby?)", "connect to the primary server"),
+    "25006": (
+        "is read-only (a standby?)",
+        "connect to the primary server, or name every server in its URL (?host=a,b&port=1,2): "
+        "the one that can be written is found",
+    ),
     "42501": (
         "does not let this role do that",
         "`gonogo db status` shows what to grant; to create or upgrade a ledger the role must own "
@@ -37,13 +41,18 @@ _WORDS = {
         "let its owner run: GRANT CONNECT ON DATABASE ... TO ...;",
     ),
     "no password supplied": ("asks for a password", "give one in its URL, or in ~/.pgpass"),
-    "too many clients": _MEANING["53300"],
-    "remaining connection slots": _MEANING["53300"],
     "no pg_hba.conf entry": (
         "does not let this machine in",
         "add it to the server's pg_hba.conf",
     ),
 }
+_PASSING = {
+    "session is read-only": _MEANING["25006"],
+    "too many clients": _MEANING["53300"],
+    "too many connections for": _MEANING["53300"],
+    "remaining connection slots": _MEANING["53300"],
+}
+"""What may be over in a moment: a standby is promoted, another process ends."""
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _CROSSED = ("40001", "40P01")
 _REPEATABLE = ("gonogo_held_key", "gonogo_unresolved")
@@ -60,8 +69,12 @@ class Contention(StoreUnavailable):
         self.final = final
 
 
+class Crossed(Contention):
+    """Each of two transactions waited for what the other had locked; the server ended this one."""
+
+
 class Lost(StoreUnavailable):
-    """The connection broke before the commit was asked for, so nothing was written."""
+    """There is no connection any more, or not yet; nothing was written, and it may be back soon."""
 
 
 class InDoubt(StoreUnavailable):
@@ -84,7 +97,7 @@ def translate(error: Exception, where: str, *, lost: bool = False) -> GonogoErro
     if code == "23505":
         return _duplicate(error, said)
     if code in _CROSSED:
-        return Contention(_unavailable(where, _BUSY, said, "try again"))
+        return Crossed(_unavailable(where, _BUSY, said, "try again"))
     if code in _MEANING:
         what, remedy = _MEANING[code]
         return _unavailable(where, what, said, remedy)
@@ -114,6 +127,9 @@ def unreachable(error: Exception, where: str) -> GonogoError:
     known here the general answer is given, which quotes them.
     """
     said = redact_text(" ".join(str(error).split()))
+    for words, (what, remedy) in _PASSING.items():
+        if words in said:
+            return Lost(str(_unavailable(where, what, said, remedy)))
     for words, (what, remedy) in _WORDS.items():
         if words in said:
             return _unavailable(where, what, said, remedy)

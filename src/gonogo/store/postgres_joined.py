@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -12,24 +13,29 @@ from gonogo.errors import StoreError
 from gonogo.store.joined import driver_connection, not_joinable
 from gonogo.store.port import Transaction
 from gonogo.store.postgres_connection import CHANNEL, Place, place_of
-from gonogo.store.postgres_errors import Contention, translate
+from gonogo.store.postgres_errors import translate
+from gonogo.store.postgres_rounds import Rounds
 from gonogo.store.run import Run
 from gonogo.store.sql import SqlTransaction
 from gonogo.store.statements import Statements
 
 T = TypeVar("T")
-_ROUNDS = 10
-"""How often work is run when other transactions come first."""
 
 
 def join(
-    session: object, work: Callable[[Transaction], T], texts: Statements, ours: Place, where: str
+    session: object,
+    work: Callable[[Transaction], T],
+    texts: Statements,
+    ours: Place,
+    where: str,
+    rounds: Rounds,
 ) -> T:
     """See `Store.join`.
 
     Args:
         ours: the ledger's own place.
         where: its URL without the password.
+        rounds: runs the work again when another transaction came first.
     """
     raw = driver_connection(session)
     if not isinstance(raw, psycopg.Connection):
@@ -38,15 +44,16 @@ def join(
     def failed(error: Exception) -> Exception:
         return translate(error, where, lost=raw.closed)
 
-    run = Run(texts, raw.execute, psycopg.Error, failed, locks=True)
+    say = partial(raw.execute, prepare=False)  # PgBouncer may give the next one another server
+    run = Run(texts, say, psycopg.Error, failed, locks=True)
     try:
         _require_transaction(session, raw)
         theirs = place_of(raw)
         if theirs != ours:
             raise not_joinable(session, f"it is on {theirs[0]!r}, the ledger is on {where}")
-        result = _in_savepoint(raw, lambda: work(SqlTransaction(run)))
+        result = rounds.run(lambda: _in_savepoint(raw, say, lambda: work(SqlTransaction(run))))
         if run.news:
-            raw.execute(f"NOTIFY {CHANNEL}")
+            say(f"NOTIFY {CHANNEL}")
         return result
     except psycopg.Error as error:
         raise failed(error) from error
@@ -63,21 +70,17 @@ def _require_transaction(session: object, raw: psycopg.Connection[Any]) -> None:
         )
 
 
-def _in_savepoint(raw: psycopg.Connection[Any], work: Callable[[], T]) -> T:
-    """Run ``work``, again when another transaction came first; a failure takes back its own."""
-    for number in range(1, _ROUNDS + 1):
-        raw.execute("SAVEPOINT gonogo")
-        try:
-            result = work()
-            raw.execute("RELEASE gonogo")
-        except BaseException as error:
-            if not raw.closed:
-                raw.execute("ROLLBACK TO gonogo")
-                raw.execute("RELEASE gonogo")
-            if not isinstance(error, Contention):
-                raise
-            if number == _ROUNDS:
-                raise error.final from error
-        else:
-            return result
-    raise AssertionError
+def _in_savepoint(
+    raw: psycopg.Connection[Any], say: Callable[[str], object], work: Callable[[], T]
+) -> T:
+    """Run ``work``; a failure takes back its own."""
+    say("SAVEPOINT gonogo")
+    try:
+        result = work()
+        say("RELEASE gonogo")
+    except BaseException:
+        if not raw.closed:
+            say("ROLLBACK TO gonogo")
+            say("RELEASE gonogo")
+        raise
+    return result

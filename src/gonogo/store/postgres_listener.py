@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -9,8 +10,11 @@ import psycopg
 from sqlalchemy import URL
 
 from gonogo.errors import GonogoError
+from gonogo.secrets import redact_text
+from gonogo.store.engines import shown
 from gonogo.store.postgres_connection import CHANNEL, connect
 
+_log = logging.getLogger("gonogo.store")
 _LOOK = 0.5
 """Seconds between two looks at whether it is to end."""
 _FIRST_PAUSE = 0.5
@@ -21,14 +25,18 @@ class Listener:
     """A daemon thread on a connection of its own that calls ``wake`` for every notification.
 
     It only spares waiting: who never hears of a job finds it at the next look into the ledger. So
-    a failure is no error; it connects anew, later each time. Behind PgBouncer, which hands the
-    connection to somebody else after each statement, it ends at once.
+    a failure is no error; it is told once, as is its end, and it connects anew, later each time.
+    Behind PgBouncer, which hands the connection to somebody else after each statement, it ends at
+    once.
     """
 
     def __init__(self, url: URL, timeout: float, wake: Callable[[], None]) -> None:
         self._url = url
+        self._where = shown(url)
         self._timeout = timeout
         self._wake = wake
+        self._polling = False
+        self._pause = _FIRST_PAUSE
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gonogo-listener", daemon=True)
         self._thread.start()
@@ -39,15 +47,15 @@ class Listener:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        pause = _FIRST_PAUSE
         while not self._over.is_set():
             try:
                 if not self._listen():
+                    self._tell_polling("PgBouncer is in between")
                     return
-                pause = _FIRST_PAUSE
-            except (psycopg.Error, GonogoError):
-                self._over.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+            except (psycopg.Error, GonogoError) as error:
+                self._tell_polling(redact_text(" ".join(str(error).split())))
+                self._over.wait(self._pause)
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _listen(self) -> bool:
         """Listen until it is to end; false where that makes no sense."""
@@ -57,6 +65,7 @@ class Listener:
             if found is None or found[0] != raw.info.backend_pid:
                 return False
             raw.execute(f"LISTEN {CHANNEL}")
+            self._tell_hearing()
             self._wake()  # for what was written before it listened
             while not self._over.is_set():
                 for _ in raw.notifies(timeout=_LOOK):
@@ -64,3 +73,18 @@ class Listener:
         finally:
             raw.close()
         return True
+
+    def _tell_polling(self, why: str) -> None:
+        if not self._polling:
+            self._polling = True
+            _log.warning(
+                "nobody tells this process of new jobs in %s, it polls for them: %s",
+                self._where,
+                why,
+            )
+
+    def _tell_hearing(self) -> None:
+        self._pause = _FIRST_PAUSE
+        if self._polling:
+            self._polling = False
+            _log.warning("this process is told of new jobs in %s again", self._where)
