@@ -347,6 +347,7 @@ class SandboxOrchestrator:
         self, name: str, *, expires_in: float | None = None
     ) -> AbstractContextManager[Plan]:
         """Run the block in dry-run, recording what it would do; see `Planner.rehearse`."""
+        self.set_default_limits()  # a worker goes by them, so a plan must know them
         ttl = self.settings.plan_ttl if expires_in is None else expires_in
         return self.planner.rehearse(name, expires_in=ttl)
 

@@ -42,7 +42,7 @@ from gonogo.targets import resolve, users_code
 @click.option("--db-url", metavar="URL", help="An empty database; else SQLite files, removed.")
 @click.option("--lease", type=duration, default="2s", show_default=True, metavar="DURATION")
 @click.option("--processes", type=click.IntRange(1, 64), default=4, show_default=True)
-@click.option("--timeout", type=duration, default="5m", show_default=True, metavar="DURATION")
+@click.option("--timeout", type=duration, default="10m", show_default=True, metavar="DURATION")
 @pass_session
 def crash_test(
     session: Session,

@@ -113,6 +113,11 @@ def _server(server: Server) -> str:
 def _rights(rights: Rights) -> list[str]:
     if not rights.missing:
         return [f"role {rights.role} has every right it needs"]
+    from gonogo.store.postgres_rights import MAKE_IT  # noqa: PLC0415 - heavy, and only this needs it
+
+    if rights.may_only_not_make_it:
+        own = f"if it is to own the ledger itself: {rights.grants[0]}"
+        return [f"role {rights.role} may not make a ledger here", MAKE_IT, own]
     lacking = [
         f"role {rights.role} lacks {', '.join(right.missing)} on {right.kind.lower()} {right.name}"
         for right in rights.missing

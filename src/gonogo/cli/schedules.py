@@ -38,6 +38,8 @@ def list_schedules(session: Session) -> None:
         for name, status in found.items()
     ]
     session.out.table([_view(s) for s in found.values()], columns, rows, empty="no schedules")
+    if waiting := sorted(set(session.sandbox.scheduler.declared) - set(found)):
+        session.out.note(f"declared here, and no worker has started them: {', '.join(waiting)}")
 
 
 def _view(status: ScheduleStatus) -> dict[str, Any]:

@@ -32,6 +32,11 @@ NEEDS = {
 }
 """The rights that working on a ledger takes, and no more: decisions cannot be taken back."""
 
+MAKE_IT = (
+    "Run `gonogo db upgrade` with the URL of the role that is to own it, then `gonogo db status` "
+    "with this one, which says what to grant"
+)
+
 _ROLE = "SELECT current_user::text, quote_ident(current_user), current_setting('search_path')"
 _SCHEMAS = f"""
 SELECT n.nspname::text, n.oid::bigint, quote_ident(n.nspname),
@@ -89,13 +94,24 @@ class Rights(Struct, frozen=True):
 
     def may_read(self, table: str) -> bool:
         """Whether the role may look into ``table``; true of one that is not there."""
-        usable = not any(right.kind == "SCHEMA" for right in self.missing)
-        return usable and not any(
-            "SELECT" in right.missing and right.name.endswith(f".{table}") for right in self.missing
+        return not any(
+            (right.kind == "SCHEMA" and "USAGE" in right.missing)
+            or ("SELECT" in right.missing and right.name.endswith(f".{table}"))
+            for right in self.missing
         )
+
+    @property
+    def may_only_not_make_it(self) -> bool:
+        """Whether there is no ledger, and all that is missing is the right to make one."""
+        return [(right.kind, right.missing) for right in self.missing] == [("SCHEMA", ("CREATE",))]
 
     def require(self, where: str) -> None:
         """Raise `StoreUnavailable`, with the remedy, if a right is missing."""
+        if self.may_only_not_make_it:
+            raise StoreUnavailable(
+                f"there is no ledger in {where} yet, and the role {self.role} may not make one; "
+                f"{NOTHING}. {MAKE_IT}. If it is to own the ledger itself: {self.grants[0]}"
+            )
         if self.missing:
             raise StoreUnavailable(
                 f"the role {self.role} lacks rights on the ledger {where}; {NOTHING}. "

@@ -151,7 +151,7 @@ def crash_test(
     db_url: str | None = None,
     lease: float = LEASE,
     processes: int = 4,
-    timeout: float = 300.0,
+    timeout: float = 600.0,
 ) -> CrashReport:
     """Kill the action's process at every boundary and at random, and hold the ledger to the books.
 
