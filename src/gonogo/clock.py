@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +19,9 @@ REFRESHED = 10.0
 
 _PATIENCE = 5.0
 """Seconds a thread waits for another one that is asking."""
+
+_SLOW = 0.5
+"""Seconds an answer may take: by half of that it may be wrong."""
 
 
 class Clock(Protocol):
@@ -109,6 +115,8 @@ class LedgerClock:
         self._last = float("-inf")
         self._asked_at = float("-inf")
         self._lock = threading.Lock()
+        me = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _in_child(me()))
 
     def now(self) -> float:
         if not self._has_reference:
@@ -126,24 +134,32 @@ class LedgerClock:
         if not self._has_reference or _ticking() - self._asked_at < every:
             return
         if not self._lock.acquire(timeout=_PATIENCE):
+            self._asked_at = _ticking()
             return
         try:
             if _ticking() - self._asked_at < every:
                 return
-            before = _ticking()
-            there = self._reference()
-            after = _ticking()
-            self._asked_at = after
+            there, took, at = self._ask()
+            if took > _SLOW:  # it had to connect first, or was held up: the next is likely not
+                there, took, at = min(((there, took, at), self._ask()), key=lambda one: one[1])
+            self._asked_at = _ticking()
             if there is None:
                 self._has_reference = False
-            else:  # the way there and back is halved
-                self._offset = there - (before + after) / 2
+            elif math.isfinite(there):
+                self._offset = there - at
         except RuntimeError:  # asked inside a transaction: the next answer may correct it
             return
         except Exception:  # noqa: BLE001 - whatever keeps us from asking, the ledger will say it
             self._asked_at = _ticking()
         finally:
             self._lock.release()
+
+    def _ask(self) -> tuple[float | None, float, float]:
+        """The answer, how long it took, and when it was true: half way there and back."""
+        before = _ticking()
+        there = self._reference()
+        after = _ticking()
+        return there, after - before, (before + after) / 2
 
     def monotonic(self) -> float:
         return self._machine.monotonic()
@@ -169,6 +185,12 @@ class LedgerClock:
         if self._offset is None:
             return 0.0
         return max(0.0, self._last - (_ticking() + self._offset))
+
+
+def _in_child(clock: LedgerClock | None) -> None:
+    """A lock that another thread of the parent held would never be free."""
+    if clock is not None:
+        clock._lock = threading.Lock()
 
 
 class FakeClock:

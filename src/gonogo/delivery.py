@@ -101,8 +101,10 @@ class Delivery:
         Raises `StoreError` when the ledger cannot be asked.
         """
         with self._mutex:
-            if self._ready:
-                return self._ready.popleft()
+            while self._ready:
+                ready = self._ready.popleft()
+                if ready.owner == self.owner:  # else it is our parent's, which forked us
+                    return ready
         claimed = self._claims.take(self.queues, hands)
         with self._mutex:
             self._asked_at = self._clock.monotonic()
@@ -304,7 +306,8 @@ class Delivery:
         """
         now = self._clock.now()
         with self._mutex:
-            late = [(c, a) for c, a in self._running.values() if a is not None and _late(c, a, now)]
+            mine = [(c, a) for c, a in self._running.values() if c.owner == self.owner]
+            late = [(c, a) for c, a in mine if a is not None and _late(c, a, now)]
         for call, action in late:
             error = TimeoutError(f"no outcome within {action.policy.timeout:g} s")
             try:
@@ -328,7 +331,8 @@ class Delivery:
     def leave(self) -> None:
         """Take the beat away and release what was claimed and not begun."""
         with self._mutex:
-            waiting = [call for call, action in self._running.values() if action is None]
+            begun = self._running.values()
+            waiting = [c for c, action in begun if action is None and c.owner == self.owner]
             self._ready.clear()
         try:
             for call in waiting:

@@ -63,3 +63,14 @@ def test_the_processes_on_a_ledger_are_listed(gonogo: Program) -> None:
     done = gonogo("workers")
     assert (done.code, done.out) == (Exit.OK, "")
     assert gonogo("workers", "--json").json == []
+
+
+def test_a_slip_of_the_keyboard_is_told(gonogo: Program) -> None:
+    """A queue that nobody knows, a name that cannot be shown, an end that never comes."""
+    unknown = gonogo("queues", "pause", "mial", *WHO)
+    assert unknown.code == Exit.OK
+    assert "no call waits in a queue 'mial'" in unknown.err
+    for wrong in (("q\x1b[31m\nx",), ("q\udcff",), ("mail", "--for", "999999999d")):
+        refused = gonogo("queues", "pause", *wrong, *WHO)
+        assert refused.code == Exit.USAGE, refused
+        assert "\x1b" not in refused.err

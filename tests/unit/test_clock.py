@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gonogo.clock import FakeClock, LedgerClock, SystemClock, iso
+from gonogo.clock import FakeClock, LedgerClock, SystemClock, _in_child, iso
 from gonogo.testing import sandbox_for_tests
 
 
@@ -186,6 +186,34 @@ def test_the_database_is_asked_again_now_and_then(machine: Machine) -> None:
     clock.refresh(10.0)
     assert database.asked == 2
     assert clock.now() == pytest.approx(machine.wall + 12.0)
+
+
+def test_a_slow_answer_is_asked_for_again(machine: Machine) -> None:
+    """The first one connects: half of that time would be an error of the clock."""
+    database = Database(machine, 10.0)
+    delays = [4.0, 0.0]
+
+    def time() -> float | None:
+        machine.pass_time(delays.pop(0))
+        return database.time()
+
+    clock = LedgerClock(time)
+    assert clock.now() == pytest.approx(machine.wall + 10.0)
+    assert delays == []
+
+
+def test_an_answer_that_is_no_number_is_none(machine: Machine) -> None:
+    """Time goes on by the machine's clock, as while the database is away."""
+    clock = LedgerClock(lambda: float("nan"))
+    assert clock.now() == pytest.approx(machine.wall)
+
+
+def test_a_forked_process_can_ask(machine: Machine) -> None:
+    """Though its parent was asking at the moment of the fork."""
+    clock = LedgerClock(Database(machine, 10.0).time)
+    with clock._lock:
+        _in_child(clock)
+        assert clock.now() == pytest.approx(machine.wall + 10.0)
 
 
 def test_whoever_keeps_a_ledger_asks_again(machine: Machine) -> None:

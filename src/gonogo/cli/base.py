@@ -18,6 +18,9 @@ from gonogo.targets import users_code
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LONGEST = 100 * 366 * 86_400.0
+"""Seconds that a duration on the command line may last."""
+
 
 class Session:
     """One run of the command line.
@@ -141,9 +144,23 @@ def reason() -> Callable[[F], F]:
 def duration(text: str) -> float:
     """Seconds of ``90``, ``30s`` or ``1h30m``; `ValueError` when it is no duration."""
     try:
-        return parse_duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+        seconds = parse_duration(float(text) if text.replace(".", "", 1).isdigit() else text)
     except ConfigurationError as error:
         raise ValueError(str(error)) from None
+    if seconds > LONGEST:
+        raise ValueError(f"{text} is more than a hundred years; for no end leave it out")
+    return seconds
+
+
+class Name(click.ParamType[str]):
+    """The name of a queue or a schedule: text that can be shown."""
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not (value.isprintable() and value.strip()):
+            self.fail(f"{value!r} is no name: it is empty, or cannot be shown", param, ctx)
+        return value
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from msgspec import structs
 
-from gonogo.cli.base import Command, Group, Session, by, duration, pass_session, reason
+from gonogo.cli.base import Command, Group, Name, Session, by, duration, pass_session, reason
 from gonogo.cli.views import control_view, when
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
@@ -44,7 +44,7 @@ def list_queues(session: Session) -> None:
 
 
 @queues.command(example="gonogo queues pause mail --by ops@example.com --reason 'wrong template'")
-@click.argument("queue")
+@click.argument("queue", type=Name())
 @click.option(
     "--for",
     "seconds",
@@ -58,6 +58,8 @@ def list_queues(session: Session) -> None:
 def pause(session: Session, queue: str, seconds: float | None, by: str, reason: str) -> None:
     """Take nothing more from QUEUE, on any machine; what is under way goes on."""
     sandbox = session.sandbox
+    if queue not in sandbox.queues():
+        session.out.note(f"note: no call waits in a queue {queue!r}, and nobody works on it here")
     until = None if seconds is None else sandbox.clock.now() + seconds
     control = sandbox.pause(queue, by=by, reason=reason, until=until)
     end = when(control.until) or "somebody ends it"
@@ -67,7 +69,7 @@ def pause(session: Session, queue: str, seconds: float | None, by: str, reason: 
 
 
 @queues.command(example="gonogo queues resume mail --by ops@example.com --reason 'mended'")
-@click.argument("queue")
+@click.argument("queue", type=Name())
 @by()
 @reason()
 @pass_session
