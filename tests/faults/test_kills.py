@@ -35,7 +35,11 @@ def test_with_a_verifier_every_doubt_is_settled() -> None:
     """Wherever it dies, in recovery and while evidence is looked for too, each is paid once."""
     places = SAFE + DOUBTFUL + HARMLESS + RECOVERY + EVIDENCE
     report = crash_test(
-        "tests.support.shop:pay", shop.times, invoices(), boundaries=places, random_kills=2, seed=7
+        *("tests.support.shop:pay", shop.times, invoices()),
+        boundaries=places,
+        random_kills=2,
+        seed=7,
+        lease=1.0,
     )
     report.assert_safe()
     rows = {row.boundary: row for row in report.rows}
@@ -54,7 +58,10 @@ def test_without_a_verifier_every_doubt_is_surfaced() -> None:
     """What was not admitted runs again; what was not settled is unknown, once, with its alert."""
     places = ("after-claim", *DOUBTFUL, "after-recover")
     report = crash_test(
-        "tests.support.shop:pay_blindly", shop.times, invoices(), boundaries=places, random_kills=0
+        *("tests.support.shop:pay_blindly", shop.times, invoices()),
+        boundaries=places,
+        random_kills=0,
+        lease=1.0,
     )
     report.assert_safe()
     rows = {row.boundary: row.unknown for row in report.rows}
