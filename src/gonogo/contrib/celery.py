@@ -38,6 +38,9 @@ TASK = "gonogo.perform"
 PAUSE = 1.0
 """Seconds between two rounds of the chore in a process of Celery's workers."""
 
+BATCHES = 50
+"""Batches that are sent to a queue before the next queue has its turn."""
+
 SILENCE = 1.0
 LONGEST_SILENCE = 30.0
 """Seconds for which a broker that takes no message is left alone: at first, and at most."""
@@ -162,7 +165,9 @@ class CeleryDelivery:
 
     def _send_along(self, route: Route) -> int:
         sent = 0
-        while not route.is_silent(self._sandbox.clock) and (calls := route.take()):
+        for _ in range(BATCHES):
+            if route.is_silent(self._sandbox.clock) or not (calls := route.take()):
+                break
             for call in calls:
                 try:
                     self._task.apply_async((call.id,), queue=route.target, retry=False)
