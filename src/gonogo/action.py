@@ -226,10 +226,10 @@ class Action(Generic[P, R]):
         if maker is None:
             return None
         text = self._ask(f"its {what} function", maker, arguments)
-        if not isinstance(text, str) or not text or len(text) > MAX_KEY or writable(text) != text:
+        if not isinstance(text, str) or not text or len(text) > MAX_KEY or not _storable(text):
             raise ConfigurationError(
                 f"action {self.name!r}: its {what} function returned {text!r}; a {what} is a text "
-                f"of 1 to {MAX_KEY} characters that UTF-8 can hold",
+                f"of 1 to {MAX_KEY} characters that UTF-8 can hold, without NUL",
                 action=self.name,
             )
         return text
@@ -360,3 +360,8 @@ def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:
         return msgspec.json.Decoder(hint)
     except TypeError:
         return msgspec.json.Decoder(Any)
+
+
+def _storable(text: str) -> bool:
+    """Whether every database can hold it."""
+    return writable(text) == text and "\0" not in text

@@ -236,9 +236,11 @@ class Delivery:
         now = self._clock.now()
         action = self._pipeline.actions.get(call.action)
         after = withdrawn(action, call, State.FAILED, now, why)
-        self._pipeline.store.write(
+        ended = self._pipeline.store.write(
             lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False
         )
+        if not ended:  # somebody else has the call by now
+            return self._pipeline.get(call.id) or call
         self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=why)
         self._alert(call, "refused for good", why)
         return after

@@ -45,6 +45,7 @@ from gonogo.retry import RetryBackoffManager
 from gonogo.router import Router
 from gonogo.schedule import CatchUp, Declared, Rhythm, Tick
 from gonogo.scheduler import Scheduler
+from gonogo.secrets import describe
 from gonogo.settings import Settings
 from gonogo.store import open_store
 from gonogo.store.port import Store
@@ -532,7 +533,10 @@ class SandboxOrchestrator:
         with self._mutex:  # not while draining: a job under way may ask for the database
             self.started = False
         for end in self._endings:
-            end()
+            try:
+                end()
+            except Exception as error:  # noqa: BLE001 - the rest is to be ended all the same
+                self.logger.log_action("cleanup.fault", "error", error=describe(error))
         self.scheduler.stop()
         self.worker.stop(self.settings.drain)
         self.scheduler.pinger.flush(1.0)

@@ -16,7 +16,7 @@ from msgspec import Struct
 from gonogo.dispatcher import Dispatcher
 from gonogo.errors import ConfigurationError
 from gonogo.events import Event, EventBus
-from gonogo.records import State
+from gonogo.records import TERMINAL, State
 from gonogo.schedule import schedule_of
 
 TIMEOUT = 5.0
@@ -127,11 +127,14 @@ def _is_address(url: object) -> bool:
         return False
 
 
+_FAILED = {state.value for state in {*TERMINAL, State.UNKNOWN}} - {State.SUCCEEDED.value}
+
+
 def _ended(event: Event) -> str | None:
     state = event.detail.get("state")
     if state == State.SUCCEEDED.value:
         return "success"
-    return None if state == State.PENDING.value else "fail"
+    return "fail" if state in _FAILED else None
 
 
 _MEANINGS: dict[str, Callable[[Event], str | None]] = {

@@ -108,25 +108,30 @@ class Recovery:
         why = f"its owner {call.owner or 'unknown'} went silent"
 
         fired: list[Alert] = []
+        moved: list[bool] = []
 
         def work(tx: Transaction) -> Call:
             fired.clear()
+            moved.clear()
             current = tx.calls.get(call.id)
             if current is None or current.fence != call.fence or not _expired(current, now):
                 return current or call
             if current.state is State.DISPATCHED:
-                return self._unheard(tx, current, now, why, fired)
+                after = self._unheard(tx, current, now, why, fired)
+                moved.append(after is not current)
+                return after
             after = self._not_begun(current, now, why)
             if not self._pipeline.conclude(tx, current, after, now):
                 return current
             if after.state in {State.FAILED, State.UNKNOWN}:
                 reason = "attempts used up without ever being performed"
                 fired.append(self._alert(tx, after, reason, now))
+            moved.append(True)
             return after
 
         recovered = self._store.write(work)
         self._publish(fired)
-        if recovered.fence != call.fence:
+        if any(moved):
             self._pipeline.tell(
                 "call.recovered", recovered, state=recovered.state.value, owner=call.owner
             )

@@ -125,11 +125,13 @@ class Scheduler:
         if silent > 3 * POLL:
             return False, f"the scheduler has not looked for {spell_duration(silent)}"
         now = self._clock.now()
-        mine = self._store.read(self._mine)
-        for schedule in mine:
+        mine, known = self._store.read(lambda tx: (self._mine(tx), self._known(tx)))
+        for schedule in known:
             late = now - schedule.next_at
             if late > schedule.grace:
-                return False, f"{schedule.name} is overdue by {spell_duration(late)}"
+                said = f"{schedule.name} is overdue by {spell_duration(late)}"
+                other = ": another version declared it last, and is gone; start this one again"
+                return False, said if schedule in mine else said + other
         following = min(mine, key=lambda schedule: schedule.next_at, default=None)
         missed = sum(schedule.missed for schedule in mine)
         what = "nothing" if following is None else f"{following.name} at {iso(following.next_at)}"
@@ -156,41 +158,36 @@ class Scheduler:
         Raises `StoreError` when the ledger is out of reach: what is due stays due.
         """
         refresh(self._clock)
-        self._take_over()
         self._announce()
+        failed: StoreError | None = None
         for schedule in self._store.read(self._mine):
-            current: Schedule | None = schedule
-            for _ in range(AT_ONCE):
-                now = self._clock.now()
-                if current is None or current.next_at > now:
-                    break
-                current = self._make(self.declared[schedule.name], current, now)
+            try:
+                self._make_all_due(schedule)
+            except StoreError as error:  # the others must not wait for this one
+                failed = failed or error
+        if failed is not None:
+            raise failed
         self._looked_at = self._clock.monotonic()
         times = [schedule.next_at for schedule in self._store.read(self._mine)]
         return min([POLL, *(max(0.0, at - self._clock.now()) for at in times)])
 
+    def _make_all_due(self, schedule: Schedule) -> None:
+        current: Schedule | None = schedule
+        for _ in range(AT_ONCE):
+            now = self._clock.now()
+            if current is None or current.next_at > now:
+                return
+            current = self._make(self.declared[schedule.name], current, now)
+
     def _mine(self, tx: Transaction) -> list[Schedule]:
         """The schedules to tick here: declared alike in the ledger, and not paused."""
+        return [s for s in self._known(tx) if s.digest == self.declared[s.name].digest]
+
+    def _known(self, tx: Transaction) -> list[Schedule]:
+        """The schedules declared here, alike or otherwise, that are not paused."""
         controls, now = tx.controls.all(), self._clock.now()
-        alike = [
-            schedule
-            for schedule in tx.schedules.all()
-            if (own := self.declared.get(schedule.name)) and own.digest == schedule.digest
-        ]
-        return [s for s in alike if running(controls, (s.name,), now, SCHEDULE)]
-
-    def _take_over(self) -> None:
-        """Declare anew what others declared otherwise and no longer tick."""
-        now = self._clock.now()
-
-        def work(tx: Transaction) -> set[str]:
-            known = {schedule.name: schedule for schedule in tx.schedules.all()}
-            running_ones = running(tx.controls.all(), tuple(known), now, SCHEDULE)
-            return {name for name in running_ones if now - known[name].next_at > known[name].grace}
-
-        overdue = self._store.read(work) & self._announced
-        mine = {schedule.name for schedule in self._store.read(self._mine)}
-        self._announced -= overdue - mine
+        known = [schedule for schedule in tx.schedules.all() if schedule.name in self.declared]
+        return [s for s in known if running(controls, (s.name,), now, SCHEDULE)]
 
     def _announce(self) -> None:
         """Write what this process declared into the ledger, once; the last to start counts."""
@@ -336,4 +333,6 @@ def _declare(tx: Transaction, declared: Declared, now: float) -> None:
         )
         if (known.spec, known.tz) == (fresh.spec, fresh.tz):  # the same ticks, otherwise made
             fresh = structs.replace(fresh, anchor=known.anchor, next_at=known.next_at)
+        elif known.next_at <= now and not (pause and pause.active(now)):  # not made, nor told
+            fresh = structs.replace(fresh, anchor=known.next_at, next_at=known.next_at)
     tx.schedules.put(fresh)

@@ -68,5 +68,5 @@ def test_what_no_worker_has_started_is_named(tmp_path: Path) -> None:
     """A schedule is in the ledger once a worker has looked at it; until then the list says why."""
     (tmp_path / "app.py").write_text(APP)
     listed = Program(tmp_path)("schedules", "list")
-    assert "no schedules" in listed.out
+    assert "no schedules" in listed.err
     assert "no worker has started them: daily" in listed.err

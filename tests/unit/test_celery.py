@@ -65,7 +65,6 @@ class Scene:
         self.seen: list[str] = []
         self.pay = pay
         self.delivery = CeleryDelivery(self.sandbox, self.app, **options)
-        self.task = self.app.tasks[TASK]
         self.app.amqp.send_task_message = self._send
 
     def _send(self, _: Any, name: str, message: Any, **options: Any) -> None:
@@ -80,6 +79,11 @@ class Scene:
         if getattr(queue, "name", queue) in self.closed:
             raise LookupError(f"no queue {queue}")
         self.sent.append((call_id, getattr(queue, "name", queue)))
+
+    @property
+    def task(self) -> Any:
+        """The one task."""
+        return self.app.tasks[TASK]
 
     def ids(self) -> list[str]:
         """The ids that were sent since the last look."""
@@ -346,6 +350,28 @@ def test_a_forked_process_sends_for_itself(scene: Scene) -> None:
         os._exit(0 if scene.delivery.flush() and scene.sent else 1)
     scene.hangs.set()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_app_stays_open_to_what_comes_after(tmp_path: Path) -> None:
+    """Handlers that are connected after the delivery is made still hear of the app."""
+    sandbox = open_sandbox(f"sqlite:///{tmp_path}/other.db", FakeClock())
+    app = Celery("late", broker="memory://", autofinalize=False)
+    delivery = CeleryDelivery(sandbox, app)
+    heard = []
+    app.on_after_finalize.connect(lambda **_: heard.append("finalized"), weak=False)
+    app.finalize()
+    assert heard == ["finalized"]
+    assert TASK in app.tasks
+    delivery.close()
+    sandbox.cleanup()
+
+
+def test_a_worker_that_stops_ends_no_program(scene: Scene) -> None:
+    """One that is embedded goes; what the program queues after that is sent all the same."""
+    scene.delivery._begin()
+    signals.worker_shutdown.send(sender=None)
+    handle = scene.pay.enqueue(invoice="A-1")
+    assert scene.ids() == [handle.id]
 
 
 def test_one_app_delivers_one_sandbox(scene: Scene) -> None:

@@ -13,6 +13,7 @@ from tests.support.scene import SOON, WHO, Provider, Sandboxes, payment
 from gonogo.errors import ConfigurationError
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.pings import Ping
+from gonogo.records import State
 
 
 class Monitor:
@@ -120,6 +121,23 @@ def test_a_run_that_never_begins_is_a_failure(sandboxes: Sandboxes, monitor: Mon
         end(sandbox.calls(limit=1)[0])
         assert sandbox.scheduler.pinger.flush(SOON)
     assert monitor.paths == ["/s3cret/fail"] * 3
+
+
+def test_an_end_is_told_by_who_wrote_it(sandboxes: Sandboxes, monitor: Monitor) -> None:
+    """A worker that finds its call cancelled, and too late besides, tells nothing more."""
+    sandbox = sandboxes()
+    act = sandbox.action("act", irreversible=False, deadline=30.0)(lambda: None)
+    sandbox.schedule("act", act, every=60, ping=monitor.url)
+    sandbox.scheduler.run_once()
+    sandboxes.clock.advance(60.0)
+    sandbox.scheduler.run_once()
+    claimed = sandbox.delivery.claim()
+    assert claimed is not None
+    assert sandbox.handle(claimed.id).cancel()
+    sandboxes.clock.advance(31.0)
+    assert sandbox.delivery.perform(claimed).state is State.CANCELLED
+    assert sandbox.scheduler.pinger.flush(SOON)
+    assert monitor.paths == ["/s3cret/fail"]
 
 
 def test_a_monitor_that_speaks_no_http_breaks_nothing(sandboxes: Sandboxes) -> None:

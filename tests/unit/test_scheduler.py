@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, payment
 
-from gonogo.errors import ConfigurationError, NotFound
+from gonogo.errors import ConfigurationError, NotFound, StoreUnavailable
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 
@@ -164,24 +164,61 @@ def test_a_change_in_a_pause_leaves_the_pause(tmp_path: Any) -> None:
     sandboxes.close()
 
 
-def test_a_schedule_that_nobody_ticks_any_more_is_taken_over(tmp_path: Any) -> None:
-    """Another version declared it and went: who is left declares it again."""
+def test_a_schedule_that_another_version_left_is_told(tmp_path: Any) -> None:
+    """It declared it last and went: whoever is left says that nobody ticks it."""
     sandboxes = Sandboxes("sqlite", tmp_path)
     new, old = sandboxes(), sandboxes()
-    seen = audit(new, every=2 * MINUTE)
+    audit(new, every=2 * MINUTE)
     new.scheduler.run_once()
     audit(old)
     old.scheduler.run_once()
-    sandboxes.clock.advance(MINUTE)
+    new.scheduler.start()
+    assert new.scheduler.check()[0]
+    sandboxes.clock.advance(2 * MINUTE + 1.0)
     new.scheduler.run_once()
-    assert new.calls() == []
-    sandboxes.clock.advance(MINUTE + 1.0)
-    for _ in range(3):
-        new.scheduler.run_once()
-        sandboxes.clock.advance(2 * MINUTE)
+    well, why = new.scheduler.check()
+    assert (well, new.calls()) == (False, [])
+    assert "another version declared it last" in why
+    sandboxes.close()
+
+
+def test_a_change_loses_no_tick_that_was_due(tmp_path: Any) -> None:
+    """Nobody had made it yet: the new version makes it, and says that it is late."""
+    sandboxes = Sandboxes("sqlite", tmp_path)
+    old, new = sandboxes(), sandboxes()
+    audit(old, every=10 * MINUTE)
+    old.scheduler.run_once()
+    sandboxes.clock.advance(15 * MINUTE)
+    seen = audit(new, every=60 * MINUTE)
     new.scheduler.run_once()
     work(new)
-    assert len(seen) == 3
+    assert len(seen) == 1
+    assert new.schedules()["audit"].schedule.missed == 1
+    assert alerts(new) == ["ticks were missed"]
+    sandboxes.close()
+
+
+def test_a_ledger_that_refuses_one_schedule_takes_the_others(tmp_path: Any) -> None:
+    """What cannot be written stays due and is told; those after it tick."""
+    sandboxes = Sandboxes("sqlite", tmp_path)
+    sandbox = sandboxes()
+    seen = audit(sandbox)
+    act = sandbox.action("aaa", irreversible=False)(lambda: None)
+    sandbox.schedule("aaa", act, every=MINUTE)
+    sandbox.scheduler.run_once()
+    take = sandbox.scheduler._take
+
+    def refuse(declared: Any, *rest: Any) -> Any:
+        if declared.name == "aaa":
+            raise StoreUnavailable("no")
+        return take(declared, *rest)
+
+    sandbox.scheduler._take = refuse  # type: ignore[method-assign] # of this one object
+    sandboxes.clock.advance(MINUTE)
+    with pytest.raises(StoreUnavailable, match="no"):
+        sandbox.scheduler.run_once()
+    work(sandbox)
+    assert len(seen) == 1
     sandboxes.close()
 
 

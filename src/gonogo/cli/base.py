@@ -152,15 +152,11 @@ def duration(text: str) -> float:
     return seconds
 
 
-class Name(click.ParamType[str]):
-    """The name of a queue or a schedule: text that can be shown."""
-
-    name = "name"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not (value.isprintable() and value.strip()):
-            self.fail(f"{value!r} is no name: it is empty, or cannot be shown", param, ctx)
-        return value
+def shown_name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The name of a queue or a schedule, which is text that can be shown."""
+    if not (value.isprintable() and value.strip()):
+        raise click.BadParameter(f"{value!r} is no name: it is empty, or cannot be shown")
+    return value
 
 
 @contextmanager

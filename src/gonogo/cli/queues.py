@@ -7,7 +7,7 @@ from typing import Any
 import click
 from msgspec import structs
 
-from gonogo.cli.base import Command, Group, Name, Session, by, duration, pass_session, reason
+from gonogo.cli.base import Command, Group, Session, by, duration, pass_session, reason, shown_name
 from gonogo.cli.views import control_view, when
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
@@ -44,7 +44,7 @@ def list_queues(session: Session) -> None:
 
 
 @queues.command(example="gonogo queues pause mail --by ops@example.com --reason 'wrong template'")
-@click.argument("queue", type=Name())
+@click.argument("queue", callback=shown_name)
 @click.option(
     "--for",
     "seconds",
@@ -69,7 +69,7 @@ def pause(session: Session, queue: str, seconds: float | None, by: str, reason: 
 
 
 @queues.command(example="gonogo queues resume mail --by ops@example.com --reason 'mended'")
-@click.argument("queue", type=Name())
+@click.argument("queue", callback=shown_name)
 @by()
 @reason()
 @pass_session

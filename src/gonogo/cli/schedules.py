@@ -7,7 +7,7 @@ from typing import Any
 import click
 from msgspec import structs
 
-from gonogo.cli.base import Group, Name, Session, by, duration, pass_session, reason
+from gonogo.cli.base import Group, Session, by, duration, pass_session, reason, shown_name
 from gonogo.cli.views import control_view, when
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
@@ -75,7 +75,7 @@ def _next(status: ScheduleStatus) -> str:
 @schedules.command(
     example="gonogo schedules pause payday --by ops@example.com --reason 'a bank holiday'"
 )
-@click.argument("name", type=Name())
+@click.argument("name", callback=shown_name)
 @click.option(
     "--for",
     "seconds",
@@ -99,7 +99,7 @@ def pause(session: Session, name: str, seconds: float | None, by: str, reason: s
 @schedules.command(
     example="gonogo schedules resume payday --by ops@example.com --reason 'it is over'"
 )
-@click.argument("name", type=Name())
+@click.argument("name", callback=shown_name)
 @by()
 @reason()
 @pass_session
@@ -114,7 +114,7 @@ def resume(session: Session, name: str, by: str, reason: str) -> None:
 
 
 @schedules.command(example="gonogo schedules run payday --by ops@example.com --reason 'missed it'")
-@click.argument("name", type=Name())
+@click.argument("name", callback=shown_name)
 @by()
 @reason()
 @pass_session
@@ -132,7 +132,7 @@ def run(session: Session, name: str, by: str, reason: str) -> None:
 @schedules.command(
     example="gonogo schedules forget payday --by ops@example.com --reason 'it moved'"
 )
-@click.argument("name", type=Name())
+@click.argument("name", callback=shown_name)
 @by()
 @reason()
 @pass_session

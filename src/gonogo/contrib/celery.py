@@ -35,6 +35,9 @@ except ImportError as error:
 TASK = "gonogo.perform"
 """The name of the one task."""
 
+MARK = "gonogo_delivery"
+"""The attribute of an app by which it is known that it delivers a sandbox."""
+
 PAUSE = 1.0
 """Seconds between two rounds of the chore in a process of Celery's workers."""
 
@@ -83,7 +86,7 @@ class CeleryDelivery:
                 "Celery's workers are processes of their own and cannot see a ledger in memory: "
                 "give the sandbox a db_url (sqlite:///… or postgresql://…)"
             )
-        if TASK in app.tasks:
+        if getattr(app, MARK, None) is not None:  # to ask for its tasks would make it final
             raise ConfigurationError(
                 f"the app {app.main!r} has a task {TASK} already: it delivers one sandbox, and "
                 "would perform nothing of a second one. Declare all actions on one sandbox"
@@ -98,6 +101,7 @@ class CeleryDelivery:
 
         by_target = _by_target(names, send_to or {}) or {None: ()}
         self._routes = [Route(target, hand_out(some)) for target, some in by_target.items()]
+        setattr(app, MARK, self)
         self._task = self._register(app)
         self._begin_anew()
         me = weakref.ref(self)
@@ -105,8 +109,8 @@ class CeleryDelivery:
         self._signals = (
             (signals.worker_process_init, self._begin),
             (signals.worker_ready, self._begin_without_children),
-            (signals.worker_process_shutdown, self.close),
-            (signals.worker_shutdown, self.close),
+            (signals.worker_process_shutdown, self._end),
+            (signals.worker_shutdown, self._end),
         )
         for signal, receiver in self._signals:
             signal.connect(receiver, weak=False)
@@ -118,6 +122,8 @@ class CeleryDelivery:
         self._sending = threading.Lock()
         self._sender: Dispatcher[str] = Dispatcher(1)
         self._sender.subscribe(lambda _: True, lambda _: self._send_in_background(), TASK)
+        for route in self._routes:
+            route.forget()
         self._starting = threading.Lock()
         self._stop = threading.Event()
         self._keeper: threading.Thread | None = None
@@ -159,9 +165,12 @@ class CeleryDelivery:
         if not self._sending.acquire(blocking=False):
             return 0
         try:
-            return sum(self._send_along(route) for route in self._routes)
+            return self._send_all()
         finally:
             self._sending.release()
+
+    def _send_all(self) -> int:
+        return sum(self._send_along(route) for route in self._routes)
 
     def _send_along(self, route: Route) -> int:
         sent = 0
@@ -182,7 +191,8 @@ class CeleryDelivery:
 
     def _send_in_background(self) -> None:
         try:
-            self.send_due()
+            with self._sending:  # this thread has nothing else to do
+                self._send_all()
         except GonogoError as error:  # the chore sends it when the ledger can be asked again
             self._log("celery.not_sent", error)
 
@@ -245,7 +255,7 @@ class CeleryDelivery:
         if "prefork" not in type(pool).__module__:
             self._begin()
 
-    def close(self, timeout: float = 2.0, **_: Any) -> bool:
+    def close(self, timeout: float = 2.0) -> bool:
         """Send what is due, at most for ``timeout`` seconds, and end what this process began.
 
         Whether all was sent; what was not is put back. The sandbox's `cleanup` calls it.
@@ -253,6 +263,9 @@ class CeleryDelivery:
         self._hear_no_more()
         for signal, receiver in self._signals:
             signal.disconnect(receiver)
+        return self._end(timeout)
+
+    def _end(self, timeout: float = 2.0, **_: Any) -> bool:
         sent = self.flush(timeout)
         try:
             for route in self._routes:
@@ -284,6 +297,10 @@ class Route:
         self._hand_out = hand_out
         self._unsent: list[Call] = []
         self._silence = self._silent_until = 0.0
+
+    def forget(self) -> None:
+        """Leave what is being sent to the process that forked this one."""
+        self._unsent = []
 
     def is_silent(self, clock: Clock) -> bool:
         """Whether it is left alone for now, because it took no message."""

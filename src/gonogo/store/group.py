@@ -97,7 +97,7 @@ class GroupCommit:
         except BaseException:
             with self._mutex:
                 self._waiting[:0] = [job for job in batch[1:] if not job.done]
-            batch = [job for job in batch if job.done or job is own]
+            batch = [own, *(job for job in batch if job.done and job is not own)]
             raise
         finally:
             for job in batch:

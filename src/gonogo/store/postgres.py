@@ -293,7 +293,8 @@ class PostgresStore:
         return Connection(self._url, self._texts, self._timeouts, reads=reads)
 
     def _prepare(self) -> None:
-        options = {"prepare_threshold": None, **PRIMARY}
+        wanted = {name: value for name, value in PRIMARY.items() if name not in self._url.query}
+        options = {"prepare_threshold": None, **wanted}
         engine = make_engine(self._url, poolclass=NullPool, connect_args=options)
         try:
             prepare(engine, self._environment)

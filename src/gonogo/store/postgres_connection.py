@@ -36,9 +36,7 @@ Place = tuple[Any, ...]
 _PLACE = "SELECT current_database(), to_regclass('gonogo_calls')::oid::bigint"
 CHANNEL = "gonogo_due"
 """Where it is said that a job was written."""
-
-
-PRIMARY = {"target_session_attrs": "read-write"}
+PRIMARY = {"target_session_attrs": "primary" if psycopg.pq.version() >= 140_000 else "read-write"}
 """What libpq is told: of several servers it takes the one that can be written, never a standby."""
 
 
