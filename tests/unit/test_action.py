@@ -176,3 +176,12 @@ def test_two_concurrency_limits_need_two_names(sandbox: SandboxOrchestrator) -> 
 
         @sandbox.action("fetch", irreversible=False, concurrency=[Concurrency(1), Concurrency(2)])
         def fetch() -> None: ...
+
+
+@pytest.mark.parametrize("key", ["", "a\0b", "\udcff", "x" * 5000, 7])
+def test_a_key_is_text_that_every_database_holds(live: SandboxOrchestrator, key: Any) -> None:
+    """Whatever a key function returns is looked at before anything is written."""
+    act = live.action("act", irreversible=True, key=lambda arguments: key)(lambda: None)
+    with pytest.raises(ConfigurationError, match="a key is a text"):
+        act.enqueue()
+    assert live.calls() == []
