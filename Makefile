@@ -36,7 +36,7 @@ lint: $(VENV)/.installed ## Style, types and layers
 demo: $(VENV)/.installed ## Rehearse, approve and apply a real payout run
 	@$(BIN)/python -m examples.payday.demo
 
-chaos: $(VENV)/.installed ## Kill, stop, cut and fill for an hour; the figures of docs/reliability.md
+chaos: $(VENV)/.installed ## Kill, stop, cut and fill for half an hour; the figures of docs/reliability.md
 	@$(BIN)/python -m tests.faults.chaos $(CHAOS)
 
 bench: $(VENV)/.installed-bench ## Measure what the documentation promises
