@@ -152,6 +152,13 @@ class Admission:
             self._governor.release(tx, call.reservations)
         self._take_slots(tx, call, slots)
         charges = self._governor.charges(call.action, declared, now)
+        begun = [now]
+
+        def clock() -> float:
+            begun.append(max(now, self._clock.now()))
+            return begun[-1]
+
+        reservations = self._governor.reserve(tx, charges, now, clock) if charges else ()
         claimed = call
         if call.state is not State.CLAIMED:
             claimed = structs.replace(
@@ -161,11 +168,11 @@ class Admission:
             claimed,
             State.DISPATCHED,
             owner=self._owner.name,
-            dispatched_at=now,
+            dispatched_at=begun[-1],
             settled_at=None,
             outcome=call.outcome if in_doubt(call) else None,
-            lease_until=now + lease,
-            reservations=self._governor.reserve(tx, charges, now) if charges else (),
+            lease_until=begun[-1] + lease,
+            reservations=reservations,
             slots=tuple(name for name, _ in slots),
             note=None,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -176,14 +176,18 @@ class GovernorEnforcer:
     # Inside a transaction -------------------------------------------------------------------
 
     def reserve(
-        self, tx: Transaction, charges: Sequence[Charge], now: float
+        self,
+        tx: Transaction,
+        charges: Sequence[Charge],
+        now: float,
+        clock: Callable[[], float] | None = None,
     ) -> tuple[Reservation, ...]:
-        """Take all of ``charges`` or none.
+        """Take all of ``charges`` or none; for ``clock`` see `Limits.reserve`.
 
         Raises:
             RateLimited: naming the limit that has no room and when it will; nothing was used.
         """
-        granted = tx.limits.reserve(charges, now)
+        granted = tx.limits.reserve(charges, now, clock)
         if isinstance(granted, Denial):
             window = next(c.window for c in charges if c.row == granted.row)
             self._note("denied", granted, now)
@@ -350,7 +354,7 @@ class GovernorEnforcer:
             controls = tx.controls.all()
             for name in names:
                 check_halt(controls, name, now)
-            return self.reserve(tx, charges, now)
+            return self.reserve(tx, charges, now, self._clock.now)
 
         return self._store.write(work)
 

@@ -258,3 +258,20 @@ def test_no_window_is_ever_overfull(store, steps, salt):
             counted.append((now, reservation.row, cost))
         for row in {row for _, row, _ in counted}:
             assert sum(c for at, name, c in counted if name == row and at + 60 > now) <= 6
+
+
+def test_units_count_from_when_they_are_taken(store, request):
+    """Whoever had to wait for the row takes its units then, or they would leave too early."""
+    asked = []
+
+    def clock():
+        asked.append(NOW + 30)
+        return asked[-1]
+
+    charged = charge("api", 1, window=60.0)
+    assert store.write(lambda tx: tx.limits.reserve([charged], NOW, clock))
+    waits = bool(asked)  # one that can only have one writer has waited before it began
+    begun = NOW + 30 if waits else NOW
+    assert used(store, "api", now=begun + 59.9) == [1]
+    assert used(store, "api", now=begun + 62) == [0]
+    assert waits is ("postgres" in request.node.name)

@@ -20,7 +20,9 @@ class MemoryLimits:
         self._rows: dict[str, SlidingWindow | CalendarWindow] = {}
         self._sweep_at = _SWEEP_AT_LEAST
 
-    def reserve(self, charges: Sequence[Charge], now: float) -> tuple[Reservation, ...] | Denial:
+    def reserve(
+        self, charges: Sequence[Charge], now: float, clock: Callable[[], float] | None = None
+    ) -> tuple[Reservation, ...] | Denial:
         journal = self._journal
         begun = len(journal)
         taken: list[Reservation] = []

@@ -166,8 +166,14 @@ class Decisions(Protocol):
 class Limits(Protocol):
     """Usage of limits. Charges are granted all or none, and a denial uses nothing."""
 
-    def reserve(self, charges: Sequence[Charge], now: float) -> tuple[Reservation, ...] | Denial:
-        """Take every charge, or none and say which had no room."""
+    def reserve(
+        self, charges: Sequence[Charge], now: float, clock: Callable[[], float] | None = None
+    ) -> tuple[Reservation, ...] | Denial:
+        """Take every charge, or none and say which had no room.
+
+        Where this may have to wait for others, ``clock`` is asked again when it is alone: units
+        count from when they are taken, not from when they were asked for.
+        """
         ...
 
     def release(self, reservations: Iterable[Reservation]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,12 +32,16 @@ class SqlLimits:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def reserve(self, charges: Sequence[Charge], now: float) -> tuple[Reservation, ...] | Denial:
+    def reserve(
+        self, charges: Sequence[Charge], now: float, clock: Callable[[], float] | None = None
+    ) -> tuple[Reservation, ...] | Denial:
         rows = {charge.row: charge for charge in charges}
         windows = self._load(rows)
         known = len(windows)
         if known < len(rows) and self._run.locks:
             windows = self._load_all(rows, windows, now)
+        if clock is not None and self._run.locks:
+            now = max(now, clock())
         taken: list[Reservation] = []
         for charge in charges:
             window = _fit(windows.get(charge.row), charge, now)
