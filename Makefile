@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in $(PYTHONS); do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+JOBS ?= 3
 EXTRAS := dev,bench,dashboard,alerts,metrics,celery
 TYPED := $(wildcard src services examples)
 PYTEST := $(BIN)/python -m pytest

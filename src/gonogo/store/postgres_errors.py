@@ -48,6 +48,7 @@ _WORDS = {
 }
 _PASSING = {
     "session is read-only": _MEANING["25006"],
+    "server is in hot standby mode": _MEANING["25006"],
     "too many clients": _MEANING["53300"],
     "too many connections for": _MEANING["53300"],
     "remaining connection slots": _MEANING["53300"],
