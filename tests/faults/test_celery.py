@@ -20,7 +20,7 @@ from tests.support.shop import books
 from gonogo.clock import SystemClock
 from gonogo.records import TERMINAL, State
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 CLOCK = SystemClock()
 SOON = 90.0

@@ -13,7 +13,7 @@ from tests.support.servers import ServerMissing
 
 from gonogo.testing import Boundary, crash_test
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(autouse=True)

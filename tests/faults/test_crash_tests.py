@@ -19,7 +19,7 @@ from gonogo.testing import Boundary, crash_test, soak
 from gonogo.testing.crash import places_of
 from gonogo.testing.subject import Subject
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,7 +147,7 @@ def test_from_the_command_line(tmp_path: Path) -> None:
             *("--probe", "tests.support.shop:times", "--random", "0", "--lease", "1s", *more),
         ]
         return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+            command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
         )
 
     done = run("pay", "--at", "after-admit", "T-{n}", "--json")

@@ -11,7 +11,7 @@ from tests.support import shop
 
 from gonogo.testing import crash_test
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 # Some of each kind; `make chaos` kills at all of them.
 SAFE = ("inside-enqueue", "inside-apply", "after-claim", "inside-admit")
