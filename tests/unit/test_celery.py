@@ -231,6 +231,7 @@ def test_a_lost_message_is_sent_again_and_costs_no_attempt(scene: Scene) -> None
 def test_a_late_message_is_still_good(scene: Scene) -> None:
     """Found due again, or on its way again, the call may as well be done at once."""
     handle = scene.pay.enqueue(invoice="A-1")
+    assert scene.ids() == [handle.id]
     scene.clock.advance(61.0)
     scene.sandbox.recovery.run_once()
     assert handle.state() is State.PENDING
