@@ -6,14 +6,14 @@ PYTHON ?= $(shell for p in $(PYTHONS); do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 3
-EXTRAS := dev,bench,dashboard,alerts,metrics,celery
+EXTRAS := dev,dashboard,alerts,metrics,celery
 TYPED := $(wildcard src services examples)
 PYTEST := $(BIN)/python -m pytest
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lint demo chaos bench constraints hooks clean
+.PHONY: help test check lint demo chaos bench bench-full constraints hooks clean
 .DELETE_ON_ERROR:
 
 help: ## What can be made
@@ -39,8 +39,11 @@ demo: $(VENV)/.installed ## Rehearse, approve and apply a real payout run
 chaos: $(VENV)/.installed ## Kill, stop, cut and fill for half an hour; the figures of docs/reliability.md
 	@$(BIN)/python -m tests.faults.chaos $(CHAOS)
 
-bench: $(VENV)/.installed-bench ## Measure what the documentation promises
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)-bench/.installed ## Beside peers and floors, in a few minutes
+	@$(VENV)-bench/bin/python -m benchmarks $(BENCH)
+
+bench-full: $(VENV)-bench/.installed ## The same for hours: large ledgers, long loads
+	@$(VENV)-bench/bin/python -m benchmarks --full $(BENCH)
 
 hooks: $(VENV)/.installed ## Check every commit before it is made
 	@$(BIN)/pre-commit install
@@ -52,7 +55,7 @@ constraints: ## Resolve every dependency afresh into constraints.txt
 	@rm -rf $(VENV)-constraints
 
 clean: ## Remove everything that was built
-	@rm -rf $(VENV) $(VENV)-constraints build dist var .mypy_cache .ruff_cache .pytest_cache \
+	@rm -rf $(VENV) $(VENV)-constraints $(VENV)-bench build dist var .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache
 	@find src tests examples services benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -61,8 +64,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-$(VENV)/.installed-bench: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+# The peers have an environment of their own: none of them is needed to use or to test gonogo.
+$(VENV)-bench/.installed: pyproject.toml benchmarks/peers.txt
+	@$(MAKE) --no-print-directory VENV=$(VENV)-bench $(VENV)-bench/.created
+	@echo "Installing gonogo and its peers into $(VENV)-bench"
+	@$(VENV)-bench/bin/python -m pip install --quiet -r benchmarks/peers.txt -e '.[postgres]'
 	@touch $@
 
 # Where the system's Python lacks ensurepip, its pip puts pip into the environment.
