@@ -33,7 +33,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Target:
-    """``ours`` takes at most ``most`` times as long as ``theirs``; without theirs, at most ``most``.
+    """``ours`` takes at most ``most`` times as long as ``theirs``; or at most ``most``.
 
     Attributes:
         ours, theirs: rows of the scene.
