@@ -22,15 +22,6 @@ def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_BOOKS", str(tmp_path / "books"))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty ledger that processes share."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ledger.db"
-    found: str = request.getfixturevalue("postgres_url")
-    return found
-
-
 def assert_sound(finding: Finding) -> None:
     """Nothing twice, nothing lost, nothing that must not be."""
     assert finding.wrong == ()

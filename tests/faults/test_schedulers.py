@@ -24,15 +24,6 @@ SOON = 60.0
 START = 1_800_000_000.0
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty ledger that processes share."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ledger.db"
-    found: str = request.getfixturevalue("postgres_url")
-    return found
-
-
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "tests.support.ticker", *arguments]
 

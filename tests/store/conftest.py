@@ -24,6 +24,15 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         yield make(request.param, request, stack)
 
 
+@pytest.fixture
+def ledger(postgres_url: str) -> Iterator[PostgresStore]:
+    """An empty ledger on PostgreSQL, its tables made."""
+    store = PostgresStore(postgres_url)
+    store.write(lambda tx: None)
+    yield store
+    store.close()
+
+
 def make(kind: str, request: pytest.FixtureRequest, stack: ExitStack) -> Store:
     made = _make(kind, request, stack)
     stack.callback(made.close)

@@ -13,7 +13,6 @@ from tests.support.postgres import plain
 
 from gonogo.errors import StoreUnavailable
 from gonogo.records import State
-from gonogo.store.postgres import PostgresStore
 
 SLOW_COMMIT = """
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
@@ -22,14 +21,6 @@ CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON gonogo_calls
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait();
 SELECT pg_advisory_lock(42)
 """
-
-
-@pytest.fixture
-def ledger(postgres_url):
-    store = PostgresStore(postgres_url)
-    store.write(lambda tx: None)
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -24,14 +24,6 @@ from gonogo.store.upgrade import status
 
 
 @pytest.fixture
-def ledger(postgres_url):
-    store = PostgresStore(postgres_url)
-    store.write(lambda tx: None)
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def proxied(postgres_url):
     """A store that reaches its server through a proxy."""
     parts = urlsplit(postgres_url)
