@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 R = TypeVar("R", bound=Struct)
 
@@ -15,10 +15,7 @@ def changes(before: R, after: R) -> dict[str, Any]:
     A fenced replacement writes these alone, so that it takes back nothing that the fence does not
     cover, such as a lease that was renewed meanwhile.
     """
-    changed = {}
-    for name in before.__struct_fields__:
-        value = getattr(after, name)
-        old = getattr(before, name)
-        if value is not old and value != old:
-            changed[name] = value
-    return changed
+    sides = zip(
+        before.__struct_fields__, structs.astuple(before), structs.astuple(after), strict=True
+    )
+    return {name: new for name, old, new in sides if new is not old and new != old}

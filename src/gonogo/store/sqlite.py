@@ -7,7 +7,6 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import URL, Engine, NullPool
@@ -56,8 +55,8 @@ class SqliteStore:
             raise ConfigurationError(f"{self._url.get_backend_name()} is not a SQLite database")
         self._busy_timeout = busy_timeout
         self._memory = in_memory(self._url)
-        self._path = Path(self._url.database or "")
-        self._texts = Statements(dialect(paramstyle="named"), insert)
+        self._path = self._url.database or ""
+        self._texts = Statements(dialect(paramstyle="qmark"), insert)
         self._inherited: list[Connection] = []
         self._quiet = self._sound = True
         self._writer: Connection | None
@@ -234,7 +233,7 @@ class SqliteStore:
     def _identity(self) -> tuple[int, int] | None:
         """Which file the ledger's path names now; ``None`` when it names none."""
         try:
-            found = self._path.stat()
+            found = os.stat(self._path)  # noqa: PTH116 - before every commit
         except OSError:  # gone, or a URI, which never named one
             return None
         return found.st_dev, found.st_ino
