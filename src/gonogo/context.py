@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gonogo.clock import Clock
 from gonogo.errors import ConfigurationError
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from gonogo.logs import StructuredLogger
 
 
-@dataclass(slots=True, kw_only=True)
-class Context:
+class Context(Struct, kw_only=True):
     """The attempt that is running: ids, the key to hand to the provider, the time that is left.
 
     Attributes:
@@ -33,7 +33,7 @@ class Context:
     deadline: float | None
     log: StructuredLogger
     clock: Clock
-    spent: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, int] = {}
 
     def remaining(self) -> float | None:
         """Seconds left before ``deadline`` (at least 0): the time-out to give to a client."""
