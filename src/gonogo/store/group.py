@@ -1,13 +1,15 @@
 """Group commit: callers that write at the same time share one commit, without a thread for it.
 
 Whoever finds nobody committing leads: it takes what waits, runs and commits it together, tells
-the others, and hands the lead to the first of those that came meanwhile.
+the others, and hands the lead to the first of those that came meanwhile. Those that shared a commit
+are likely to come back together, so the next leader lets them.
 """
 
 from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +18,8 @@ from gonogo.store.port import Transaction
 T = TypeVar("T")
 _LARGEST = 64
 """Pieces of work in one commit; more would make the first wait long for the last."""
+_TURNS = 3
+"""How often a leader lets other threads run before it begins without them."""
 
 
 class Job:
@@ -61,6 +65,7 @@ class GroupCommit:
         self._mutex = threading.Lock()
         self._waiting: list[Job] = []
         self._led = False
+        self._shared = 1
 
     def write(self, work: Callable[[Transaction], T], durable: bool) -> T:
         """Run ``work`` in a commit, shared or not; its result after the commit."""
@@ -85,10 +90,12 @@ class GroupCommit:
     def _lead(self, own: Job) -> None:
         batch: list[Job] = []
         try:
+            self._gather()
             with self._mutex:
                 self._waiting.remove(own)
                 batch = [own, *self._waiting[: _LARGEST - 1]]
                 del self._waiting[: _LARGEST - 1]
+            self._shared = len(batch)
             self._commit(batch)
         except Exception as error:  # noqa: BLE001 - it reaches every caller
             for job in batch:
@@ -104,6 +111,13 @@ class GroupCommit:
                 job.done = True
                 job.wake()
             self._resign()
+
+    def _gather(self) -> None:
+        """Let those come that the last commit woke; a caller that is alone does not wait."""
+        for _ in range(_TURNS):
+            if len(self._waiting) >= self._shared:
+                return
+            time.sleep(0)  # noqa: TID251 - no time passes, only the interpreter's lock goes round
 
     def _resign(self) -> None:
         """Hand the lead to the next in line, if there is one."""

@@ -28,6 +28,12 @@ _PATIENCE = 5.0
 """Seconds beyond the busy time-out that a fork waits for the work under way."""
 
 
+class _Thread(threading.local):
+    """What a store knows of the calling thread: whether it is inside a transaction."""
+
+    inside = False
+
+
 class SqliteStore:
     """A ledger in a SQLite database.
 
@@ -144,7 +150,7 @@ class SqliteStore:
         self._io = threading.Lock()
         self._pool = threading.Condition(threading.Lock())
         self._group = GroupCommit(self._commit)
-        self._thread = threading.local()
+        self._thread = _Thread()
         self._writer = None
         self._readers = []
         self._reading = 0
@@ -157,8 +163,8 @@ class SqliteStore:
         A connection must not cross a fork: the child would take locks for its own that only the
         parent holds, and neither would notice when the other folds the log away.
         """
-        inside = getattr(self._thread, "inside", False)  # then it would wait for itself
-        patience = 0.0 if inside else self._busy_timeout + _PATIENCE
+        # Inside a transaction it would wait for itself.
+        patience = 0.0 if self._thread.inside else self._busy_timeout + _PATIENCE
         self._quiet = self._memory or self._io.acquire(timeout=patience)
         if self._memory or not self._quiet:
             return
@@ -183,7 +189,7 @@ class SqliteStore:
         self._begin_anew()
 
     def _refuse_nesting(self) -> None:
-        if getattr(self._thread, "inside", False):
+        if self._thread.inside:
             raise RuntimeError(NESTED)
 
     def _commit(self, batch: Sequence[Job]) -> None:
