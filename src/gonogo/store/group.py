@@ -38,15 +38,20 @@ class Job:
         self.leads = False
         self.result: Any = None
         self.error: BaseException | None = None
+        self._gate: threading.Lock | None = None
+
+    def enter(self) -> None:
+        """Be one that waits, for whom somebody else leads."""
         self._gate = threading.Lock()
         self._gate.acquire()
 
     def wait(self) -> None:
         """Until it is done, or its caller has to lead."""
-        self._gate.acquire()
+        if self._gate is not None:
+            self._gate.acquire()
 
     def wake(self) -> None:
-        if self._gate.locked():
+        if self._gate is not None and self._gate.locked():
             self._gate.release()
 
 
@@ -73,8 +78,10 @@ class GroupCommit:
         try:
             with self._mutex:
                 self._waiting.append(job)
-                job.leads = not self._led
-                self._led = True
+                if self._led:
+                    job.enter()
+                else:
+                    job.leads = self._led = True
             if not job.leads:
                 job.wait()
             if not job.done:

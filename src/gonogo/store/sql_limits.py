@@ -98,10 +98,10 @@ class SqlLimits:
 
     def _load(self, wanted: Iterable[str]) -> dict[str, _Row]:
         """The rows there are of ``wanted``; a kept one may be swept, then nothing counts in it."""
-        ordered = sorted(wanted)
         kept = self._kept()
-        if all(name in kept for name in ordered):
-            return {name: kept[name] for name in ordered}
+        if kept.keys() >= (named := set(wanted)):
+            return {name: kept[name] for name in named}
+        ordered = sorted(named)
         text = self._run.texts.text(statements.limit_rows, len(ordered), self._run.locks)
         found = self._run(text, names("name", ordered)).fetchall()
         rows = {
