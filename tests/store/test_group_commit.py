@@ -170,3 +170,31 @@ def test_what_was_done_before_an_interrupt_is_not_run_again(group, commits):
     interrupted = [n for n, result in results.items() if isinstance(result, KeyboardInterrupt)]
     assert interrupted == [1]
     assert {n: r for n, r in results.items() if n != 1} == {0: 0, 2: 2, 3: 3}
+
+
+def test_a_leader_lets_those_come_that_shared_the_last_commit(group, commits, monkeypatch):
+    """Those whom a shared commit woke are in the next one, though its leader was there first."""
+    results, threads = crowd(group, commits, 3)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    late = []
+
+    def come(seconds):
+        assert seconds == 0
+        late.append(start(group, results, len(late) + 10))
+        waiting(group, len(late) + 1)
+
+    monkeypatch.setattr("gonogo.store.group.time.sleep", come)
+    commits.go.release()
+    assert group.write(lambda _: "first", True) == "first"
+    for thread in late:
+        thread.join(30)
+    assert commits.sizes == [1, 3, 3]
+
+
+def test_a_caller_that_is_alone_waits_for_nobody(group, commits, monkeypatch):
+    """Without anybody else there is nothing to let come."""
+    monkeypatch.setattr("gonogo.store.group.time.sleep", lambda _: pytest.fail("it waited"))
+    commits.go.release(2)
+    assert [group.write(lambda _, n=n: n, True) for n in range(2)] == [0, 1]
