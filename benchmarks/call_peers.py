@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -62,6 +63,24 @@ class RawLedger:
             self._thread.raw = raw
             self._opened.append(raw)
         return raw
+
+
+@contextmanager
+def synced(path: Path) -> Iterator[Callable[[int], object]]:
+    """What the disk takes to keep one page, which no durable call can do without."""
+    page = bytes(4096)
+    file = os.open(path, os.O_CREAT | os.O_RDWR)
+    os.write(file, page)
+    os.fsync(file)
+
+    def call(i: int) -> None:
+        os.pwrite(file, page, 0)
+        os.fdatasync(file)
+
+    try:
+        yield call
+    finally:
+        os.close(file)
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from benchmarks.call_peers import RawLedger, dbos_step, protected
+from benchmarks.call_peers import RawLedger, dbos_step, protected, synced
 from benchmarks.measure import RATE, Effort, Measure, Scene, Stage, Target, repeated
 from gonogo import Limit, SandboxOrchestrator, Settings
 
 OURS = "gonogo"
 FLOOR = "locked dict, sorted JSON"
 RAW = "two raw commits"
+SYNC = "one sync of 4 KiB, no database"
 CTRLRUN = "ctrlrun protect"
 DBOS = "DBOS step"
 
@@ -98,6 +99,7 @@ def sqlite(effort: Effort) -> Iterator[Scene]:
             contenders={
                 OURS: repeated(ours, times),
                 RAW: repeated(raw.call, times),
+                SYNC: repeated(stack.enter_context(synced(place / "synced")), times),
                 CTRLRUN: repeated(stack.enter_context(protected(place / "ctrlrun.db")), times),
                 DBOS: repeated(stack.enter_context(dbos_step(place / "dbos.db")), times // 2),
             },
@@ -126,31 +128,35 @@ def crowded(effort: Effort) -> Iterator[Scene]:
 @contextmanager
 def scaling(effort: Effort) -> Iterator[Scene]:
     """From one thread to many on one file."""
+    times = effort.of(60, 250)
+    crowds = (1, 2, 4, 8, 16, 32) if effort.full else (1, 4, 16)
     with ExitStack() as stack:
         ours, raw = _two_files(stack)
         contenders = {
-            f"{name}, {callers} callers": _crowd(call, callers, max(10, 800 // callers))
-            for callers in (1, 2, 4, 8, 16, 32)
+            f"{name}, {callers} callers": _crowd(call, callers, times)
+            for callers in crowds
             for name, call in ((OURS, ours), (RAW, raw))
         }
         yield Scene(
             title="guarded direct calls, SQLite file, more and more callers",
-            settings=f"{GUARDS}; {DURABLE}; threads of one process",
+            settings=f"{GUARDS}; {DURABLE}; threads of one process, {times} calls each a round",
             contenders=contenders,
             unit=RATE,
+            rounds=effort.of(3, 9),
         )
 
 
 @contextmanager
 def latency(effort: Effort) -> Iterator[Scene]:
     """How long one of eight callers waits."""
+    times = effort.of(100, 500)
     with ExitStack() as stack:
         ours, raw = _two_files(stack)
         yield Scene(
             title="how long a guarded direct call takes among 8 callers, SQLite file",
-            settings=f"{GUARDS}; {DURABLE}; 8 threads without a pause, 250 calls each a round",
-            contenders={OURS: _latencies(ours, 8, 250), RAW: _latencies(raw, 8, 250)},
-            rounds=effort.rounds,
+            settings=f"{GUARDS}; {DURABLE}; 8 threads without a pause, {times} calls each a round",
+            contenders={OURS: _latencies(ours, 8, times), RAW: _latencies(raw, 8, times)},
+            rounds=effort.of(3, 9),
         )
 
 
@@ -218,5 +224,6 @@ SCENES: dict[str, Stage] = {
     "calls.memory": memory,
     "calls.sqlite": sqlite,
     "calls.crowded": crowded,
+    "calls.scaling": scaling,
+    "calls.latency": latency,
 }
-LONG: dict[str, Stage] = {"calls.scaling": scaling, "calls.latency": latency}

@@ -180,12 +180,11 @@ def test_a_leader_lets_those_come_that_shared_the_last_commit(group, commits, mo
         thread.join(30)
     late = []
 
-    def come(seconds):
-        assert seconds == 0
+    def come():
         late.append(start(group, results, len(late) + 10))
         waiting(group, len(late) + 1)
 
-    monkeypatch.setattr("gonogo.store.group.time.sleep", come)
+    monkeypatch.setattr("gonogo.store.group.give_way", come)
     commits.go.release()
     assert group.write(lambda _: "first", True) == "first"
     for thread in late:
@@ -195,6 +194,6 @@ def test_a_leader_lets_those_come_that_shared_the_last_commit(group, commits, mo
 
 def test_a_caller_that_is_alone_waits_for_nobody(group, commits, monkeypatch):
     """Without anybody else there is nothing to let come."""
-    monkeypatch.setattr("gonogo.store.group.time.sleep", lambda _: pytest.fail("it waited"))
+    monkeypatch.setattr("gonogo.store.group.give_way", lambda: pytest.fail("it waited"))
     commits.go.release(2)
     assert [group.write(lambda _, n=n: n, True) for n in range(2)] == [0, 1]
