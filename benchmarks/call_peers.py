@@ -84,12 +84,17 @@ def synced(path: Path) -> Iterator[Callable[[int], object]]:
 
 
 @contextmanager
-def protected(path: Path) -> Iterator[Callable[[int], object]]:
-    """ctrlrun: a policy that allows the action, an effect key, receipts in its own file."""
+def protected(path: Path, *, synced: bool = False) -> Iterator[Callable[[int], object]]:
+    """ctrlrun: a policy that allows the action, an effect key, receipts in its own file.
+
+    It syncs no commit; with ``synced`` its connection is told to, which it has no setting for.
+    """
     from ctrlrun import Control, Policy, SQLiteStateStore, context, protect
 
     rules = "schema: ctrlrun.policy/v1\nactions:\n  payment:\n    decision: allow\n"
     store = SQLiteStateStore(path)
+    if synced:
+        store._connection().execute("PRAGMA synchronous = FULL")
     control = Control(Policy.from_yaml(rules, source="benchmark"), store)
 
     @protect("payment", effect="payment:{invoice}", control=control)

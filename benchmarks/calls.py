@@ -21,6 +21,7 @@ FLOOR = "locked dict, sorted JSON"
 RAW = "two raw commits"
 SYNC = "one sync of 4 KiB, no database"
 CTRLRUN = "ctrlrun protect"
+CTRLRUN_SYNCED = "ctrlrun protect, made to sync"
 DBOS = "DBOS step"
 
 GUARDS = "irreversible action with a key, two arguments and one limit, armed"
@@ -100,10 +101,21 @@ def sqlite(effort: Effort) -> Iterator[Scene]:
                 OURS: repeated(ours, times),
                 RAW: repeated(raw.call, times),
                 SYNC: repeated(stack.enter_context(synced(place / "synced")), times),
-                CTRLRUN: repeated(stack.enter_context(protected(place / "ctrlrun.db")), times),
-                DBOS: repeated(stack.enter_context(dbos_step(place / "dbos.db")), times // 2),
+                **{
+                    name: repeated(stack.enter_context(peer), times // 2)
+                    for name, peer in (
+                        (CTRLRUN, protected(place / "ctrlrun.db")),
+                        (CTRLRUN_SYNCED, protected(place / "synced.db", synced=True)),
+                        (DBOS, dbos_step(place / "dbos.db")),
+                    )
+                },
             },
-            targets=[Target(OURS, RAW, 1.3), Target(OURS, CTRLRUN, 1 / 5), Target(OURS, DBOS, 0.1)],
+            targets=[
+                Target(OURS, RAW, 1.3),
+                Target(OURS, CTRLRUN, 1 / 5),
+                Target(OURS, CTRLRUN_SYNCED, 1 / 5),
+                Target(OURS, DBOS, 1 / 10),
+            ],
         )
 
 
