@@ -179,9 +179,8 @@ class SqlCalls:
         if kept is None:
             return True
         if "awaited" not in kept:
-            kept["awaited"] = self._run(self._run.texts.text(statements.is_awaited), {}).fetchone()[
-                0
-            ]
+            text = self._run.texts.text(statements.is_awaited)
+            (kept["awaited"],) = self._run(text, {}).fetchone()
         return bool(kept["awaited"])
 
     def _note(self, call: Call) -> None:
