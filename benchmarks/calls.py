@@ -19,7 +19,7 @@ from gonogo import Limit, SandboxOrchestrator, Settings
 OURS = "gonogo"
 FLOOR = "locked dict, sorted JSON"
 RAW = "two raw commits"
-SYNC = "one sync of 4 KiB, no database"
+SYNC = "syncs of 4 KiB, no database"
 CTRLRUN = "ctrlrun protect"
 CTRLRUN_SYNCED = "ctrlrun protect, made to sync"
 DBOS = "DBOS step"
@@ -121,17 +121,23 @@ def sqlite(effort: Effort) -> Iterator[Scene]:
 
 @contextmanager
 def crowded(effort: Effort) -> Iterator[Scene]:
-    """Eight threads on one file."""
+    """Eight threads on one file; what they gain depends on what a sync takes, so that is shown."""
     times = effort.of(60, 250)
     with ExitStack() as stack:
         ours, raw = _two_files(stack)
+        place = Path(stack.enter_context(TemporaryDirectory()))
+        sync = stack.enter_context(synced(place / "synced"))
         yield Scene(
             title="guarded direct calls, SQLite file, 8 callers",
             settings=(
                 f"{GUARDS}; {DURABLE}; 8 threads, {times} calls each a round; raw: a connection "
                 "each, BEGIN IMMEDIATE, busy time-out 30 s"
             ),
-            contenders={OURS: _crowd(ours, 8, times), RAW: _crowd(raw, 8, times)},
+            contenders={
+                OURS: _crowd(ours, 8, times),
+                RAW: _crowd(raw, 8, times),
+                SYNC: repeated(sync, 8 * times),
+            },
             targets=[Target(OURS, RAW, 1 / 4)],
             unit=RATE,
         )
