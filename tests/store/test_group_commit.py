@@ -192,6 +192,19 @@ def test_a_leader_lets_those_come_that_shared_the_last_commit(group, commits, mo
     assert commits.sizes == [1, 3, 3]
 
 
+def test_a_leader_does_not_wait_for_those_that_do_not_come(group, commits, monkeypatch):
+    """When giving way once brings nobody, the leader begins without the others."""
+    _, threads = crowd(group, commits, 3)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    ways = []
+    monkeypatch.setattr("gonogo.store.group.give_way", lambda: ways.append(1))
+    commits.go.release()
+    assert group.write(lambda _: "alone", True) == "alone"
+    assert (len(ways), commits.sizes) == (1, [1, 3, 1])
+
+
 def test_a_caller_that_is_alone_waits_for_nobody(group, commits, monkeypatch):
     """Without anybody else there is nothing to let come."""
     monkeypatch.setattr("gonogo.store.group.give_way", lambda: pytest.fail("it waited"))

@@ -18,8 +18,6 @@ from gonogo.store.port import Transaction
 T = TypeVar("T")
 _LARGEST = 64
 """Pieces of work in one commit; more would make the first wait long for the last."""
-_TURNS = 3
-"""How often a leader lets other threads run before it begins without them."""
 
 
 class Job:
@@ -120,10 +118,10 @@ class GroupCommit:
             self._resign()
 
     def _gather(self) -> None:
-        """Let those come that the last commit woke; a caller that is alone does not wait."""
-        for _ in range(_TURNS):
-            if len(self._waiting) >= self._shared:
-                return
+        """Let those come that the last commit woke, as long as each turn brings somebody."""
+        came = 0
+        while came < len(self._waiting) < self._shared:
+            came = len(self._waiting)
             give_way()
 
     def _resign(self) -> None:
