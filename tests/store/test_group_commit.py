@@ -205,6 +205,28 @@ def test_a_leader_does_not_wait_for_those_that_do_not_come(group, commits, monke
     assert (len(ways), commits.sizes) == (1, [1, 3, 1])
 
 
+def test_a_leader_interrupted_while_it_lets_others_come_strands_nobody(group, commits, monkeypatch):
+    """Who came meanwhile is led by one of themselves."""
+    results, threads = crowd(group, commits, 3)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    late = []
+
+    def interrupted():
+        monkeypatch.setattr("gonogo.store.group.give_way", lambda: None)
+        late.append(start(group, results, 10))
+        waiting(group, 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gonogo.store.group.give_way", interrupted)
+    commits.go.release()
+    with pytest.raises(KeyboardInterrupt):
+        group.write(lambda _: results.setdefault("ran", True), True)
+    late[0].join(30)
+    assert (results[10], "ran" in results, group._led) == (10, False, False)
+
+
 def test_a_caller_that_is_alone_waits_for_nobody(group, commits, monkeypatch):
     """Without anybody else there is nothing to let come."""
     monkeypatch.setattr("gonogo.store.group.give_way", lambda: pytest.fail("it waited"))
