@@ -364,4 +364,4 @@ def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:
 
 def _storable(text: str) -> bool:
     """Whether every database can hold it."""
-    return writable(text) == text and "\0" not in text
+    return "\0" not in text and (text.isascii() or writable(text) == text)

@@ -64,7 +64,7 @@ class Admission:
             self._call_events.refused(call, refusal)
             raise
         if admitted.id == call.id:
-            self._call_events.tell("call.admitted", admitted, attempt=admitted.attempt)
+            self._call_events.admitted(admitted)
         return admitted
 
     def _pass(self, action: Action[Any, Any], bound: Bound, call: Call, lease: float) -> Call:
@@ -150,7 +150,8 @@ class Admission:
         slots, declared = takes
         if call.reservations:  # kept while it waited for a retry; counted anew where it runs
             self._governor.release(tx, call.reservations)
-        self._take_slots(tx, call, slots)
+        if slots:
+            self._take_slots(tx, call, slots)
         charges = self._governor.charges(call.action, declared, now)
         begun = [now]
 
@@ -173,7 +174,7 @@ class Admission:
             outcome=call.outcome if in_doubt(call) else None,
             lease_until=begun[-1] + lease,
             reservations=reservations,
-            slots=tuple(name for name, _ in slots),
+            slots=tuple([name for name, _ in slots]),
             note=None,
         )
 

@@ -19,11 +19,15 @@ class CallEvents:
         self._clock = clock
 
     def tell(self, name: str, call: Call, **detail: Any) -> None:
-        """Emit the event ``name`` about ``call``."""
+        """Emit the event ``name`` about ``call``, as of now."""
         if self._events:
-            now = self._clock.now()
-            event = Event(name, now, call.id, call.action, call.key, call.correlation_id, detail)
-            self._events.emit(event)
+            self._emit(name, self._clock.now(), call, detail)
+
+    def admitted(self, call: Call) -> None:
+        """Every guard agreed."""
+        if self._events:
+            at = call.dispatched_at or call.created_at
+            self._emit("call.admitted", at, call, {"attempt": call.attempt})
 
     def refused(self, call: Call, refusal: Refused) -> None:
         """A guard said no."""
@@ -47,11 +51,14 @@ class CallEvents:
         else:
             ended = call.settled_at or 0.0
             began = call.dispatched_at or call.created_at
-            self.tell(
-                "call.settled",
-                call,
-                outcome=str(call.outcome),
-                state=call.state.value,
-                attempt=call.attempt,
-                duration=round(max(0.0, ended - began), 6),
-            )
+            detail = {
+                "outcome": str(call.outcome),
+                "state": str(call.state),
+                "attempt": call.attempt,
+                "duration": round(max(0.0, ended - began), 6),
+            }
+            self._emit("call.settled", ended, call, detail)
+
+    def _emit(self, name: str, at: float, call: Call, detail: dict[str, Any]) -> None:
+        event = Event(name, at, call.id, call.action, call.key, call.correlation_id, detail)
+        self._events.emit(event)

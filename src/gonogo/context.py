@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gonogo.clock import Clock
 from gonogo.errors import ConfigurationError
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from gonogo.logs import StructuredLogger
 
 
-@dataclass(slots=True, kw_only=True)
-class Context:
+class Context(Struct, kw_only=True):
     """The attempt that is running: ids, the key to hand to the provider, the time that is left.
 
     Attributes:
@@ -35,7 +33,7 @@ class Context:
     deadline: float | None
     log: StructuredLogger
     clock: Clock
-    spent: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, int] = {}
 
     def remaining(self) -> float | None:
         """Seconds left before ``deadline`` (at least 0): the time-out to give to a client."""
@@ -67,14 +65,20 @@ def current() -> Context:
     return context
 
 
-@contextmanager
-def entered(context: Context) -> Iterator[Context]:
+class entered:  # noqa: N801 - used as the function it could be
     """Make ``context`` the current one for the duration of the block."""
-    token = _current.set(context)
-    try:
-        yield context
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> Context:
+        self._token: Token[Context | None] = _current.set(self._context)
+        return self._context
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def running() -> bool:

@@ -7,7 +7,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar, Token, copy_context
 from functools import wraps
 from typing import IO, Any, ParamSpec, TypeVar
@@ -41,14 +40,21 @@ def get_correlation_id() -> str | None:
     return _correlation.get()
 
 
-@contextmanager
-def correlation(correlation_id: str | None = None, *, clock: Clock | None = None) -> Iterator[str]:
+class correlation:  # noqa: N801 - used as the function it could be
     """Everything inside carries this id (a new one unless given); the one before comes back."""
-    token = _enter(correlation_id, clock)
-    try:
-        yield _correlation.get() or ""
-    finally:
-        _correlation.reset(token)
+
+    __slots__ = ("_clock", "_id", "_token")
+
+    def __init__(self, correlation_id: str | None = None, *, clock: Clock | None = None) -> None:
+        self._id = correlation_id
+        self._clock = clock
+
+    def __enter__(self) -> str:
+        self._token = _enter(self._id, self._clock)
+        return _correlation.get() or ""
+
+    def __exit__(self, *_: object) -> None:
+        _correlation.reset(self._token)
 
 
 def carry(fn: Callable[P, T]) -> Callable[P, T]:

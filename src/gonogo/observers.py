@@ -5,7 +5,6 @@ They are subscribers like any other, and like any other they can never break a c
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import nullcontext
 
@@ -13,7 +12,7 @@ from gonogo.alerts import AlertSystem
 from gonogo.clock import Clock
 from gonogo.events import Event, EventBus
 from gonogo.heartbeat import SchedulerHeartbeat, Status
-from gonogo.logs import StructuredLogger, correlation
+from gonogo.logs import LEVELS, StructuredLogger, correlation
 
 QUIET = 60.0
 """Seconds in which the same refusal of the same action raises one alert."""
@@ -26,7 +25,7 @@ def log_events(events: EventBus, logger: StructuredLogger) -> None:
 
     def write(event: Event) -> None:
         level = str(event.detail.get("severity") or _LEVELS.get(event.name, "info"))
-        if logger.logger.isEnabledFor(getattr(logging, level.upper())):
+        if logger.logger.isEnabledFor(LEVELS[level]):
             about = {"call": event.call_id, "of": event.action, "key": event.key}
             fields = {name: value for name, value in about.items() if value is not None}
             with correlation(event.correlation_id) if event.correlation_id else nullcontext():

@@ -105,7 +105,7 @@ class Performer:
             value=value,
             error=error,
             spent=context.spent,
-            secrets=bound.secret_texts(),
+            secrets=bound.secret_texts() if bound.has_secrets else (),
         )
 
 

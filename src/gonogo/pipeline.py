@@ -139,8 +139,9 @@ class Pipeline:
         now = self.clock.now()
         policy = action.policy
         key = action.key_of(bound.values)
+        call_id = new_id(now)
         return Call(
-            id=new_id(now),
+            id=call_id,
             action=action.name,
             state=state,
             created_at=now,
@@ -153,7 +154,7 @@ class Pipeline:
             priority=policy.priority,
             run_at=now,
             deadline_at=None if policy.deadline is None else now + policy.deadline,
-            correlation_id=get_correlation_id() or new_id(now),
+            correlation_id=get_correlation_id() or call_id,
             repeatable=policy.repeatable,
         )
 

@@ -2,6 +2,7 @@
 
 Records are ``msgspec`` structs: immutable, cheap to make, and JSON both ways. A record is changed
 by making another one (``msgspec.structs.replace``); a call changes state through `advance` alone.
+Those that are many hold nothing that could lead back to them, so no garbage collector follows them.
 """
 
 from __future__ import annotations
@@ -83,14 +84,14 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class Fault(Struct, frozen=True):
+class Fault(Struct, frozen=True, gc=False):
     """An exception as the ledger keeps it: its type and message, without locals or traceback."""
 
     type: str
     message: str
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """A wish to use ``cost`` units of one limit; made by the governor, granted by the store.
 
     Attributes:
@@ -110,7 +111,7 @@ class Charge(Struct, frozen=True):
     since: float | None = None
 
 
-class Reservation(Struct, frozen=True):
+class Reservation(Struct, frozen=True, gc=False):
     """Units of one limit held by a call; enough to give them back where they were taken.
 
     ``bucket`` is the store's own mark of the time slice the units were counted in.
@@ -141,7 +142,7 @@ class Usage(Struct, frozen=True):
     used: int
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class Call(Struct, frozen=True, kw_only=True, gc=False):
     """One request to perform an action: one row of the ledger.
 
     Times are epoch seconds. ``args``, ``result`` and ``facts`` are canonical JSON texts.
@@ -241,7 +242,7 @@ def advance(call: Call, state: State, **changes: Any) -> Call:
     return structs.replace(call, state=state, **changes)
 
 
-class Attempt(Struct, frozen=True, kw_only=True):
+class Attempt(Struct, frozen=True, kw_only=True, gc=False):
     """One try at a call, written when it is over (or found dead)."""
 
     call_id: str

@@ -130,7 +130,8 @@ def unheard(action: Action[Any, Any] | None, call: Call, now: float, why: str) -
 
 def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Settlement:
     result, note = action.encode_result(performed.value)
-    if result is not None and any(secret in result for secret in performed.secrets):
+    secrets = performed.secrets
+    if secrets and result is not None and any(secret in result for secret in secrets):
         result, note = None, "the result was not kept: a secret argument stands in it"
     ttl = action.policy.key_ttl
     after = advance(

@@ -151,12 +151,13 @@ class Simulated(Tainted):
         return (self._inner(item) for item in self.value)
 
 
-_PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+PLAIN = frozenset({str, int, float, bool, type(None), bytes})
+"""Types whose values hold no others."""
 
 
 def find_tainted(value: Any, depth: int = 6) -> Tainted | None:
     """The first tainted value inside containers, dataclasses and their like; ``None`` if clean."""
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         return None
     if isinstance(value, Tainted):
         return value

@@ -19,6 +19,7 @@ from gonogo.records import State
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_errors import Contention, Crossed, Lost
 from gonogo.store.postgres_rounds import Rounds
+from gonogo.store.statements import Text
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def ledger(postgres_url, fake_clock):
 
 def transaction(tx):
     """The number of the transaction that ``tx`` belongs to."""
-    return tx.calls._run("SELECT pg_current_xact_id()::text", {}).fetchone()[0]
+    return tx.calls._run(Text("SELECT pg_current_xact_id()::text"), {}).fetchone()[0]
 
 
 def writer(fails_at=(), kind=Crossed):

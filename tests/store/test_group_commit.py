@@ -170,3 +170,65 @@ def test_what_was_done_before_an_interrupt_is_not_run_again(group, commits):
     interrupted = [n for n, result in results.items() if isinstance(result, KeyboardInterrupt)]
     assert interrupted == [1]
     assert {n: r for n, r in results.items() if n != 1} == {0: 0, 2: 2, 3: 3}
+
+
+def test_a_leader_lets_those_come_that_shared_the_last_commit(group, commits, monkeypatch):
+    """Those whom a shared commit woke are in the next one, though its leader was there first."""
+    results, threads = crowd(group, commits, 3)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    late = []
+
+    def come():
+        late.append(start(group, results, len(late) + 10))
+        waiting(group, len(late) + 1)
+
+    monkeypatch.setattr("gonogo.store.group.give_way", come)
+    commits.go.release()
+    assert group.write(lambda _: "first", True) == "first"
+    for thread in late:
+        thread.join(30)
+    assert commits.sizes == [1, 3, 3]
+
+
+def test_a_leader_does_not_wait_for_those_that_do_not_come(group, commits, monkeypatch):
+    """When giving way once brings nobody, the leader begins without the others."""
+    _, threads = crowd(group, commits, 3)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    ways = []
+    monkeypatch.setattr("gonogo.store.group.give_way", lambda: ways.append(1))
+    commits.go.release()
+    assert group.write(lambda _: "alone", True) == "alone"
+    assert (len(ways), commits.sizes) == (1, [1, 3, 1])
+
+
+def test_a_leader_interrupted_while_it_lets_others_come_strands_nobody(group, commits, monkeypatch):
+    """Who came meanwhile is led by one of themselves."""
+    results, threads = crowd(group, commits, 3)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    late = []
+
+    def interrupted():
+        monkeypatch.setattr("gonogo.store.group.give_way", lambda: None)
+        late.append(start(group, results, 10))
+        waiting(group, 2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gonogo.store.group.give_way", interrupted)
+    commits.go.release()
+    with pytest.raises(KeyboardInterrupt):
+        group.write(lambda _: results.setdefault("ran", True), True)
+    late[0].join(30)
+    assert (results[10], "ran" in results, group._led) == (10, False, False)
+
+
+def test_a_caller_that_is_alone_waits_for_nobody(group, commits, monkeypatch):
+    """Without anybody else there is nothing to let come."""
+    monkeypatch.setattr("gonogo.store.group.give_way", lambda: pytest.fail("it waited"))
+    commits.go.release(2)
+    assert [group.write(lambda _, n=n: n, True) for n in range(2)] == [0, 1]

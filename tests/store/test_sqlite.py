@@ -521,6 +521,7 @@ def test_opening_what_is_there_needs_no_alembic(url):
         ("overdue_calls", (), "gonogo_deadline"),
         ("lapsed_calls", (), "gonogo_expiry"),
         ("calls_waiting_on", (), "gonogo_after"),
+        ("is_awaited", (), "gonogo_after"),
         ("next_run_at", (1,), "gonogo_next"),
         ("calls_of_plan", (), "gonogo_plan_calls"),
         ("unresolved_alert", (), "gonogo_unresolved"),
@@ -533,7 +534,8 @@ def test_hot_questions_use_their_index(store, build, shape, index):
 
     insert(store)
     text = store._texts.text(getattr(statements, build), *shape)
-    plan = store._writer._raw.execute(f"EXPLAIN QUERY PLAN {text}", Nulls()).fetchall()
+    asked = text.placed(Nulls())
+    plan = store._writer._raw.execute(f"EXPLAIN QUERY PLAN {text}", asked).fetchall()
     assert any(index in row[3] for row in plan), plan
 
 

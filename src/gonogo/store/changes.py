@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import is_not
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 R = TypeVar("R", bound=Struct)
 
@@ -15,10 +17,7 @@ def changes(before: R, after: R) -> dict[str, Any]:
     A fenced replacement writes these alone, so that it takes back nothing that the fence does not
     cover, such as a lease that was renewed meanwhile.
     """
-    changed = {}
-    for name in before.__struct_fields__:
-        value = getattr(after, name)
-        old = getattr(before, name)
-        if value is not old and value != old:
-            changed[name] = value
-    return changed
+    old, new = structs.astuple(before), structs.astuple(after)
+    sides = zip(before.__struct_fields__, old, new, strict=True)
+    moved = compress(sides, map(is_not, old, new))  # the few that may differ, without a loop
+    return {name: value for name, was, value in moved if value != was}

@@ -1,7 +1,8 @@
 """Group commit: callers that write at the same time share one commit, without a thread for it.
 
 Whoever finds nobody committing leads: it takes what waits, runs and commits it together, tells
-the others, and hands the lead to the first of those that came meanwhile.
+the others, and hands the lead to the first of those that came meanwhile. Those that shared a commit
+are likely to come back together, so the next leader lets them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from gonogo.clock import give_way
 from gonogo.store.port import Transaction
 
 T = TypeVar("T")
@@ -34,15 +36,20 @@ class Job:
         self.leads = False
         self.result: Any = None
         self.error: BaseException | None = None
+        self._gate: threading.Lock | None = None
+
+    def enter(self) -> None:
+        """Be one that waits, for whom somebody else leads."""
         self._gate = threading.Lock()
         self._gate.acquire()
 
     def wait(self) -> None:
         """Until it is done, or its caller has to lead."""
-        self._gate.acquire()
+        if self._gate is not None:
+            self._gate.acquire()
 
     def wake(self) -> None:
-        if self._gate.locked():
+        if self._gate is not None and self._gate.locked():
             self._gate.release()
 
 
@@ -61,6 +68,7 @@ class GroupCommit:
         self._mutex = threading.Lock()
         self._waiting: list[Job] = []
         self._led = False
+        self._shared = 1
 
     def write(self, work: Callable[[Transaction], T], durable: bool) -> T:
         """Run ``work`` in a commit, shared or not; its result after the commit."""
@@ -68,8 +76,10 @@ class GroupCommit:
         try:
             with self._mutex:
                 self._waiting.append(job)
-                job.leads = not self._led
-                self._led = True
+                if self._led:
+                    job.enter()
+                else:
+                    job.leads = self._led = True
             if not job.leads:
                 job.wait()
             if not job.done:
@@ -85,10 +95,12 @@ class GroupCommit:
     def _lead(self, own: Job) -> None:
         batch: list[Job] = []
         try:
+            self._gather()
             with self._mutex:
                 self._waiting.remove(own)
                 batch = [own, *self._waiting[: _LARGEST - 1]]
                 del self._waiting[: _LARGEST - 1]
+            self._shared = len(batch)
             self._commit(batch)
         except Exception as error:  # noqa: BLE001 - it reaches every caller
             for job in batch:
@@ -104,6 +116,13 @@ class GroupCommit:
                 job.done = True
                 job.wake()
             self._resign()
+
+    def _gather(self) -> None:
+        """Let those come that the last commit woke, as long as each turn brings somebody."""
+        came = 0
+        while came < len(self._waiting) < self._shared:
+            came = len(self._waiting)
+            give_way()
 
     def _resign(self) -> None:
         """Hand the lead to the next in line, if there is one."""

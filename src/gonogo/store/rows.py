@@ -38,15 +38,15 @@ class Rows(Generic[R]):
     def __init__(self, record: type[R], codecs: Mapping[str, Codec]) -> None:
         self.columns = record.__struct_fields__
         self._record = record
-        self._encoders = [(name, codec[0]) for name, codec in codecs.items()]
+        self._encoders = {name: codec[0] for name, codec in codecs.items()}
         self._decoders = [(name, codec[1]) for name, codec in codecs.items()]
 
     def encode(self, record: R) -> dict[str, Any]:
         """The record as parameters of a statement, by column."""
         row = structs.asdict(record)
-        for name, encode in self._encoders:
-            if row[name] is not None:
-                row[name] = encode(row[name])
+        for name, encode in self._encoders.items():
+            if (value := row[name]) is not None:
+                row[name] = encode(value)
         return row
 
     def decode(self, row: Sequence[Any]) -> R:
@@ -60,9 +60,9 @@ class Rows(Generic[R]):
     def changes(self, before: R, after: R) -> dict[str, Any]:
         """The fields in which ``after`` differs from ``before``, as parameters of a statement."""
         changed = changes(before, after)
-        for name, encode in self._encoders:
-            if changed.get(name) is not None:
-                changed[name] = encode(changed[name])
+        for name in changed.keys() & self._encoders.keys():
+            if (value := changed[name]) is not None:
+                changed[name] = self._encoders[name](value)
         return changed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from gonogo.store.statements import Statements
+from gonogo.store.statements import Statements, Text
 
 
 class Cursor(Protocol):
@@ -24,35 +24,42 @@ class Run:
 
     Attributes:
         news: a job was written that a worker elsewhere may take.
+        kept: what was read and still holds, by what it is about; whoever changes it in the ledger
+            changes it here or takes it out. ``None`` where nothing can be kept.
 
     Args:
         execute: the connection's own ``execute(text, parameters)``.
         translate: the error of the store for an error of the driver.
         failures: the driver's root of errors.
         locks: whether what is read stays locked until the end, where several can write at once.
+        keeps: whether the connection empties ``kept`` when a transaction is taken back, and at the
+            beginning of one when somebody else has written since the last.
     """
 
-    __slots__ = ("_execute", "_failures", "_translate", "locks", "news", "texts")
+    __slots__ = ("_execute", "_failures", "_translate", "kept", "locks", "news", "texts")
 
     def __init__(
         self,
         texts: Statements,
-        execute: Callable[[str, Mapping[str, Any]], Any],
+        execute: Callable[[str, Any], Any],
         failures: type[Exception],
         translate: Callable[[Exception], Exception],
         *,
         locks: bool = False,
+        keeps: bool = False,
     ) -> None:
         self.locks = locks
         self.news = False
+        self.kept: dict[str, Any] | None = {} if keeps else None
         self.texts = texts
         self._execute = execute
         self._failures = failures
         self._translate = translate
 
-    def __call__(self, text: str, parameters: Mapping[str, Any]) -> Cursor:
+    def __call__(self, text: Text, parameters: Mapping[str, Any]) -> Cursor:
+        placed = text.placed
         try:
-            cursor: Cursor = self._execute(text, parameters)
+            cursor: Cursor = self._execute(text, placed(parameters) if placed else parameters)
         except self._failures as error:
             raise self._translate(error) from error
         return cursor

@@ -158,8 +158,14 @@ class SqlControls:
         self._run = run
 
     def all(self) -> dict[str, Control]:
+        kept = self._run.kept
+        if kept is not None and (known := kept.get("controls")) is not None:
+            return dict(known)
         found = self._run(self._run.texts.text(statements.all_controls), {}).fetchall()
-        return {control.name: control for control in map(rows.CONTROLS.decode, found)}
+        controls = {control.name: control for control in map(rows.CONTROLS.decode, found)}
+        if kept is not None:
+            kept["controls"] = controls
+        return dict(controls)
 
     def put(self, control: Control) -> None:
         self._wait_for_lookers()
@@ -173,6 +179,8 @@ class SqlControls:
 
     def _wait_for_lookers(self) -> None:
         """A switch counts from its commit on: nobody who read the old one commits after that."""
+        if self._run.kept is not None:
+            self._run.kept.pop("controls", None)
         if self._run.locks:
             text = self._run.texts.text(statements.lock_number)
             self._run(text, {"number": SWITCHES})

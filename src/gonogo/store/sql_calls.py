@@ -28,7 +28,7 @@ class SqlCalls:
 
     def insert(self, call: Call) -> None:
         self._run(self._run.texts.insert(schema.calls, CALLS.columns), CALLS.encode(call))
-        self._note_news(call)
+        self._note(call)
         if call.slots and call.state is State.DISPATCHED:
             self._fill(call)
 
@@ -42,7 +42,7 @@ class SqlCalls:
         fence = {"if_id": before.id, "if_epoch": before.epoch, "if_state": str(before.state)}
         if self._run(text, {**changed, **fence}).rowcount != 1:
             return False
-        self._note_news(after)
+        self._note(after)
         if before.slots or after.slots:
             self._refill(before, after)
         return True
@@ -122,6 +122,8 @@ class SqlCalls:
         return count
 
     def waiting_on(self, call_id: str) -> list[Call]:
+        if not self._is_awaited():
+            return []
         return self._all(statements.calls_waiting_on, {"id": call_id}, self._run.locks)
 
     def next_run_at(self, queues: Sequence[str]) -> float | None:
@@ -171,7 +173,19 @@ class SqlCalls:
         found = self._run(self._run.texts.text(build, *shape), wanted).fetchall()
         return [CALLS.decode(row) for row in found]
 
-    def _note_news(self, call: Call) -> None:
+    def _is_awaited(self) -> bool:
+        """Whether a call may wait for another one; seldom so, which is then asked only once."""
+        kept = self._run.kept
+        if kept is None:
+            return True
+        if "awaited" not in kept:
+            text = self._run.texts.text(statements.is_awaited)
+            (kept["awaited"],) = self._run(text, {}).fetchone()
+        return bool(kept["awaited"])
+
+    def _note(self, call: Call) -> None:
+        if call.after is not None and self._run.kept is not None:
+            self._run.kept.pop("awaited", None)
         if call.state is State.PENDING and call.queue is not None and not call.waits:
             self._run.news = True
 

@@ -7,7 +7,6 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import URL, Engine, NullPool
@@ -27,6 +26,12 @@ T = TypeVar("T")
 _READERS_KEPT = 8
 _PATIENCE = 5.0
 """Seconds beyond the busy time-out that a fork waits for the work under way."""
+
+
+class _Thread(threading.local):
+    """What a store knows of the calling thread: whether it is inside a transaction."""
+
+    inside = False
 
 
 class SqliteStore:
@@ -56,8 +61,8 @@ class SqliteStore:
             raise ConfigurationError(f"{self._url.get_backend_name()} is not a SQLite database")
         self._busy_timeout = busy_timeout
         self._memory = in_memory(self._url)
-        self._path = Path(self._url.database or "")
-        self._texts = Statements(dialect(paramstyle="named"), insert)
+        self._path = self._url.database or ""
+        self._texts = Statements(dialect(paramstyle="qmark"), insert)
         self._inherited: list[Connection] = []
         self._quiet = self._sound = True
         self._writer: Connection | None
@@ -145,7 +150,7 @@ class SqliteStore:
         self._io = threading.Lock()
         self._pool = threading.Condition(threading.Lock())
         self._group = GroupCommit(self._commit)
-        self._thread = threading.local()
+        self._thread = _Thread()
         self._writer = None
         self._readers = []
         self._reading = 0
@@ -158,8 +163,8 @@ class SqliteStore:
         A connection must not cross a fork: the child would take locks for its own that only the
         parent holds, and neither would notice when the other folds the log away.
         """
-        inside = getattr(self._thread, "inside", False)  # then it would wait for itself
-        patience = 0.0 if inside else self._busy_timeout + _PATIENCE
+        # Inside a transaction it would wait for itself.
+        patience = 0.0 if self._thread.inside else self._busy_timeout + _PATIENCE
         self._quiet = self._memory or self._io.acquire(timeout=patience)
         if self._memory or not self._quiet:
             return
@@ -184,7 +189,7 @@ class SqliteStore:
         self._begin_anew()
 
     def _refuse_nesting(self) -> None:
-        if getattr(self._thread, "inside", False):
+        if self._thread.inside:
             raise RuntimeError(NESTED)
 
     def _commit(self, batch: Sequence[Job]) -> None:
@@ -234,7 +239,7 @@ class SqliteStore:
     def _identity(self) -> tuple[int, int] | None:
         """Which file the ledger's path names now; ``None`` when it names none."""
         try:
-            found = self._path.stat()
+            found = os.stat(self._path)  # noqa: PTH116 - before every commit
         except OSError:  # gone, or a URI, which never named one
             return None
         return found.st_dev, found.st_ino

@@ -36,6 +36,7 @@ class Connection:
         self._where = url.database or ""
         self._reads = reads
         self._synchronous = ""
+        self._version = -1
         self._writable = False
         arguments, options = dialect().create_connect_args(url)
         options.update(
@@ -49,25 +50,33 @@ class Connection:
             self._configure()
         except sqlite3.Error as error:
             raise translate(error, self._where) from error
-        self._tables = SqlTransaction(Run(texts, self._raw.execute, sqlite3.Error, self._failed))
+        run = Run(texts, self._raw.execute, sqlite3.Error, self._failed, keeps=not reads)
+        self._kept = run.kept if run.kept is not None else {}
+        self._tables = SqlTransaction(run)
 
     def commit(self, batch: Sequence[Job]) -> None:
-        """Run every job and commit once; a job that fails takes back its own changes only."""
-        raw = self._raw
+        """Run every job and commit once; a job that fails takes back its own changes only.
+
+        Jobs seldom fail, so savepoints are set only when one did, and the others run again.
+        """
+        committed = False
         try:
             self._synchronize(any(job.durable for job in batch))
-            raw.execute("BEGIN IMMEDIATE")
-            self._refuse_read_only()
-            if len(batch) == 1:
-                self._run_alone(batch[0])
-            else:
+            self._begin()
+            failed = self._run_together(batch)
+            if failed is not None:
+                self._take_back()
+                self._begin()
                 for job in batch:
-                    self._run_beside_others(job)
-            raw.commit()
+                    if job is not failed:
+                        self._run_apart(job)
+            self._raw.commit()
+            committed = True
         except sqlite3.Error as error:
             raise translate(error, self._where) from error
         finally:
-            raw.rollback()
+            if not committed:
+                self._take_back()
 
     def query(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one snapshot."""
@@ -94,34 +103,56 @@ class Connection:
             raw.close()
             raise
 
+    def _begin(self) -> None:
+        self._raw.execute("BEGIN IMMEDIATE")
+        self._refuse_read_only()
+        self._look_around()
+
     def _refuse_read_only(self) -> None:
         """Find out, once: SQLite would begin a write all the same, and fail at the first change."""
         if not self._writable:
             self._raw.execute("DELETE FROM gonogo_marks WHERE 0")
             self._writable = True
 
+    def _look_around(self) -> None:
+        """Forget what was kept when another connection has committed since the last transaction."""
+        version = self._raw.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._version:
+            self._kept.clear()
+            self._version = version
+
+    def _take_back(self) -> None:
+        self._kept.clear()
+        self._raw.rollback()
+
     def _synchronize(self, durable: bool) -> None:
-        wanted = "FULL" if durable else "NORMAL"
+        wanted = "PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL"
         if wanted != self._synchronous:
-            self._raw.execute(f"PRAGMA synchronous = {wanted}")
+            self._raw.execute(wanted)
             self._synchronous = wanted
 
-    def _run_alone(self, job: Job) -> None:
-        try:
-            job.result = job.work(self._tables)
-        except Exception as error:  # noqa: BLE001 - it reaches the caller of the job
-            job.error = error
-            self._raw.rollback()
+    def _run_together(self, batch: Sequence[Job]) -> Job | None:
+        """Run the jobs until one fails, which is returned: it has its answer."""
+        for job in batch:
+            try:
+                job.result, job.error = job.work(self._tables), None
+            except Exception as error:
+                if not self._raw.in_transaction:  # SQLite gave it up, as on a full disk
+                    raise
+                job.result, job.error = None, error
+                return job
+        return None
 
-    def _run_beside_others(self, job: Job) -> None:
+    def _run_apart(self, job: Job) -> None:
         raw = self._raw
         raw.execute("SAVEPOINT job")
         try:
             job.result, job.error = job.work(self._tables), None
         except Exception as error:
-            if not raw.in_transaction:  # SQLite gave the whole transaction up, as on a full disk
+            if not raw.in_transaction:
                 raise
             job.result, job.error = None, error
+            self._kept.clear()
             raw.execute("ROLLBACK TO job")
         raw.execute("RELEASE job")
 

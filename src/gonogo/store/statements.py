@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -34,31 +35,42 @@ _MANY = 1000
 """How many shapes of statements are kept; there are a few dozen in practice."""
 
 
+class Text(str):
+    """A statement as a driver takes it.
+
+    Attributes:
+        placed: puts parameters in the order of the text; ``None`` where the driver takes names.
+    """
+
+    placed: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
+
+
 class Statements:
     """Texts of statements for one dialect, compiled when they are first asked for.
 
-    Parameters are always given by name. A statement whose text depends on its use (the number of
-    queues, the columns that change) is compiled once for each of its shapes.
+    Parameters are always given by name, also where the driver wants them by place, which binds
+    them twice as fast. A statement whose text depends on its use (the number of queues, the
+    columns that change) is compiled once for each of its shapes.
     """
 
     def __init__(self, dialect: Dialect, upsert: Callable[[Table], Any]) -> None:
         self._dialect = dialect
         self._upsert = upsert
-        self._texts: dict[tuple[Any, ...], str] = {}
+        self._texts: dict[tuple[Any, ...], Text] = {}
 
-    def text(self, build: Callable[..., ClauseElement], *shape: Any) -> str:
+    def text(self, build: Callable[..., ClauseElement], *shape: Any) -> Text:
         """The text of ``build(*shape)``."""
         text = self._texts.get((build, *shape))
         if text is None:
             text = self._keep((build, *shape), build(*shape), None)
         return text
 
-    def insert(self, table: Table, columns: tuple[str, ...]) -> str:
+    def insert(self, table: Table, columns: tuple[str, ...]) -> Text:
         """Insert one row of ``columns``."""
         text = self._texts.get(("insert", table.name))
         return text or self._keep(("insert", table.name), insert(table), columns)
 
-    def insert_missing(self, table: Table, columns: tuple[str, ...]) -> str:
+    def insert_missing(self, table: Table, columns: tuple[str, ...]) -> Text:
         """Insert one row of ``columns``, unless there is one with the same primary key."""
         text = self._texts.get(("missing", table.name))
         if text is None:
@@ -66,7 +78,7 @@ class Statements:
             text = self._keep(("missing", table.name), statement, columns)
         return text
 
-    def upsert(self, table: Table, columns: tuple[str, ...]) -> str:
+    def upsert(self, table: Table, columns: tuple[str, ...]) -> Text:
         """Insert one row of ``columns``, or change the one with the same primary key."""
         text = self._texts.get(("upsert", table.name))
         if text is None:
@@ -77,14 +89,14 @@ class Statements:
             text = self._keep(("upsert", table.name), statement, columns)
         return text
 
-    def update(self, build: Callable[[], ClauseElement], columns: tuple[str, ...]) -> str:
+    def update(self, build: Callable[[], ClauseElement], columns: tuple[str, ...]) -> Text:
         """The update ``build()``, setting ``columns``."""
         text = self._texts.get((build, columns))
         return text or self._keep((build, columns), build(), columns)
 
     def _keep(
         self, shape: tuple[Any, ...], statement: ClauseElement, columns: Iterable[str] | None
-    ) -> str:
+    ) -> Text:
         keys = None if columns is None else list(columns)
         compiled = cast(SQLCompiler, statement.compile(dialect=self._dialect, column_keys=keys))
         given = [name for name, bind in compiled.binds.items() if not bind.required]
@@ -92,8 +104,17 @@ class Statements:
             raise TypeError(f"a value is bound into a shared statement: {given} in {compiled}")
         if len(self._texts) >= _MANY:
             self._texts.clear()
-        self._texts[shape] = str(compiled)
-        return self._texts[shape]
+        text = Text(compiled)
+        if compiled.positiontup is not None:
+            text.placed = _placed(compiled.positiontup)
+        self._texts[shape] = text
+        return text
+
+
+def _placed(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    if len(names) < 2:  # of one name itemgetter would give the bare value
+        return lambda given: [given[name] for name in names]
+    return itemgetter(*names)
 
 
 def names(prefix: str, values: Iterable[Any]) -> dict[str, Any]:
@@ -284,6 +305,11 @@ def calls_waiting_on(locked: bool = False) -> ClauseElement:
     return _held(_calls().where(waiting).order_by(calls.c.id), locked)
 
 
+def is_awaited() -> ClauseElement:
+    """Whether any pending call comes after another one."""
+    return select(select(calls.c.id).where(schema.pending, calls.c.after.is_not(None)).exists())
+
+
 def next_run_at(queues: int) -> ClauseElement:
     return select(func.min(calls.c.run_at)).where(
         schema.claimable, _among(calls.c.queue, "queue", queues)
@@ -384,9 +410,16 @@ def latest_decisions() -> ClauseElement:
 
 def limit_rows(size: int, locked: bool = False) -> ClauseElement:
     """Locked in sorted order, so that two reservations can never wait for each other."""
-    columns = (limits.c.name, limits.c.window, limits.c.since, limits.c.buckets)
+    columns = (
+        *(limits.c.name, limits.c.window, limits.c.since, limits.c.buckets, limits.c.idle_at),
+    )
     wanted = _among(limits.c.name, "name", size)
     return _held(select(*columns).where(wanted).order_by(limits.c.name), locked)
+
+
+def count_limit() -> ClauseElement:
+    """Only what is counted: nothing that an index keeps in order."""
+    return update(limits).where(limits.c.name == bindparam("if_name"))
 
 
 def sweep_limits() -> ClauseElement:
