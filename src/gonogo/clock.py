@@ -14,6 +14,9 @@ from typing import Protocol
 
 _TICKS: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
+_LOOKED = 0.001
+"""Seconds for which a look at the wall clock holds; any answer may be as old when it is used."""
+
 REFRESHED = 10.0
 """Seconds after which a ledger's clock asks the database again."""
 
@@ -63,14 +66,21 @@ class SystemClock:
     def __init__(self, tolerance: float = 1.0) -> None:
         self._tolerance = tolerance
         self._offset = time.time() - time.monotonic()
+        self._look_at = -math.inf
         self._lock = threading.Lock()
 
     def now(self) -> float:
         monotonic = time.monotonic()
+        if monotonic >= self._look_at:
+            self._look(monotonic)
+        return monotonic + self._offset
+
+    def _look(self, monotonic: float) -> None:
+        """Follow the wall clock if it is ahead."""
         if time.time() - monotonic - self._offset > self._tolerance:
             with self._lock:
                 self._offset = max(self._offset, time.time() - time.monotonic())
-        return monotonic + self._offset
+        self._look_at = monotonic + _LOOKED
 
     def monotonic(self) -> float:
         return _ticking()
