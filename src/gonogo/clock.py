@@ -83,7 +83,7 @@ class SystemClock:
         self._look_at = monotonic + _LOOKED
 
     def monotonic(self) -> float:
-        return _ticking()
+        return time.clock_gettime(_TICKS) if _TICKS is not None else time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         if seconds > 0:
