@@ -246,8 +246,9 @@ def _ticking() -> float:
 
 def iso(seconds: float) -> str:
     """Epoch ``seconds`` as people and machines read it: ISO 8601, UTC, microseconds."""
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{_iso_second(whole)}.{micros:06d}Z"
+    micros = round(seconds * 1_000_000)
+    digits = str(micros % 1_000_000 + 1_000_000)  # the first is there to be cut off
+    return f"{_iso_second(micros // 1_000_000)}.{digits[1:]}Z"
 
 
 @lru_cache(maxsize=64)
