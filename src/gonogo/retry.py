@@ -52,6 +52,7 @@ class RetryBackoffManager:
         max_log: int = 1000,
     ) -> None:
         self.policy = Retry(max_retries=max_retries, base_delay=base_delay, max_delay=max_delay)
+        self._plain = self.policy
         self._clock = clock or SystemClock()
         self._random = random or _random.random
         self._async_sleep = async_sleep
@@ -96,7 +97,7 @@ class RetryBackoffManager:
                 if delay is None:
                     raise
             else:
-                if isinstance(result, CoroutineType):
+                if type(result) is CoroutineType:
                     raise _async_in_sync(result, task_name)
                 if course is not None:
                     course.end()
@@ -174,22 +175,19 @@ class RetryBackoffManager:
         self, multiplier: float, jitter: bool | Jitter, retry_on: object, no_retry_on: object
     ) -> Retry:
         """The policy with what one call says otherwise; itself, where that is nothing."""
-        if jitter is True:
-            jitter = "spread"
-        elif jitter is False:
-            jitter = "none"
         policy = self.policy
         if (
-            policy.multiplier == multiplier
-            and policy.jitter == jitter
-            and policy.retry_on == retry_on
-            and policy.no_retry_on == no_retry_on
+            jitter is True
+            and retry_on == ()
+            and no_retry_on == ()
+            and policy is self._plain
+            and multiplier == policy.multiplier
         ):
             return policy
         return structs.replace(
             policy,
             multiplier=multiplier,
-            jitter=jitter,
+            jitter=jitter if isinstance(jitter, str) else "spread" if jitter else "none",
             retry_on=retry_on,
             no_retry_on=no_retry_on,
         )
@@ -281,6 +279,6 @@ def _retry_after(error: Exception) -> float | None:
     return error.retry_after if isinstance(error, GonogoError) else retry_after(error)
 
 
-def _async_in_sync(coroutine: CoroutineType[Any, Any, Any], task: str) -> ConfigurationError:
+def _async_in_sync(coroutine: Any, task: str) -> ConfigurationError:
     coroutine.close()
     return ConfigurationError(f"task {task!r} is async: await aexecute_with_retry(...) instead")

@@ -73,7 +73,7 @@ def test_the_work_gets_its_arguments(keys: IdempotencyManager) -> None:
 
 
 def test_a_replay_looks_at_the_arguments_as_they_were(keys: IdempotencyManager) -> None:
-    """Work that changes its arguments, or a caller who does later, makes no other effect of them."""
+    """Work or a caller that changes the arguments afterwards makes no other effect of them."""
     order = {"cents": 7}
     assert keys.process_idempotent("k", lambda given: given.update(paid=True), order) is None
     assert keys.process_idempotent("k", Work("again"), {"cents": 7}) is None

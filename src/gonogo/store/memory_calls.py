@@ -238,12 +238,8 @@ class MemoryCalls:
         self._counts[state] = self._counts.get(state, 0) + 1
         if call.held and call.key is not None:
             self._held[call.action, call.key] = call.id
-        if call.plan_id is not None:
-            _add(self._plans, call.plan_id, call.id)
-        if call.after is not None:
-            _add(self._after, call.after, call.id)
-        if call.lane is not None and state in OPEN:
-            _add(self._lanes, call.lane, call.id)
+        if call.plan_id is not None or call.after is not None or call.lane is not None:
+            self._index_groups(call)
         if state is _DISPATCHED or state is _CLAIMED:
             if call.lease_until is not None:
                 self._leased[call.id] = None
@@ -259,6 +255,14 @@ class MemoryCalls:
                 self._finished.append(call.id)
             elif call.expires_at is not None:
                 self._expiries.push((call.expires_at, call.id))
+
+    def _index_groups(self, call: Call) -> None:
+        if call.plan_id is not None:
+            _add(self._plans, call.plan_id, call.id)
+        if call.after is not None:
+            _add(self._after, call.after, call.id)
+        if call.lane is not None and call.state in OPEN:
+            _add(self._lanes, call.lane, call.id)
 
     def _index_pending(self, call: Call) -> None:
         if call.queue is not None:
