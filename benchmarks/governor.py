@@ -72,7 +72,9 @@ def three_limits(effort: Effort) -> Iterator[Scene]:
         "windows of 1 s, always granted; gonogo takes all or none, limits one after the other and "
         "so only where the first is not taken back when the last denies",
         {
-            "gonogo check_limits, cost 1": repeated(lambda _: governor.check_limits(*NAMES), 5000),
+            "gonogo check_limits, cost 1": repeated(
+                lambda _: governor.check_limits(*NAMES, cost=1), 5000
+            ),
             "gonogo check_limits, cost 1,000,000": repeated(
                 lambda _: governor.check_limits(*NAMES, cost=1_000_000), 5000
             ),
