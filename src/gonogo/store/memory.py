@@ -64,10 +64,10 @@ class MemoryStore:
                     undo(key, value)
                 raise
             finally:
+                self.busy = False  # first: an interrupt must not leave it set
                 if journal:
                     journal.clear()
                     self._tables.trim()
-                self.busy = False
 
     def prepare(
         self, charges: Sequence[Charge], switches: Collection[str], now: float
