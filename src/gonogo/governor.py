@@ -268,9 +268,9 @@ class GovernorEnforcer:
         Raises:
             ConfigurationError: when the cost or the key makes no sense.
         """
-        use = self._prepared.get(resource) if key is None else None
         if (
-            use is not None
+            key is None
+            and (use := self._prepared.get(resource)) is not None
             and (cost is _ONE or (type(cost) is int and cost >= 0))
             and use(cost, self._clock.now())
         ):
