@@ -359,6 +359,28 @@ def test_an_interrupted_check_lets_the_others_go_on(
     assert other == [True]
 
 
+def test_an_interrupted_check_of_several_uses_none(
+    governor: GovernorEnforcer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after the first of three was granted gives it back."""
+    for name in ("a", "b", "c"):
+        governor.set_limit(name, 10, 60)
+    governor.check_limits("a", "b", "c")
+    grant, granted = SlidingWindow.grant, []
+
+    def interrupted(window: SlidingWindow, now: float, cost: int, limit: int) -> float | None:
+        if granted:
+            raise KeyboardInterrupt
+        granted.append(window)
+        return grant(window, now, cost, limit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SlidingWindow, "grant", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            governor.check_limits("a", "b", "c")
+    assert [used(governor, name) for name in ("a", "b", "c")] == [1, 1, 1]
+
+
 # Declaring
 
 

@@ -46,12 +46,24 @@ def prepare_use(store: MemoryStore, places: Sequence[Place], switches: Collectio
 
 
 def _grant_all(places: Sequence[Place], cost: int, now: float) -> bool:
-    for count, (window, most) in enumerate(places):
-        if window.retired or window.grant(now, cost, most) is None:
-            for granted, _ in places[:count]:
-                granted.give_back(granted.take(now, 0), cost)  # the mark is the same again
-            return False
+    granted = 0
+    try:
+        for window, most in places:
+            if window.retired or window.grant(now, cost, most) is None:
+                break
+            granted += 1
+    except BaseException:
+        _give_back(places[:granted], cost, now)
+        raise
+    if granted < len(places):
+        _give_back(places[:granted], cost, now)
+        return False
     return True
+
+
+def _give_back(places: Sequence[Place], cost: int, now: float) -> None:
+    for window, _ in places:
+        window.give_back(window.take(now, 0), cost)  # the mark is the same again
 
 
 def _let_go(release: Callable[[], None]) -> None:
