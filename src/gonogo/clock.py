@@ -14,6 +14,9 @@ from typing import Protocol
 
 _TICKS: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
+_LOOKED = 0.001
+"""Seconds for which a look at the wall clock holds; any answer may be as old when it is used."""
+
 REFRESHED = 10.0
 """Seconds after which a ledger's clock asks the database again."""
 
@@ -63,17 +66,24 @@ class SystemClock:
     def __init__(self, tolerance: float = 1.0) -> None:
         self._tolerance = tolerance
         self._offset = time.time() - time.monotonic()
+        self._look_at = -math.inf
         self._lock = threading.Lock()
 
     def now(self) -> float:
         monotonic = time.monotonic()
+        if monotonic >= self._look_at:
+            self._look(monotonic)
+        return monotonic + self._offset
+
+    def _look(self, monotonic: float) -> None:
+        """Follow the wall clock if it is ahead."""
         if time.time() - monotonic - self._offset > self._tolerance:
             with self._lock:
                 self._offset = max(self._offset, time.time() - time.monotonic())
-        return monotonic + self._offset
+        self._look_at = monotonic + _LOOKED
 
     def monotonic(self) -> float:
-        return _ticking()
+        return time.clock_gettime(_TICKS) if _TICKS is not None else time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         if seconds > 0:
@@ -241,8 +251,9 @@ def give_way() -> None:
 
 def iso(seconds: float) -> str:
     """Epoch ``seconds`` as people and machines read it: ISO 8601, UTC, microseconds."""
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{_iso_second(whole)}.{micros:06d}Z"
+    micros = round(seconds * 1_000_000)
+    digits = str(micros % 1_000_000 + 1_000_000)  # the first is there to be cut off
+    return f"{_iso_second(micros // 1_000_000)}.{digits[1:]}Z"
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -18,11 +17,17 @@ from gonogo.charges import Forecast, explain_denial, forecast, limit_of, merge
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, Halted, RateLimited
 from gonogo.events import EventBus, control_changed
-from gonogo.halts import check_halt, clear_halt, set_halt
+from gonogo.halts import check_halt, clear_halt, set_halt, switches
 from gonogo.limits import Limit, check_units
 from gonogo.records import Charge, Control, Denial, Reservation
 from gonogo.store.memory import MemoryStore
+from gonogo.store.memory_prepared import Use
 from gonogo.store.port import Store, Transaction
+
+_ALLOWED = True, "Allowed"
+_ONE = 1
+_MANY = 1024
+"""Prepared checks that are kept."""
 
 
 class Violation(Struct, frozen=True):
@@ -40,13 +45,18 @@ class Violation(Struct, frozen=True):
     cost: int
 
 
-@dataclass(frozen=True, slots=True)
 class Grant:
     """Units that were granted; end it once, with `settle` or `refund`, or keep what was taken."""
 
-    reservations: tuple[Reservation, ...]
-    _governor: GovernorEnforcer = field(repr=False, compare=False)
-    _ended: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    __slots__ = ("_ended", "_governor", "reservations")
+
+    def __init__(self, reservations: tuple[Reservation, ...], governor: GovernorEnforcer) -> None:
+        self.reservations = reservations
+        self._governor = governor
+        self._ended = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Grant(reservations={self.reservations!r})"
 
     def settle(self, costs: Mapping[str, int]) -> None:
         """Replace reserved costs by the actual ones, by limit name or row (``name[key]``).
@@ -100,6 +110,7 @@ class GovernorEnforcer:
         self._store: Store = store if store is not None else MemoryStore(history)
         self._clock: Clock = clock or SystemClock()
         self._limits: dict[str, Limit] = {}
+        self._prepared: dict[str | tuple[str, ...], Use] = {}
         self._defaults: set[str] = set()
         self._violations: deque[Violation] = deque(maxlen=history)
         self._denied: Counter[str] = Counter()
@@ -133,7 +144,7 @@ class GovernorEnforcer:
                     f"name, or change it on purpose with set_limit()"
                 )
             if replaceable:
-                self._limits[limit.name] = limit
+                self._put(limit)
                 (self._defaults.add if default else self._defaults.discard)(limit.name)
 
     def set_limit(self, resource: str, max_actions: int, window_seconds: float = 3600) -> None:
@@ -144,8 +155,12 @@ class GovernorEnforcer:
         """
         limit = Limit(resource, max_actions, per=window_seconds)
         with self._mutex:
-            self._limits[resource] = limit
+            self._put(limit)
             self._defaults.discard(resource)
+
+    def _put(self, limit: Limit) -> None:
+        self._limits[limit.name] = limit
+        self._prepared.clear()
 
     def charges(self, action: str, declared: Sequence[Charge], now: float) -> tuple[Charge, ...]:
         """What a call uses: its ``declared`` charges under the terms in force now.
@@ -249,15 +264,60 @@ class GovernorEnforcer:
         """Use ``cost`` units of ``resource`` if there is room: whether it was, and a sentence.
 
         Denied while ``resource`` is halted. A resource without a limit is allowed.
+
+        Raises:
+            ConfigurationError: when the cost or the key makes no sense.
         """
-        limit = self._limits.get(resource)
+        if (
+            key is None
+            and (use := self._prepared.get(resource)) is not None
+            and (cost is _ONE or (type(cost) is int and cost >= 0))
+            and use(cost, self._clock.now())
+        ):
+            return _ALLOWED
+        return self._check((resource,), cost, key)
+
+    def check_limits(
+        self, *resources: str, cost: int = 1, key: object | None = None
+    ) -> tuple[bool, str]:
+        """`check_limit` of several: ``cost`` units of each are used, or none of any.
+
+        Raises:
+            ConfigurationError: when the cost or the key makes no sense.
+        """
+        use = self._prepared.get(resources) if key is None else None
+        if use is not None and type(cost) is int and cost >= 0 and use(cost, self._clock.now()):
+            return _ALLOWED
+        return self._check(resources, cost, key)
+
+    def _check(self, resources: tuple[str, ...], cost: int, key: object | None) -> tuple[bool, str]:
         now = self._clock.now()
-        charges = () if limit is None else (limit.charge_of(cost, key, now),)
+        limits = [self._limits.get(name) for name in resources]
+        charges = merge(limit.charge_of(cost, key, now) for limit in limits if limit is not None)
         try:
-            self._take(charges, (resource,), now)
+            self._take(charges, resources, now)
         except (RateLimited, Halted) as refusal:
             return False, str(refusal)
-        return True, f"No limit set for {resource!r}" if limit is None else "Allowed"
+        if not charges:
+            return True, f"No limit set for {', '.join(map(repr, resources))}"
+        if type(self._store) is MemoryStore and key is None:  # another kind may do more in a write
+            self._prepare(self._store, resources, now)
+        return _ALLOWED
+
+    def _prepare(self, store: MemoryStore, resources: tuple[str, ...], now: float) -> None:
+        """Let later checks of ``resources`` go without a transaction, if they can."""
+        with self._mutex:
+            limits = [self._limits.get(name) for name in resources]
+            charges = [limit.charge_of(1, None, now) for limit in limits if limit is not None]
+            if len(charges) < len(resources) or any(c.since is not None for c in charges):
+                return  # no limit is a message of its own; a period of the calendar turns
+            halting = {name for resource in resources for name in switches(resource)}
+            use = store.prepare(charges, halting, now)
+            if use is None:
+                return
+            if len(self._prepared) >= _MANY:
+                self._prepared.clear()
+            self._prepared[resources if len(resources) > 1 else resources[0]] = use
 
     def acquire(
         self,
@@ -278,25 +338,21 @@ class GovernorEnforcer:
             ConfigurationError: when a name has no limit, or a cost makes no sense.
         """
         found = [self._find(limit) for limit in limits]
-        by_name = [isinstance(limit, str) and arguments is None for limit in limits]
         names = tuple(limit.name for limit in found)
-        give_up = self._clock.monotonic() + timeout
+        give_up = self._clock.monotonic() + timeout if timeout > 0 else None
         while True:
             now = self._clock.now()
             charges = merge(
-                self._in_force(
-                    limit.charge_of(cost, key, now)
-                    if plain
-                    else limit.charge(arguments or {}, now),
-                    now,
-                )
-                for limit, plain in zip(found, by_name, strict=True)
+                limit.charge_of(cost, key, now)
+                if isinstance(given, str) and arguments is None
+                else self._in_force(limit.charge(arguments or {}, now), now)
+                for given, limit in zip(limits, found, strict=True)
             )
             try:
                 return Grant(self._take(charges, names, now), self)
             except RateLimited as denied:
                 wait = denied.retry_after
-                if wait is None or wait > give_up - self._clock.monotonic():
+                if wait is None or give_up is None or wait > give_up - self._clock.monotonic():
                     raise
             self._clock.sleep(wait)
 

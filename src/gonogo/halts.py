@@ -17,11 +17,16 @@ HALT_ALL = "halt:*"
 """Name of the control that halts every action; ``halt:<action>`` halts one."""
 
 
+def switches(action: str) -> tuple[str, str]:
+    """Names of the controls that halt ``action``."""
+    return HALT_ALL, f"halt:{action}"
+
+
 def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
     """Raise `Halted` when ``action``, or everything, is halted at ``now``."""
     if not controls:
         return
-    for name in (HALT_ALL, f"halt:{action}"):
+    for name in switches(action):
         control = controls.get(name)
         if control is not None and control.active(now):
             _raise_halted(control, action, now)

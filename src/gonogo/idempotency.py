@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from gonogo.canonical import canonical, fingerprint
+from gonogo.canonical import canonical, digest
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import (
     ConfigurationError,
@@ -65,7 +66,8 @@ class IdempotencyManager:
         self._store: Store = store if store is not None else MemoryStore()
         self._clock = clock or SystemClock()
         self._settled = threading.Condition()
-        self._values: dict[str, Any] = {}
+        self._waiting = 0
+        self._answers: dict[str, _Answer] = {}  # by key, where no JSON is kept
 
     # The pipeline's part: used inside its own transaction.
 
@@ -124,7 +126,11 @@ class IdempotencyManager:
         happened frees the key. The first caller gets its own exception. A coroutine or a generator
         in place of a result is one (`TypeError`), because nobody would hear how it ended.
         """
-        call = self._own_or_wait(key, _fingerprint(args, kwargs))
+        text = _text(args, kwargs)
+        answer = self._answers.get(key) if type(key) is str else None
+        if answer is not None and answer.text == text and self._clock.now() < answer.until:
+            return answer.value
+        call = self._own_or_wait(key, "" if text is None else digest(text))
         if call.state is not State.DISPATCHED:
             return self._replay(call)
         try:
@@ -137,7 +143,7 @@ class IdempotencyManager:
                 error.add_note(f"gonogo: key {key!r}: its outcome was not written: {unwritten}")
             raise
         try:
-            self._settle(call, self._succeeded(call, value))
+            self._succeed(call, value, text)
         except StoreError as unwritten:
             raise OutcomeUnknown(
                 f"key {key!r} ran, but its outcome could not be written: {unwritten}. It counts "
@@ -162,9 +168,9 @@ class IdempotencyManager:
     def clear_expired(self) -> int:
         """Forget the keys whose time is over; returns how many there were."""
         freed = self.release_lapsed(self._clock.now(), 1_000_000)
-        held = {call.id for call in self._held()}
-        for call_id in [i for i in list(self._values) if i not in held]:
-            self._values.pop(call_id, None)
+        held = {call.key for call in self._held()}
+        for key in [key for key in list(self._answers) if key not in held]:
+            self._answers.pop(key, None)
         return freed
 
     def forget(self, key: str, *, reason: str) -> bool:
@@ -201,7 +207,9 @@ class IdempotencyManager:
                     call_id=call.id,
                 )
             with self._settled:
+                self._waiting += 1
                 self._settled.wait(0.02)
+                self._waiting -= 1
 
     def _take(self, tx: Transaction, key: str, fingerprint: str) -> tuple[Call, bool]:
         now = self._clock.now()
@@ -234,7 +242,7 @@ class IdempotencyManager:
         """Forget a few keys whose time is over, so that memory follows what is alive."""
         for call in tx.calls.lapsed(now, _SWEPT):
             tx.calls.replace(call, structs.replace(call, held=False))
-            self._values.pop(call.id, None)
+            self._answers.pop(call.key or "", None)
 
     def _replay(self, call: Call) -> Any:
         if call.state is State.SUCCEEDED:
@@ -251,8 +259,9 @@ class IdempotencyManager:
         )
 
     def _value(self, call: Call) -> Any:
-        if call.id in self._values:
-            return self._values[call.id]
+        answer = self._answers.get(call.key or "")
+        if answer is not None and answer.call_id == call.id:
+            return answer.value
         if call.result is None:
             raise ResultUnavailable(
                 f"key {call.key!r} succeeded, but its result was not kept: {call.note}",
@@ -261,6 +270,14 @@ class IdempotencyManager:
             )
         return msgspec.json.decode(call.result)
 
+    def _succeed(self, call: Call, value: Any, text: bytes | None) -> None:
+        answer = _Answer(call.id, value, text)
+        if not self._store.shared and call.key is not None:
+            self._answers[call.key] = answer  # before the others can know that it is there
+        settled = self._succeeded(call, value)
+        self._settle(call, settled)
+        answer.until = math.inf if settled.expires_at is None else settled.expires_at
+
     def _succeeded(self, call: Call, value: Any) -> Call:
         result, note = None, None
         if self._store.shared:
@@ -268,8 +285,6 @@ class IdempotencyManager:
                 result = canonical(value).decode()
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 note = f"the result has no JSON form: {error}"
-        else:
-            self._values[call.id] = value
         now = self._clock.now()
         return advance(
             call,
@@ -301,8 +316,9 @@ class IdempotencyManager:
 
     def _settle(self, before: Call, after: Call) -> None:
         self._store.write(lambda tx: tx.calls.replace(before, after), durable=False)
-        with self._settled:
-            self._settled.notify_all()
+        if self._waiting:  # one who comes this moment looks again by himself
+            with self._settled:
+                self._settled.notify_all()
 
     def _find(self, key: str) -> Call | None:
         return self._store.read(lambda tx: tx.calls.holder(SCOPE, key))
@@ -312,9 +328,25 @@ class IdempotencyManager:
         return [call for call in self._store.read(lambda tx: tx.calls.find(wanted)) if call.held]
 
 
-def _fingerprint(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Of arguments that have a JSON form; others are told apart by their key alone."""
+class _Answer:
+    """What a call gave, for this process: the value itself, and the text of its arguments.
+
+    ``until`` (epoch seconds) is until when it may be given without asking the ledger: not before
+    it is settled there, and not after it lapsed. Nothing else can happen to a call that succeeded.
+    """
+
+    __slots__ = ("call_id", "text", "until", "value")
+
+    def __init__(self, call_id: str, value: Any, text: bytes | None) -> None:
+        self.call_id = call_id
+        self.value = value
+        self.text = text
+        self.until = -math.inf
+
+
+def _text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
+    """Arguments as canonical JSON; those that have none are told apart by their key alone."""
     try:
-        return fingerprint(canonical([args, kwargs]).decode())
+        return canonical([args, kwargs])
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return ""
+        return None

@@ -183,18 +183,21 @@ class StructuredLogger:
         them. Each is on its own: a failing one is counted and the next still gets the record.
         """
         line: logging.LogRecord | None = None
-        for handler in _handlers(self.logger):
-            if number < handler.level or type(handler) is logging.NullHandler:
-                continue
-            try:
-                if type(handler) is _Sink and not handler.filters and not self.logger.filters:
-                    handler.put(record)
+        logger: logging.Logger | None = self.logger
+        while logger is not None:
+            for handler in logger.handlers:
+                if number < handler.level or type(handler) is logging.NullHandler:
                     continue
-                line = line or _line(self.logger.name, number, now, record)
-                if self.logger.filter(line):
-                    handler.handle(line)
-            except Exception:  # noqa: BLE001  an observer never breaks what it observes
-                self._count_failure()
+                try:
+                    if type(handler) is _Sink and not handler.filters and not self.logger.filters:
+                        handler.put(record)
+                        continue
+                    line = line or _line(self.logger.name, number, now, record)
+                    if self.logger.filter(line):
+                        handler.handle(line)
+                except Exception:  # noqa: BLE001  an observer never breaks what it observes
+                    self._count_failure()
+            logger = logger.parent if logger.propagate else None
 
     def _count_failure(self) -> None:
         with self._lock:
@@ -257,23 +260,17 @@ class _Sink(logging.StreamHandler[IO[str]]):
 
     def put(self, record: dict[str, Any]) -> None:
         text = self._render(record) + self.terminator
-        self.acquire()
+        lock, stream = self.lock, self.stream
+        assert lock is not None  # noqa: S101 - logging gives every handler one
+        lock.acquire()
         try:
-            self.stream.write(text)
-            self.stream.flush()
+            stream.write(text)
+            stream.flush()
         finally:
-            self.release()
+            lock.release()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         self._on_failure()
-
-
-def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
-    """The handlers of a logger and, where it propagates, of its parents."""
-    current: logging.Logger | None = logger
-    while current is not None:
-        yield from current.handlers
-        current = current.parent if current.propagate else None
 
 
 def _line(name: str, number: int, now: float, record: dict[str, Any]) -> logging.LogRecord:

@@ -75,12 +75,12 @@ class Redactor:
     def redact(self, value: object, path: str = "") -> Any:
         """A plain copy of ``value`` (which sits at ``path``) that is safe to show."""
         kind = type(value)
-        if kind is str:
-            return redact_text(value, self._max_text)  # type: ignore[arg-type]  # its type was just looked at
+        if kind is int and -(10**12) < value < 10**12:  # type: ignore[operator]  # its type was just looked at
+            return value
         if value is None or kind is bool:
             return value
-        if kind is int and -(10**12) < value < 10**12:  # type: ignore[operator]  # same
-            return value
+        if kind is str:
+            return redact_text(value, self._max_text)  # type: ignore[arg-type]  # same
         return _Walk(self).visit(value, path, 0)
 
     def fields(
@@ -88,14 +88,22 @@ class Redactor:
     ) -> dict[str, Any]:
         """A plain copy of a mapping of names to values that is safe to show."""
         shown: dict[str, Any] = {} if into is None else into
+        known, longest = self._hidden, self._max_text
         for key, value in fields.items():
-            hidden = self._hidden.get(key)
-            if hidden is None:
-                hidden = self.hides(key, key)
-                if len(self._hidden) < _MAX_KNOWN:
-                    self._hidden[key] = hidden
-            shown[key] = MASK if hidden else self.redact(value, key)
+            hidden = known[key] if key in known else self._learn(key)
+            if hidden:
+                shown[key] = MASK
+            elif type(value) is str:  # most are
+                shown[key] = redact_text(value, longest)
+            else:
+                shown[key] = self.redact(value, key)
         return shown
+
+    def _learn(self, key: str) -> bool:
+        hidden = self.hides(key, key)
+        if len(self._hidden) < _MAX_KNOWN:
+            self._hidden[key] = hidden
+        return hidden
 
     def hides(self, key: str, path: str) -> bool:
         """Whether the value of ``key`` at ``path`` is masked whatever it is."""

@@ -52,6 +52,7 @@ class RetryBackoffManager:
         max_log: int = 1000,
     ) -> None:
         self.policy = Retry(max_retries=max_retries, base_delay=base_delay, max_delay=max_delay)
+        self._plain = self.policy
         self._clock = clock or SystemClock()
         self._random = random or _random.random
         self._async_sleep = async_sleep
@@ -84,18 +85,23 @@ class RetryBackoffManager:
             deadline: seconds over all tries and delays.
             repeatable: false retries only what is proven not to have happened.
         """
-        course = self._course(
-            task_name, backoff_multiplier, jitter, retry_on, no_retry_on, deadline, repeatable
-        )
+        policy = self._policy(backoff_multiplier, jitter, retry_on, no_retry_on)
+        started = self._begin(task_name, deadline)
+        course: _Course | None = None
         while True:
             try:
                 result = fn(*args, **kwargs)
             except Exception as error:
+                course = course or _Course(self, task_name, policy, deadline, repeatable, started)
                 delay = course.after(error)
                 if delay is None:
                     raise
             else:
-                return course.end(_not_async(result, task_name))
+                if type(result) is CoroutineType:
+                    raise _async_in_sync(result, task_name)
+                if course is not None:
+                    course.end()
+                return result
             self._clock.sleep(delay)
 
     async def aexecute_with_retry(
@@ -112,18 +118,21 @@ class RetryBackoffManager:
         **kwargs: Any,
     ) -> T:
         """`execute_with_retry` for an async function; cancellation is never retried."""
-        course = self._course(
-            task_name, backoff_multiplier, jitter, retry_on, no_retry_on, deadline, repeatable
-        )
+        policy = self._policy(backoff_multiplier, jitter, retry_on, no_retry_on)
+        started = self._begin(task_name, deadline)
+        course: _Course | None = None
         while True:
             try:
                 result = await fn(*args, **kwargs)
             except Exception as error:
+                course = course or _Course(self, task_name, policy, deadline, repeatable, started)
                 delay = course.after(error)
                 if delay is None:
                     raise
             else:
-                return course.end(result)
+                if course is not None:
+                    course.end()
+                return result
             await self._asleep(delay)
 
     def get_retry_log(self, task_name: str | None = None) -> list[dict[str, Any]]:
@@ -141,37 +150,47 @@ class RetryBackoffManager:
         """The retry budget that tasks of this name share; ``None`` when there are none."""
         if not self._with_budgets:
             return None
-        with self._lock:
-            found = self._budgets.get(task_name)
-            if found is None:
-                found = self._budgets[task_name] = RetryBudget(clock=self._clock)
-                if len(self._budgets) > self._MAX_BUDGETS:
-                    self._budgets.popitem(last=False)
-            self._budgets.move_to_end(task_name)
-            return found
+        budgets = self._budgets
+        try:
+            budgets.move_to_end(task_name)
+            return budgets[task_name]
+        except KeyError:  # a new one, or it went this moment
+            with self._lock:
+                found = budgets.setdefault(task_name, RetryBudget(clock=self._clock))
+                if len(budgets) > self._MAX_BUDGETS:
+                    budgets.popitem(last=False)
+                return found
 
-    def _course(
-        self,
-        task: str,
-        multiplier: float,
-        jitter: bool | Jitter,
-        retry_on: object,
-        no_retry_on: object,
-        deadline: float | None,
-        repeatable: bool,
-    ) -> _Course:
-        if isinstance(jitter, bool):
-            jitter = "spread" if jitter else "none"
-        policy = structs.replace(
-            self.policy,
+    def _begin(self, task: str, deadline: float | None) -> float:
+        """Note a first call; when it began, on the monotonic clock."""
+        if deadline is not None:
+            require_number("deadline", deadline, 0)
+        started = self._clock.monotonic()
+        budget = self.budget(task)
+        if budget is not None:
+            budget.deposit(started)
+        return started
+
+    def _policy(
+        self, multiplier: float, jitter: bool | Jitter, retry_on: object, no_retry_on: object
+    ) -> Retry:
+        """The policy with what one call says otherwise; itself, where that is nothing."""
+        policy = self.policy
+        if (
+            jitter is True
+            and retry_on == ()
+            and no_retry_on == ()
+            and policy is self._plain
+            and multiplier == policy.multiplier
+        ):
+            return policy
+        return structs.replace(
+            policy,
             multiplier=multiplier,
-            jitter=jitter,
+            jitter=jitter if isinstance(jitter, str) else "spread" if jitter else "none",
             retry_on=retry_on,
             no_retry_on=no_retry_on,
         )
-        if deadline is not None:
-            require_number("deadline", deadline, 0)
-        return _Course(self, task, policy, deadline, repeatable)
 
     def _note(self, **entry: Any) -> None:
         with self._lock:
@@ -186,7 +205,7 @@ class RetryBackoffManager:
 
 
 class _Course:
-    """The tries of one task: what both loops, sync and async, ask after each of them."""
+    """The tries of one task that has failed once: what both loops, sync and async, ask."""
 
     def __init__(
         self,
@@ -195,6 +214,7 @@ class _Course:
         policy: Retry,
         deadline: float | None,
         repeatable: bool,
+        started: float,
     ) -> None:
         self._manager = manager
         self._task = task
@@ -202,10 +222,8 @@ class _Course:
         self._deadline = deadline
         self._repeatable = repeatable
         self._retries = 0
-        self._started = manager._clock.monotonic()
+        self._started = started
         self._budget = manager.budget(task)
-        if self._budget is not None:
-            self._budget.deposit()
 
     def after(self, error: Exception) -> float | None:
         """Seconds to wait before the next try; ``None`` (and a note on ``error``) to give up."""
@@ -238,17 +256,15 @@ class _Course:
         self._retries = attempt
         return delay
 
-    def end(self, result: T) -> T:
+    def end(self) -> None:
         """Note that a retry succeeded."""
-        if self._retries:
-            self._manager._note(
-                task=self._task,
-                attempt=self._retries + 1,
-                error=None,
-                delay=None,
-                status="success",
-            )
-        return result
+        self._manager._note(
+            task=self._task,
+            attempt=self._retries + 1,
+            error=None,
+            delay=None,
+            status="success",
+        )
 
 
 def _outcome(error: Exception) -> Outcome:
@@ -263,8 +279,6 @@ def _retry_after(error: Exception) -> float | None:
     return error.retry_after if isinstance(error, GonogoError) else retry_after(error)
 
 
-def _not_async(result: T, task: str) -> T:
-    if isinstance(result, CoroutineType):
-        result.close()
-        raise ConfigurationError(f"task {task!r} is async: await aexecute_with_retry(...) instead")
-    return result
+def _async_in_sync(coroutine: Any, task: str) -> ConfigurationError:
+    coroutine.close()
+    return ConfigurationError(f"task {task!r} is async: await aexecute_with_retry(...) instead")

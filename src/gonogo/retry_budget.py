@@ -18,6 +18,7 @@ class RetryBudget:
     """
 
     _SLICES = 10
+    _NOTED = 256
 
     def __init__(
         self,
@@ -36,18 +37,21 @@ class RetryBudget:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._slices: deque[tuple[int, float]] = deque(maxlen=self._SLICES + 1)
+        self._noted: deque[float] = deque()  # when there were first calls that no slice holds yet
 
-    def deposit(self) -> None:
-        """Note a first call."""
-        with self._lock:
-            self._add(self._ratio)
+    def deposit(self, at: float | None = None) -> None:
+        """Note a first call, now or ``at`` a moment just read from the monotonic clock."""
+        self._noted.append(self._clock.monotonic() if at is None else at)
+        if len(self._noted) > self._NOTED:
+            with self._lock:
+                self._enter()
 
     def withdraw(self) -> bool:
         """Take the token for one retry; false when there is none."""
         with self._lock:
             if self._balance() < 1.0 - 1e-9:
                 return False
-            self._add(-1.0)
+            self._add(-1.0, self._slice_of(self._clock.monotonic()))
             return True
 
     @property
@@ -57,16 +61,29 @@ class RetryBudget:
             return self._balance()
 
     def _balance(self) -> float:
-        oldest = self._now() - self._SLICES
+        self._enter()
+        oldest = self._slice_of(self._clock.monotonic()) - self._SLICES
         while self._slices and self._slices[0][0] <= oldest:
             self._slices.popleft()
         return self._reserve + sum(amount for _, amount in self._slices)
 
-    def _add(self, amount: float) -> None:
-        now = self._now()
-        if self._slices and self._slices[-1][0] == now:
-            amount += self._slices.pop()[1]
-        self._slices.append((now, amount))
+    def _enter(self) -> None:
+        """Put the calls that were only noted, which takes no lock, into their slices."""
+        moments = [self._noted.popleft() for _ in range(len(self._noted))]
+        if not moments:
+            return
+        first, last = self._slice_of(moments[0]), self._slice_of(moments[-1])
+        if first == last:
+            self._add(self._ratio * len(moments), last)
+        else:
+            for moment in moments:
+                self._add(self._ratio, self._slice_of(moment))
 
-    def _now(self) -> int:
-        return int(self._clock.monotonic() / self._slice)
+    def _add(self, amount: float, place: int) -> None:
+        if self._slices and self._slices[-1][0] >= place:
+            place, there = self._slices.pop()
+            amount += there
+        self._slices.append((place, amount))
+
+    def _slice_of(self, moment: float) -> int:
+        return int(moment / self._slice)

@@ -8,12 +8,15 @@ the window is half-open. All times are epoch seconds, all units whole numbers.
 from __future__ import annotations
 
 import math
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 SLICES = 60
 """Into how many buckets a window on the ledger is cut."""
+
+_FEW = 64
+"""Entries that need not be looked through for what is over."""
 
 
 class Window(Protocol):
@@ -28,6 +31,10 @@ class Window(Protocol):
     def take(self, now: float, cost: int) -> float:
         """Count ``cost`` units, room or not; the mark where they were counted."""
         ...
+
+    def grant(self, now: float, cost: int, limit: int) -> float | None:
+        """`take`, if there is room under ``limit``; else ``None``, and nothing is counted."""
+        return None if self.used(now) + cost > limit else self.take(now, cost)
 
     def add(self, mark: float, cost: int) -> int:
         """Count ``cost`` more units at ``mark``; how many were, 0 when the mark is over."""
@@ -46,55 +53,71 @@ class SlidingWindow(Window):
     """The exact sliding window, for one process.
 
     Events of the same instant are one entry whatever they cost, so a cost of a million is as
-    cheap as 1; each entry is evicted once, so every operation is O(1) amortised. Time that steps
-    back is treated as the latest time seen.
+    cheap as 1. Entries stand in the order of time; those that are over go together, when their
+    room is asked for or they may be half of all. So to grant is O(1) amortised, and to find a mark
+    is O(log n). Time that steps back is treated as the latest time seen.
     """
 
-    __slots__ = ("_costs", "_latest", "_times", "_used", "window")
+    __slots__ = (
+        *("_begin", "_costs", "_end", "_latest", "_many", "_times", "_used"),
+        *("retired", "window"),
+    )
 
     def __init__(self, window: float) -> None:
         self.window = window
-        self._times: deque[float] = deque()
-        self._costs: dict[float, int] = {}
+        self.retired = False
+        self._end = float(window).__add__  # when an event of that time is over
+        self._times: list[float] = []
+        self._costs: list[int] = []
+        self._begin = 0  # entries before it are over
+        self._many = _FEW  # so many entries may be there before somebody looks which are over
         self._used = 0
         self._latest = -math.inf
 
     def used(self, now: float) -> int:
-        if now > self._latest:
-            self._latest = now
-        else:
-            now = self._latest
-        times = self._times
-        while times and times[0] + self.window <= now:
-            self._used -= self._costs.pop(times.popleft())
+        self._latest = max(self._latest, now)
+        self._drop()
         return self._used
+
+    def grant(self, now: float, cost: int, limit: int) -> float | None:
+        used = self._used + cost
+        times = self._times
+        if used <= limit and now > self._latest and len(times) < self._many:
+            self._latest = now
+            self._used = used
+            times.append(now)
+            self._costs.append(cost)
+            return now
+        return super().grant(now, cost, limit)
 
     def take(self, now: float, cost: int) -> float:
         if now > self._latest:
             self._latest = now
         else:
             now = self._latest
-        costs = self._costs
-        if now in costs:
-            costs[now] += cost
-        else:
-            costs[now] = cost
-            self._times.append(now)
         self._used += cost
+        if self._times and self._times[-1] == now:
+            self._costs[-1] += cost
+        else:
+            self._times.append(now)
+            self._costs.append(cost)
         return now
 
     def add(self, mark: float, cost: int) -> int:
-        if mark not in self._costs:
+        place = self._place(mark)
+        if place is None:
             return 0
-        self._costs[mark] += cost
+        self._costs[place] += cost
         self._used += cost
         return cost
 
     def give_back(self, mark: float, cost: int) -> int:
-        given = min(cost, self._costs.get(mark, 0))
-        if given:
-            self._costs[mark] -= given
-            self._used -= given
+        place = self._place(mark)
+        if place is None:
+            return 0
+        given = min(cost, self._costs[place])
+        self._costs[place] -= given
+        self._used -= given
         return given
 
     def retry_after(self, now: float, cost: int, limit: int) -> float | None:
@@ -103,20 +126,38 @@ class SlidingWindow(Window):
         excess = self.used(now) + cost - limit
         if excess <= 0:
             return 0.0
-        for at in self._times:
-            excess -= self._costs[at]
+        for place in range(self._begin, len(self._times)):
+            excess -= self._costs[place]
             if excess <= 0:
-                return _until(at + self.window, now)
+                return _until(self._end(self._times[place]), now)
         return None
 
     def resized(self, window: float) -> SlidingWindow:
         """The same events in a window of another length."""
         other = SlidingWindow(window)
-        other._times = self._times.copy()
-        other._costs = self._costs.copy()
+        other._times = self._times[self._begin :]
+        other._costs = self._costs[self._begin :]
         other._used = self._used
         other._latest = self._latest
         return other
+
+    def _place(self, mark: float) -> int | None:
+        self._drop()
+        place = bisect_left(self._times, mark, self._begin)
+        there = place < len(self._times) and self._times[place] == mark
+        return place if there else None
+
+    def _drop(self) -> None:
+        """Uncount the entries that are over, and forget them once they are half of all."""
+        times, begin = self._times, self._begin
+        if begin < len(times) and self._end(times[begin]) <= self._latest:
+            over = bisect_right(times, self._latest, begin, key=self._end)
+            self._used -= sum(self._costs[begin:over])
+            self._begin = over
+            if 2 * over >= len(times):
+                del times[:over], self._costs[:over]
+                self._begin = 0
+        self._many = max(_FEW, 2 * len(times))
 
 
 class CalendarWindow(Window):
@@ -125,11 +166,12 @@ class CalendarWindow(Window):
     `fitting` makes the next one when the period turns.
     """
 
-    __slots__ = ("_used", "since", "window")
+    __slots__ = ("_used", "retired", "since", "window")
 
     def __init__(self, since: float, window: float, used: int = 0) -> None:
         self.since = since
         self.window = window
+        self.retired = False
         self._used = used
 
     def used(self, now: float) -> int:

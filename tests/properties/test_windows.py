@@ -92,3 +92,13 @@ def test_giving_everything_back_leaves_nothing(kind, length, steps):
     for mark, cost in reversed(marks * 2):
         window.give_back(mark, cost)
     assert window.used(now) == 0
+
+
+@given(lengths, steps, st.integers(min_value=1, max_value=9))
+def test_a_window_is_the_same_whether_somebody_looks_or_not(length, steps, limit):
+    """Grants alone, which look for what is over only now and then, admit what used() admits."""
+    lazy, eager, now = SlidingWindow(length), SlidingWindow(length), START
+    for share, cost in steps * 4:
+        now += share * length / 40
+        assert (lazy.grant(now, cost, limit) is not None) == admit(eager, now, cost, limit)
+    assert lazy.used(now) == eager.used(now)

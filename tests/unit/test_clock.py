@@ -59,6 +59,15 @@ def test_a_wall_clock_set_ahead_is_followed(machine: Machine) -> None:
     assert clock.skew() == 0
 
 
+def test_the_wall_clock_is_looked_at_again_within_a_millisecond(machine: Machine) -> None:
+    """Between two looks a step ahead may be missed, a thousandth of a second later not."""
+    clock = SystemClock(tolerance=1.0)
+    clock.now()
+    machine.wall += 3600
+    machine.pass_time(0.001)
+    assert clock.now() == machine.wall
+
+
 def test_a_small_lead_of_the_wall_clock_is_left_alone(machine: Machine) -> None:
     """A lead within the tolerance is no step; now() does not jump for it."""
     clock = SystemClock(tolerance=1.0)

@@ -17,6 +17,7 @@ from gonogo.halts import check_halt
 from gonogo.limits import Concurrency, Limit
 from gonogo.records import Charge, Control
 from gonogo.store.memory import MemoryStore
+from gonogo.windows import SlidingWindow
 
 
 @pytest.fixture
@@ -241,6 +242,143 @@ def test_violations_are_kept_and_bounded(clock: FakeClock) -> None:
     assert governor.violations("export") == []
     assert governor.get_status("payment")["denied_count"] == 4
     assert governor.get_status("export")["denied_count"] == 1
+
+
+# Checks that go without a transaction once they were made
+
+
+def test_a_check_of_several_is_all_or_none(governor: GovernorEnforcer) -> None:
+    """When one of several has no room none is used, the first time and every later time."""
+    governor.set_limit("calls", 10, 60)
+    governor.set_limit("cents", 7, 60)
+    for name in ("calls", "cents"):
+        assert governor.check_limit(name) == (True, "Allowed")
+    assert governor.check_limits("calls", "cents", cost=3) == (True, "Allowed")
+    for _ in range(2):
+        allowed, message = governor.check_limits("calls", "cents", cost=4)
+        assert (allowed, "'cents'" in message) == (False, True)
+    assert governor.check_limits("calls", "cents", cost=3)[0]
+    assert (used(governor, "calls"), used(governor, "cents")) == (7, 7)
+
+
+def test_a_check_of_several_counts_a_name_twice_that_is_named_twice(
+    governor: GovernorEnforcer,
+) -> None:
+    """Naming a limit twice uses twice the cost, or nothing."""
+    governor.set_limit("calls", 5, 60)
+    assert [governor.check_limits("calls", "calls")[0] for _ in range(3)] == [True, True, False]
+    assert used(governor, "calls") == 4
+
+
+def test_a_check_of_nothing_limited_says_so(governor: GovernorEnforcer) -> None:
+    """What has no limit is allowed; with one that has, the others change nothing."""
+    assert governor.check_limits("tea", "milk") == (True, "No limit set for 'tea', 'milk'")
+    governor.set_limit("tea", 1, 60)
+    assert [governor.check_limits("tea", "milk")[0] for _ in range(2)] == [True, False]
+
+
+def test_a_check_that_was_made_before_sees_a_halt(governor: GovernorEnforcer) -> None:
+    """A halt, of one or of everything, denies also what was granted just before."""
+    governor.set_limit("payment", 10, 60)
+    governor.set_limit("api", 10, 60)
+    for what in ("payment", None):
+        assert governor.check_limit("payment")[0]
+        assert governor.check_limits("api", "payment")[0]
+        governor.halt(what, by="ana", reason="down")
+        assert "Halted" in governor.check_limit("payment")[1]
+        assert not governor.check_limits("api", "payment")[0]
+        governor.resume(what, by="ana", reason="up")
+    assert used(governor, "api") == 2
+
+
+@pytest.mark.parametrize("names", [("payment",), ("api", "payment")])
+def test_a_check_that_was_made_before_sees_new_terms(
+    governor: GovernorEnforcer, clock: FakeClock, names: tuple[str, ...]
+) -> None:
+    """What was used counts under another maximum, window, and kind of window."""
+    governor.set_limit("api", 100, 60)
+    governor.set_limit("payment", 10, 60)
+    for terms in ((3, 60.0), (4, 600.0)):
+        assert governor.check_limits(*names)[0]
+        governor.set_limit("payment", *terms)
+    assert governor.check_limits(*names)[0]
+    day = Limit("payment", 9, per="day").charge({}, clock.now())
+    governor._store.write(lambda tx: tx.limits.reserve([day], clock.now()))
+    assert not governor.check_limits(*names)[0]
+
+
+def test_a_check_that_was_made_before_survives_a_sweep(
+    governor: GovernorEnforcer, clock: FakeClock
+) -> None:
+    """A row that was forgotten because nothing counted in it is made anew, and counts again."""
+    governor.set_limit("payment", 2, 60)
+    governor.declare(Limit("api", 1, per="1m", key="{customer}"))
+    governor.check_limit("payment")
+    clock.advance(3600)
+    for customer in range(1100):
+        governor.check_limit("api", key=customer)
+    assert [governor.check_limit("payment")[0] for _ in range(3)] == [True, True, False]
+    assert used(governor, "payment") == 2
+
+
+def test_a_check_inside_a_transaction_is_refused(governor: GovernorEnforcer) -> None:
+    """Work in a transaction that asks the governor is told so, and lets the others go on."""
+    governor.set_limit("payment", 10, 60)
+    governor.check_limit("payment")
+    with pytest.raises(RuntimeError, match="inside another"):
+        governor._store.write(lambda tx: governor.check_limit("payment"))
+    other: list[bool] = []
+    asking = threading.Thread(
+        target=lambda: other.append(governor.check_limit("payment")[0]), daemon=True
+    )
+    asking.start()
+    asking.join(10)
+    assert other == [True]
+
+
+def test_an_interrupted_check_lets_the_others_go_on(
+    governor: GovernorEnforcer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the midst of a check leaves no lock behind."""
+    governor.set_limit("payment", 10, 60)
+    governor.check_limit("payment")
+
+    def interrupted(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SlidingWindow, "grant", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            governor.check_limit("payment")
+    other: list[bool] = []
+    asking = threading.Thread(
+        target=lambda: other.append(governor.check_limit("payment")[0]), daemon=True
+    )
+    asking.start()
+    asking.join(10)
+    assert other == [True]
+
+
+def test_an_interrupted_check_of_several_uses_none(
+    governor: GovernorEnforcer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after the first of three was granted gives it back."""
+    for name in ("a", "b", "c"):
+        governor.set_limit(name, 10, 60)
+    governor.check_limits("a", "b", "c")
+    grant, granted = SlidingWindow.grant, []
+
+    def interrupted(window: SlidingWindow, now: float, cost: int, limit: int) -> float | None:
+        if granted:
+            raise KeyboardInterrupt
+        granted.append(window)
+        return grant(window, now, cost, limit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SlidingWindow, "grant", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            governor.check_limits("a", "b", "c")
+    assert [used(governor, name) for name in ("a", "b", "c")] == [1, 1, 1]
 
 
 # Declaring

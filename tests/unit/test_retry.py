@@ -447,6 +447,19 @@ def test_a_budget_forgets_old_deposits(clock: FakeClock) -> None:
     assert not budget.withdraw()
 
 
+def test_many_calls_are_put_in_at_the_time_they_came(clock: FakeClock) -> None:
+    """However many calls there were between two looks, each is forgotten in its own time."""
+    budget = RetryBudget(1, 0, ttl=10, clock=clock)
+    for _ in range(10):
+        clock.advance(1)
+        for _ in range(100):
+            budget.deposit()
+    assert budget.balance == 1_000
+    clock.advance(4)
+    assert budget.balance == 600
+    assert len(budget._noted) == 0
+
+
 def test_a_budget_is_not_overdrawn_by_threads(clock: FakeClock) -> None:
     """Threads that withdraw at the same time get what is there, and not one more."""
     budget = RetryBudget(0, 10, ttl=10, clock=clock)

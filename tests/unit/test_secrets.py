@@ -401,3 +401,14 @@ def test_redacting_twice_changes_nothing_more(before: str, after: str) -> None:
 def test_what_is_shown_can_be_written() -> None:
     """Lone surrogates, as in undecodable file names, are spelled: the ledger is UTF-8."""
     assert describe(ValueError("\udcff")) == "ValueError: \\udcff"
+
+
+@pytest.mark.parametrize("text", ["basic abcdef", "a://:x@", "token=x", "x_secret: 1", "api-key:y"])
+def test_the_shortest_secrets_are_masked(text: str) -> None:
+    """However short a text is, a secret that can be told by its form does not stay in it."""
+    assert "[secret]" in redact_text(text)
+
+
+def test_a_short_text_is_cut_as_well() -> None:
+    """A limit below the length of any secret still holds."""
+    assert redact_text("abcdefgh", 3) == "abc…"

@@ -42,6 +42,25 @@ def test_a_cost_of_a_million_is_one_entry():
     assert (window.used(T), len(window._times)) == (3_000_000, 1)
 
 
+def test_the_exact_window_forgets_what_is_over_without_being_asked():
+    """A window that always has room keeps at most about twice what counts."""
+    window = SlidingWindow(60.0)
+    for tick in range(5_000):
+        assert window.grant(T + tick, 1, 10_000) == T + tick
+    assert len(window._times) == len(window._costs) <= 130
+    assert window.used(T + 4_999) == 60
+
+
+def test_a_mark_is_found_among_many():
+    """Units are given back at their own instant, also when earlier ones are over."""
+    window = SlidingWindow(60.0)
+    marks = [window.take(T + tick, tick) for tick in range(100)]
+    assert window.used(T + 100) == sum(range(41, 100))
+    assert [window.give_back(mark, 1_000) for mark in marks[40:44]] == [0, 41, 42, 43]
+    assert window.add(marks[50], 7) == 7
+    assert window.used(T + 100) == sum(range(44, 100)) + 7
+
+
 def test_buckets_are_bounded():
     """However much is taken, a window on the ledger is at most 61 numbers."""
     window = BucketWindow(60.0)

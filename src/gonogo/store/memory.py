@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from threading import get_ident
+from collections.abc import Callable, Collection, KeysView, Sequence
 from typing import TypeVar
 
 from msgspec import structs
@@ -16,6 +15,7 @@ from gonogo.records import (
     AlertState,
     Attempt,
     Beat,
+    Charge,
     Control,
     Decision,
     PlanRecord,
@@ -24,6 +24,7 @@ from gonogo.records import (
 )
 from gonogo.store.memory_calls import MemoryCalls
 from gonogo.store.memory_limits import MemoryLimits
+from gonogo.store.memory_prepared import Use, prepare_use
 from gonogo.store.port import NESTED, READ_ONLY, Transaction
 
 T = TypeVar("T")
@@ -43,18 +44,18 @@ class MemoryStore:
     shared = False
 
     def __init__(self, history: int = 100_000) -> None:
-        self._lock = threading.Lock()
-        self._owner = 0
+        self.lock = threading.RLock()  # so that a transaction inside another one can be told
+        self.busy = False
         self._journal: Journal = []
         self._tables = _Tables(self._journal, history)
+        self.controls = self._tables.controls.names
 
     def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
-        me = get_ident()
-        if self._owner == me:
-            raise RuntimeError(NESTED)
-        with self._lock:
-            self._owner = me
+        with self.lock:
+            if self.busy:
+                raise RuntimeError(NESTED)
             journal = self._journal
+            self.busy = True
             try:
                 return work(self._tables)
             except BaseException:
@@ -63,9 +64,24 @@ class MemoryStore:
                     undo(key, value)
                 raise
             finally:
-                journal.clear()
-                self._tables.trim()
-                self._owner = 0
+                self.busy = False  # first: an interrupt must not leave it set
+                if journal:
+                    journal.clear()
+                    self._tables.trim()
+
+    def prepare(
+        self, charges: Sequence[Charge], switches: Collection[str], now: float
+    ) -> Use | None:
+        """A function that uses units of each of ``charges`` for good, all or none, when called.
+
+        It does what `write` would do with a reservation that nobody keeps, for less: nothing
+        follows that could fail, so there is nothing to undo. It is given the cost (their own does
+        not matter) and the time. Where it says false nothing was used: there is no room, one of
+        ``switches`` is set, or it is too old. ``None`` where only a transaction can do it.
+        """
+        with self.lock:
+            places = self._tables.limits.places(charges, now)
+        return prepare_use(self, places, switches) if places else None
 
     def join(
         self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
@@ -273,6 +289,11 @@ class MemoryPlans:
 class MemoryControls:
     def __init__(self, journal: Journal) -> None:
         self._rows: _Rows[Control] = _Rows(journal)
+
+    @property
+    def names(self) -> KeysView[str]:
+        """The switches that are set, be they over or not: a view that follows."""
+        return self._rows.keys()
 
     def all(self) -> dict[str, Control]:
         return dict(self._rows)

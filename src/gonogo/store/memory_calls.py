@@ -199,8 +199,8 @@ class MemoryCalls:
 
     def _change(self, before: Call | None, after: Call) -> None:
         if after.held and after.key is not None:
-            holder = self._held.get((after.action, after.key), after.id)
-            if holder != after.id:
+            holder = self._held.get((after.action, after.key))
+            if holder is not None and holder != after.id:
                 raise taken(after)
         self._journal.append((self._put, after.id, before))
         self._put(after.id, after)
@@ -226,18 +226,20 @@ class MemoryCalls:
             self._leased.pop(call.id, None)
         if call.state is _UNKNOWN:
             del self._unknown[call.id]
-        _remove(self._plans, call.plan_id, call.id)
-        _remove(self._after, call.after, call.id)
-        _remove(self._lanes, call.lane, call.id)
+        if call.plan_id is not None:
+            _remove(self._plans, call.plan_id, call.id)
+        if call.after is not None:
+            _remove(self._after, call.after, call.id)
+        if call.lane is not None:
+            _remove(self._lanes, call.lane, call.id)
 
     def _index(self, call: Call) -> None:
         state = call.state
         self._counts[state] = self._counts.get(state, 0) + 1
         if call.held and call.key is not None:
             self._held[call.action, call.key] = call.id
-        _add(self._plans, call.plan_id, call.id)
-        _add(self._after, call.after, call.id)
-        _add(self._lanes, call.lane if state in OPEN else None, call.id)
+        if call.plan_id is not None or call.after is not None or call.lane is not None:
+            self._index_groups(call)
         if state is _DISPATCHED or state is _CLAIMED:
             if call.lease_until is not None:
                 self._leased[call.id] = None
@@ -253,6 +255,14 @@ class MemoryCalls:
                 self._finished.append(call.id)
             elif call.expires_at is not None:
                 self._expiries.push((call.expires_at, call.id))
+
+    def _index_groups(self, call: Call) -> None:
+        if call.plan_id is not None:
+            _add(self._plans, call.plan_id, call.id)
+        if call.after is not None:
+            _add(self._after, call.after, call.id)
+        if call.lane is not None and call.state in OPEN:
+            _add(self._lanes, call.lane, call.id)
 
     def _index_pending(self, call: Call) -> None:
         if call.queue is not None:
@@ -298,13 +308,12 @@ def _first(limit: int, timed: Iterable[tuple[float | None, Call]], now: float) -
     return [call for _, _, call in heapq.nsmallest(limit, due, key=lambda entry: entry[:2])]
 
 
-def _add(index: dict[str, dict[str, None]], name: str | None, call_id: str) -> None:
-    if name is not None:
-        index.setdefault(name, {})[call_id] = None
+def _add(index: dict[str, dict[str, None]], name: str, call_id: str) -> None:
+    index.setdefault(name, {})[call_id] = None
 
 
-def _remove(index: dict[str, dict[str, None]], name: str | None, call_id: str) -> None:
-    if name is not None and (ids := index.get(name)) is not None:
+def _remove(index: dict[str, dict[str, None]], name: str, call_id: str) -> None:
+    if (ids := index.get(name)) is not None:
         ids.pop(call_id, None)
         if not ids:
             del index[name]

@@ -45,6 +45,8 @@ class LazyHeap:
 
     def due(self, now: float, limit: int) -> list[str]:
         """Ids of up to ``limit`` entries that begin with a time not after ``now``."""
+        if not self._entries or self._entries[0][0] > now:  # the usual answer, be it stale or not
+            return []
         found: dict[tuple[Any, ...], None] = {}
         while len(found) < limit and (entry := self.first()) is not None and entry[0] <= now:
             found[self.pop()] = None

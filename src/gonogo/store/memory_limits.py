@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import structs
 
 from gonogo.records import Charge, Denial, Reservation, Usage
+from gonogo.store.memory_prepared import Place
 from gonogo.windows import CalendarWindow, SlidingWindow, fitting
 
 _SWEEP_AT_LEAST = 1024
@@ -28,18 +29,30 @@ class MemoryLimits:
         taken: list[Reservation] = []
         for charge in charges:
             window = self._window(charge, now)
-            used = window.used(now)
-            if used + charge.cost > charge.max:
+            mark = window.grant(now, charge.cost, charge.max)
+            if mark is None:
                 while len(journal) > begun:
                     undo, key, value = journal.pop()
                     undo(key, value)
                 used = window.used(now)
                 after = window.retry_after(now, charge.cost, charge.max)
                 return Denial(charge.limit, charge.row, used, charge.max, charge.cost, after)
-            mark = window.take(now, charge.cost)
             journal.append((window.give_back, mark, charge.cost))
             taken.append(Reservation(charge.row, charge.cost, mark, charge.window, charge.since))
         return tuple(taken)
+
+    def places(self, charges: Sequence[Charge], now: float) -> list[Place]:
+        """The windows of ``charges`` and how much each may hold.
+
+        None at all where a row must be made or changed first.
+        """
+        places: list[Place] = []
+        for charge in charges:
+            window = self._rows.get(charge.row)
+            if fitting(window, SlidingWindow, charge.window, charge.since, now) is not window:
+                return []
+            places.append((window, charge.max))
+        return places
 
     def release(self, reservations: Iterable[Reservation]) -> None:
         for held in reservations:
@@ -81,20 +94,23 @@ class MemoryLimits:
         new = fitting(old, SlidingWindow, charge.window, charge.since, now)
         if old is None and len(self._rows) >= self._sweep_at:
             self._sweep(now)
-        self._journal.append((self._restore, charge.row, old))
-        self._rows[charge.row] = new
+        self._journal.append((self._put, charge.row, old))
+        self._put(charge.row, new)
         return new
 
-    def _restore(self, row: str, window: SlidingWindow | CalendarWindow | None) -> None:
-        if window is None:
-            self._rows.pop(row, None)
-        else:
+    def _put(self, row: str, window: SlidingWindow | CalendarWindow | None) -> None:
+        """The one place that changes which window a row has, and tells the windows."""
+        old = self._rows.pop(row, None)
+        if old is not None:
+            old.retired = True
+        if window is not None:
+            window.retired = False
             self._rows[row] = window
 
     def _sweep(self, now: float) -> None:
         for row, window in list(self._rows.items()):
             over = isinstance(window, CalendarWindow) and window.since + window.window <= now
             if over or not window.used(now):
-                self._journal.append((self._restore, row, window))
-                del self._rows[row]
+                self._journal.append((self._put, row, window))
+                self._put(row, None)
         self._sweep_at = max(_SWEEP_AT_LEAST, 2 * len(self._rows))

@@ -1,0 +1,113 @@
+"""One key, one effect, in memory: the first call and the replay of its answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from aws_lambda_powertools.utilities.idempotency import (
+    BasePersistenceLayer,
+    IdempotencyConfig,
+    idempotent_function,
+)
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyItemAlreadyExistsError,
+    IdempotencyItemNotFoundError,
+)
+from aws_lambda_powertools.utilities.idempotency.persistence.datarecord import DataRecord
+
+from benchmarks.measure import Effort, Scene, Stage, Target, repeated
+from gonogo import IdempotencyManager
+
+
+@contextmanager
+def memory(effort: Effort) -> Iterator[Scene]:
+    """An order of two fields; the work behind the key does nothing."""
+    ours, theirs = _ours(), _powertools()
+    for pay in (ours, theirs):
+        pay(-1)
+    yield Scene(
+        "Idempotency: the first call and a replay, in memory",
+        "an order of two fields, fingerprinted by both; gonogo: process_idempotent; Powertools: "
+        "idempotent_function over a locked dict, with a context so that it need not warn",
+        {
+            "gonogo first": repeated(ours, 1000),
+            "gonogo replay": repeated(lambda _: ours(-1), 2000),
+            "powertools first": repeated(theirs, 300),
+            "powertools replay": repeated(lambda _: theirs(-1), 300),
+        },
+        [
+            Target("gonogo first", "powertools first", 1 / 10),
+            Target("gonogo replay", "powertools replay", 1 / 30),
+        ],
+    )
+
+
+def _order(number: int) -> dict[str, object]:
+    return {"invoice": f"INV-{number}", "cents": 12_000}
+
+
+def _paid(order: dict[str, object]) -> dict[str, object]:
+    return {"paid": order["cents"]}
+
+
+def _ours() -> Callable[[int], object]:
+    manager = IdempotencyManager()
+
+    def pay(number: int) -> object:
+        order = _order(number)
+        return manager.process_idempotent(f"payment:{order['invoice']}", _paid, order)
+
+    return pay
+
+
+def _powertools() -> Callable[[int], object]:
+    config = IdempotencyConfig(lambda_context=_Context())
+    pay = idempotent_function(
+        _paid, data_keyword_argument="order", persistence_store=_Locked(), config=config
+    )
+    return lambda number: pay(order=_order(number))
+
+
+class _Context:
+    """What Powertools asks how long a call may still run."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+class _Locked(BasePersistenceLayer):
+    """The least a layer of Powertools can do: a dict and a lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: dict[str, DataRecord] = {}
+        self._lock = threading.Lock()
+
+    def _get_record(self, idempotency_key: str) -> DataRecord:
+        try:
+            return self._records[idempotency_key]
+        except KeyError:
+            raise IdempotencyItemNotFoundError from None
+
+    def _put_record(self, data_record: DataRecord) -> None:
+        key = data_record.idempotency_key
+        with self._lock:
+            known = self._records.get(key)
+            if known is None or (known.expiry_timestamp or 0) < time.time():
+                self._records[key] = data_record
+                return
+        raise IdempotencyItemAlreadyExistsError(old_data_record=known)
+
+    def _update_record(self, data_record: DataRecord) -> None:
+        with self._lock:
+            self._records[data_record.idempotency_key] = data_record
+
+    def _delete_record(self, data_record: DataRecord) -> None:
+        with self._lock:
+            self._records.pop(data_record.idempotency_key, None)
+
+
+SCENES: dict[str, Stage] = {"idempotency.memory": memory}

@@ -1,0 +1,132 @@
+"""One JSON line of a log, with what looks secret masked."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import loguru
+import orjson
+import structlog
+from pythonjsonlogger.orjson import OrjsonFormatter
+
+from benchmarks.measure import Effort, Scene, Stage, Target, repeated
+from gonogo import StructuredLogger
+
+FIELDS: dict[str, object] = {
+    "invoice": "INV-7",
+    "cents": 12_000,
+    "customer": "ACME Steel",
+    "attempt": 1,
+    "api_token": "not to be seen",
+}
+_SECRET = re.compile(r"passw|secret|token|authorization|api[-_]?key|cookie|credential", re.I)
+
+Fields = MutableMapping[str, Any]
+
+
+@contextmanager
+def json_line(effort: Effort) -> Iterator[Scene]:
+    """Each as its own documents set it up for speed, into a stream that throws everything away."""
+    structured = repeated(_structlog(), 2000)
+    standard = repeated(_standard(), 2000)
+    with _loguru() as loguru_line:
+        yield Scene(
+            "Log: one JSON line, redacted",
+            "five fields, one of them masked by its name; time, level, action; into an object "
+            "whose write() and flush() do nothing. The others mask keys by a remembered pattern; "
+            "gonogo also looks for secrets in the texts and follows a correlation id",
+            {
+                "gonogo": repeated(_ours(), 5000),
+                "structlog, orjson": structured,
+                "python-json-logger, orjson": standard,
+                "loguru, serialize": repeated(loguru_line, 500),
+            },
+            [
+                Target("gonogo", "structlog, orjson", 1 / 2),
+                Target("gonogo", "python-json-logger, orjson", 1 / 2),
+                Target("gonogo", "loguru, serialize", 1 / 2),
+            ],
+        )
+
+
+class _Nowhere:
+    """A stream, of text or bytes, that throws everything away."""
+
+    def write(self, text: str | bytes) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
+@lru_cache(maxsize=4096)
+def _is_secret(key: str) -> bool:
+    return _SECRET.search(key) is not None
+
+
+def _mask(fields: Fields) -> Fields:
+    for key in fields:
+        if _is_secret(key):
+            fields[key] = "[secret]"
+    return fields
+
+
+def _ours() -> Callable[[int], object]:
+    log = StructuredLogger(_logger("benchmark.gonogo"))
+    log.configure(json=True, stream=_Nowhere())
+    return lambda _: log.log_action("payment", **FIELDS)
+
+
+def _structlog() -> Callable[[int], object]:
+    log = structlog.wrap_logger(
+        structlog.BytesLogger(_Nowhere()),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            lambda _logger, _method, fields: _mask(fields),
+            structlog.processors.JSONRenderer(serializer=orjson.dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    ).bind()
+    return lambda _: log.info("payment", **FIELDS)
+
+
+class _Masking(OrjsonFormatter):
+    def process_log_record(self, log_data: Fields) -> Fields:
+        return _mask(log_data)
+
+
+def _standard() -> Callable[[int], object]:
+    log = _logger("benchmark.standard")
+    handler = logging.StreamHandler(_Nowhere())
+    handler.setFormatter(_Masking("{asctime}{levelname}{message}", style="{"))
+    log.addHandler(handler)
+    return lambda _: log.info("payment", extra=FIELDS)
+
+
+def _logger(name: str) -> logging.Logger:
+    log = logging.getLogger(name)
+    log.handlers.clear()
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    return log
+
+
+@contextmanager
+def _loguru() -> Iterator[Callable[[int], object]]:
+    log = loguru.logger.patch(lambda record: _mask(record["extra"]) and None)
+    log.remove()
+    sink = log.add(_Nowhere(), serialize=True, format="{message}", diagnose=False)
+    try:
+        yield lambda _: log.info("payment", **FIELDS)
+    finally:
+        log.remove(sink)
+
+
+SCENES: dict[str, Stage] = {"log.json": json_line}
