@@ -20,7 +20,8 @@ from gonogo.errors import SchemaError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store import open_store
 from gonogo.store.engines import BEGIN, make_engine, parse
-from gonogo.store.schema import REVISION, REVISIONS, VERSION_TABLE, metadata
+from gonogo.store.indexes import metadata
+from gonogo.store.schema import REVISION, REVISIONS, VERSION_TABLE
 from gonogo.store.upgrade import LOCK, status, upgrade
 
 

@@ -521,8 +521,12 @@ def test_opening_what_is_there_needs_no_alembic(url):
         ("overdue_calls", (), "gonogo_deadline"),
         ("lapsed_calls", (), "gonogo_expiry"),
         ("calls_waiting_on", (), "gonogo_after"),
-        ("next_run_at", (1,), "gonogo_next"),
+        ("next_run_at", (2,), "gonogo_next (queue=? AND waits=?)"),
+        ("backlog", (), "gonogo_next"),
         ("calls_of_plan", (), "gonogo_plan_calls"),
+        ("find_calls", (("action", "before"), 2), "gonogo_action (action=? AND id<?)"),
+        ("find_calls", ((), 2, True), "gonogo_state (state=?)"),
+        ("find_calls", (("action", "before"), 1, True), "gonogo_state (state=? AND id<?)"),
         ("unresolved_alert", (), "gonogo_unresolved"),
         ("sweep_limits", (), "gonogo_limits_idle"),
     ],
@@ -535,6 +539,7 @@ def test_hot_questions_use_their_index(store, build, shape, index):
     text = store._texts.text(getattr(statements, build), *shape)
     plan = store._writer._raw.execute(f"EXPLAIN QUERY PLAN {text}", Nulls()).fetchall()
     assert any(index in row[3] for row in plan), plan
+    assert not any("SCAN gonogo_calls" in row[3] for row in plan), plan
 
 
 class Nulls(dict):
