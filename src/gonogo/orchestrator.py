@@ -368,7 +368,7 @@ class SandboxOrchestrator:
         if isinstance(plan, str):
             return self.planner.apply(plan, by=by)
         handles = self.planner.apply(plan.id, by=by)
-        plan.record = self.planner.get(plan.id).record
+        plan.record = self.planner.record(plan.id)
         return handles
 
     def discard(self, plan: Plan | str, *, by: str, reason: str) -> PlanRecord:

@@ -2,6 +2,8 @@
 
 Records are ``msgspec`` structs: immutable, cheap to make, and JSON both ways. A record is changed
 by making another one (``msgspec.structs.replace``); a call changes state through `advance` alone.
+Those that come in thousands hold texts and numbers only, so the collector of reference cycles need
+not look at them (``gc=False``).
 """
 
 from __future__ import annotations
@@ -83,14 +85,14 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class Fault(Struct, frozen=True):
+class Fault(Struct, frozen=True, gc=False):
     """An exception as the ledger keeps it: its type and message, without locals or traceback."""
 
     type: str
     message: str
 
 
-class Charge(Struct, frozen=True):
+class Charge(Struct, frozen=True, gc=False):
     """A wish to use ``cost`` units of one limit; made by the governor, granted by the store.
 
     Attributes:
@@ -110,7 +112,7 @@ class Charge(Struct, frozen=True):
     since: float | None = None
 
 
-class Reservation(Struct, frozen=True):
+class Reservation(Struct, frozen=True, gc=False):
     """Units of one limit held by a call; enough to give them back where they were taken.
 
     ``bucket`` is the store's own mark of the time slice the units were counted in.
@@ -123,7 +125,7 @@ class Reservation(Struct, frozen=True):
     since: float | None = None
 
 
-class Denial(Struct, frozen=True):
+class Denial(Struct, frozen=True, gc=False):
     """Why a charge was not granted. ``retry_after`` (seconds) is ``None`` when it never will be."""
 
     limit: str
@@ -134,14 +136,14 @@ class Denial(Struct, frozen=True):
     retry_after: float | None
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """Units of one limit row in use now."""
 
     row: str
     used: int
 
 
-class Call(Struct, frozen=True, kw_only=True):
+class Call(Struct, frozen=True, kw_only=True, gc=False):
     """One request to perform an action: one row of the ledger.
 
     Times are epoch seconds. ``args``, ``result`` and ``facts`` are canonical JSON texts.

@@ -173,7 +173,7 @@ class SqlCalls:
         return None if row is None else CALLS.decode(row)
 
     def _all(self, build: Callable[..., Any], wanted: Mapping[str, Any], *shape: Any) -> list[Call]:
-        found = self._run(self._run.texts.text(build, *shape), wanted).fetchall()
+        found = self._run(self._run.texts.text(build, *shape), wanted)
         return [CALLS.decode(row) for row in found]
 
     def _note_news(self, call: Call) -> None:
