@@ -37,6 +37,7 @@ class Hot:
         self._sandbox = on.sandbox
         self._times = times
         self._fresh = itertools.count(1)
+        self._others = itertools.count(1)
 
     def measure(self) -> Mapping[str, float]:
         """Seconds of each operation."""
@@ -51,7 +52,7 @@ class Hot:
             "newest calls of an action": lambda _: ask(action="payment"),
             "calls in doubt": lambda _: ask(states=(State.UNKNOWN,)),
             "failed calls": lambda _: ask(states=(State.FAILED,), limit=10),
-            "calls of a key": lambda i: ask(key=self._on.any(i)),
+            "calls of a key": lambda _: ask(key=self._on.any(next(self._others))),
             "nothing to claim": lambda _: self._sandbox.delivery.claim(),
             "next due": lambda _: self._sandbox.delivery.next_due(),
             "backlog by queue": lambda _: self._sandbox.queues(),
@@ -74,11 +75,11 @@ class Hot:
     def _work(self, _: int) -> None:
         assert self._sandbox.worker.run_once()
 
-    def _replay(self, i: int) -> None:
-        assert self._on.pay.call(self._on.known(i * 37), 100).replayed
+    def _replay(self, _: int) -> None:
+        assert self._on.pay.call(self._on.known(next(self._others) * 37), 100).replayed
 
-    def _holder(self, i: int) -> None:
-        key = self._on.any(i)
+    def _holder(self, _: int) -> None:
+        key = self._on.any(next(self._others))
         assert self._sandbox.store.read(lambda tx: tx.calls.holder("payment", key))
 
 
