@@ -34,15 +34,12 @@ class Hot:
 
     def __init__(self, on: Ledger, times: int) -> None:
         self._on = on
-        self._sandbox = on.sandbox
+        self._sandbox = sandbox = on.sandbox
         self._times = times
         self._fresh = itertools.count(1)
         self._others = itertools.count(1)
-
-    def measure(self) -> Mapping[str, float]:
-        """Seconds of each operation."""
-        ask = self._sandbox.calls
-        steps: dict[str, Callable[[int], object]] = {
+        ask = sandbox.calls
+        self._steps: dict[str, Callable[[int], object]] = {
             "guarded call": self._call,
             "enqueue": self._enqueue,
             "claim and perform": self._work,
@@ -53,15 +50,25 @@ class Hot:
             "calls in doubt": lambda _: ask(states=(State.UNKNOWN,)),
             "failed calls": lambda _: ask(states=(State.FAILED,), limit=10),
             "calls of a key": lambda _: ask(key=self._on.any(next(self._others))),
-            "nothing to claim": lambda _: self._sandbox.delivery.claim(),
-            "next due": lambda _: self._sandbox.delivery.next_due(),
-            "backlog by queue": lambda _: self._sandbox.queues(),
-            "chores": lambda _: self._sandbox.delivery.maintain(),
+            "nothing to claim": lambda _: sandbox.delivery.claim(),
+            "next due": lambda _: sandbox.delivery.next_due(),
+            "backlog by queue": lambda _: sandbox.queues(),
+            "chores": lambda _: sandbox.delivery.maintain(),
         }
-        found = {step: seconds_each(work, self._times) for step, work in steps.items()}
-        found[f"prune {_BATCH}"] = seconds_each(lambda _: prune(self._on, _BATCH), 1)
-        found[_COUNTING] = seconds_each(lambda _: self._sandbox.counts(), 1)
-        return found
+        self._rarely: dict[str, Callable[[int], object]] = {
+            f"prune {_BATCH}": lambda _: prune(on, _BATCH),
+            _COUNTING: lambda _: sandbox.counts(),
+        }
+
+    @property
+    def asked(self) -> list[str]:
+        """The operations that must not grow."""
+        return [step for step in (*self._steps, *self._rarely) if step != _COUNTING]
+
+    def measure(self) -> Mapping[str, float]:
+        """Seconds of each operation."""
+        often = {step: seconds_each(work, self._times) for step, work in self._steps.items()}
+        return often | {step: seconds_each(work, 1) for step, work in self._rarely.items()}
 
     def _invoice(self) -> str:
         return f"NEW-{next(self._fresh):09}"
@@ -94,20 +101,17 @@ def _growth(kind: str, effort: Effort) -> Iterator[Scene]:
     sizes = (_SMALL, *(_FULL if effort.full else (_QUICK[kind],)))
     with ExitStack() as stack:
         urls = stack.enter_context(_databases(kind))
-        contenders = {}
-        for size in sizes:
-            filled = stack.enter_context(ledger(urls(), size))
-            contenders[_name(size)] = Hot(filled, effort.of(10, 20)).measure
-        asked = [step for step in Hot(filled, 1).measure() if step != _COUNTING]
+        ledgers = {size: stack.enter_context(ledger(urls(), size)) for size in sizes}
+        hot = {size: Hot(filled, effort.of(10, 20)) for size, filled in ledgers.items()}
         yield Scene(
             f"The same operation as the ledger grows, {kind}",
             f"ledgers with so many finished calls, {KNOWN} of them replayed here, and {AHEAD} jobs "
             f"that are due in a year; {_durability(kind)}",
-            contenders,
+            {_name(size): of.measure for size, of in hot.items()},
             [
                 Target(f"{_name(size)} {step}", f"{_name(_SMALL)} {step}", _MOST)
                 for size in sizes[1:]
-                for step in asked
+                for step in hot[size].asked
             ],
             EACH,
             rounds=effort.of(15, 31),
@@ -126,9 +130,9 @@ def _durability(kind: str) -> str:
 
 @contextmanager
 def _pruning(kind: str, effort: Effort) -> Iterator[Scene]:
-    size = effort.of(300_000, 3_000_000)
+    size = effort.of(200_000, 3_000_000)
     with _databases(kind) as urls, ledger(urls(), size) as filled:
-        work = partial(_worked, filled, effort.of(50, 200))
+        work = partial(_worked, filled, effort.of(30, 200))
         yield Scene(
             f"Claim and perform while old calls are pruned, {kind}",
             f"{size:,} finished calls; one thread works, another prunes {AT_ONCE} calls at a time; "
