@@ -1,7 +1,182 @@
-"""To be filled."""
+"""What it takes to be there: imports, first commands, memory and threads."""
 
 from __future__ import annotations
 
-from benchmarks.measure import Stage
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
-SCENES: dict[str, Stage] = {}
+from benchmarks.children import Children, children
+from benchmarks.measure import EACH, MEGABYTES, NUMBER, Effort, Measure, Scene, Stage, Target
+
+_FLOOR = "import sqlite3, json, logging"
+_PEERS = ("celery", "dbos", "huey", "procrastinate", "tenacity", "sqlalchemy")
+
+_ALONE = """
+import time
+began = time.perf_counter()
+{statement}
+print(time.perf_counter() - began)
+"""
+
+_RESIDENT = """
+import json
+{statement}
+with open("/proc/self/status") as status:
+    sizes = dict(line.split(":", 1) for line in status)
+print(json.dumps(int(sizes["VmRSS"].split()[0]) * 1024))
+"""
+
+_REMEMBERING = """
+from gonogo import SandboxOrchestrator
+sandbox = SandboxOrchestrator({where}).initialize()
+for i in range(1000):
+    sandbox.idempotency_manager.process_idempotent(f"operation-{{i}}", lambda: {{"id": i}})
+assert len(sandbox.idempotency_manager.seen_operations) == 1000
+"""
+
+_THREADS = """
+import threading
+before = threading.active_count()
+from gonogo import SandboxOrchestrator
+sandbox = SandboxOrchestrator("sqlite:///threads.db", max_workers={workers}).initialize()
+print(threading.active_count() - before)
+sandbox.cleanup()
+"""
+
+_APP = """
+from gonogo import SandboxOrchestrator
+
+sandbox = SandboxOrchestrator("sqlite:///app.db")
+
+@sandbox.action("payment", key="payment:{invoice}", irreversible=True)
+def pay(invoice: str, cents: int) -> str:
+    return invoice
+"""
+
+
+@contextmanager
+def imports(effort: Effort) -> Iterator[Scene]:
+    """From nothing to the first name of the library."""
+    statements = {
+        "gonogo": "import gonogo",
+        "gonogo's sandbox": "from gonogo import SandboxOrchestrator",
+        "gonogo's sandbox on a file": "from gonogo import SandboxOrchestrator\n"
+        "SandboxOrchestrator('sqlite:///import.db').counts()",
+        "floor": _FLOOR,
+        "floor and msgspec": f"{_FLOOR}, msgspec, inspect",
+        **{peer: f"import {peer}" for peer in _PEERS},
+    }
+    with children() as run:
+        contenders = {name: _imported(run, text) for name, text in statements.items()}
+        contenders["python"] = lambda: {"whole process": run.seconds("-c", "")}
+        yield Scene(
+            "From nothing to a library that can be used",
+            f"a fresh process each, modules compiled; the floor is `{_FLOOR}`; alone: the import "
+            "without the start of Python and of its site",
+            contenders,
+            [
+                Target("gonogo alone", None, 0.080),
+                Target("gonogo alone", "floor alone", 2.0),
+                Target("gonogo whole process", "floor whole process", 2.0),
+                Target("gonogo's sandbox alone", None, 0.080),
+                Target("gonogo's sandbox alone", "floor alone", 2.0),
+            ],
+            EACH,
+            rounds=effort.of(5, 15),
+        )
+
+
+def _imported(run: Children, statement: str) -> Measure:
+    alone = _ALONE.format(statement=statement)
+
+    def measure() -> Mapping[str, float]:
+        seconds: float = run.answer("-c", alone)
+        return {"alone": seconds, "whole process": run.seconds("-c", statement)}
+
+    return measure
+
+
+@contextmanager
+def commands(effort: Effort) -> Iterator[Scene]:
+    """The command line, from its start to its end."""
+    said = {
+        "gonogo --version": ("--version",),
+        "gonogo --help": ("--help",),
+        "gonogo calls list": ("--app", "app:sandbox", "calls", "list"),
+        "gonogo status": ("--app", "app:sandbox", "status"),
+    }
+    with children() as run:
+        (run.folder / "app.py").write_text(_APP)
+        contenders: dict[str, Measure] = {
+            name: _timed(run, "-m", "gonogo", *arguments) for name, arguments in said.items()
+        }
+        contenders["python"] = _timed(run, "-c", "")
+        contenders["import click"] = _timed(run, "-c", "import click")
+        contenders["import click, sqlalchemy"] = _timed(run, "-c", "import click, sqlalchemy")
+        contenders["celery --version"] = _timed(run, "-m", "celery", "--version")
+        yield Scene(
+            "Commands of the command line",
+            "a fresh process each, modules compiled; the lists are of an empty SQLite ledger",
+            contenders,
+            unit=EACH,
+            rounds=effort.of(5, 15),
+        )
+
+
+def _timed(run: Children, *arguments: str) -> Callable[[], float]:
+    return lambda: run.seconds(*arguments)
+
+
+@contextmanager
+def memory(effort: Effort) -> Iterator[Scene]:
+    """What a process weighs."""
+    statements = {
+        "gonogo, in memory": _REMEMBERING.format(where="use_memory_db=True"),
+        "gonogo, on a SQLite file": _REMEMBERING.format(where="'sqlite:///memory.db'"),
+        "python": "",
+        "floor": _FLOOR,
+        "floor and sqlalchemy": f"{_FLOOR}, sqlalchemy",
+    }
+    with children() as run:
+        yield Scene(
+            "Resident memory of a sandbox that remembers 1,000 operations",
+            f"VmRSS of a process of its own, initialized; the floor is `{_FLOOR}`",
+            {name: _weighed(run, text) for name, text in statements.items()},
+            [
+                Target("gonogo, in memory", None, 45e6),
+                Target("gonogo, on a SQLite file", None, 45e6),
+            ],
+            MEGABYTES,
+            rounds=3,
+        )
+
+
+def _weighed(run: Children, statement: str) -> Callable[[], float]:
+    return lambda: float(run.answer("-c", _RESIDENT.format(statement=statement)))
+
+
+@contextmanager
+def threads(effort: Effort) -> Iterator[Scene]:
+    """What a worker starts."""
+    sizes = (1, 4, 16)
+    with children() as run:
+        yield Scene(
+            "Threads that an initialized sandbox adds",
+            "SQLite ledger; worker threads, their keeper and the heartbeat",
+            {f"gonogo, {n} workers": _counted(run, n) for n in sizes},
+            [Target(f"gonogo, {n} workers", None, n + 2) for n in sizes],
+            NUMBER,
+            rounds=1,
+        )
+
+
+def _counted(run: Children, workers: int) -> Callable[[], float]:
+    return lambda: float(run.answer("-c", _THREADS.format(workers=workers)))
+
+
+SCENES: dict[str, Stage] = {
+    "import.process": imports,
+    "command.process": commands,
+    "memory.process": memory,
+    "threads.process": threads,
+}

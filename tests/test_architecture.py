@@ -139,6 +139,16 @@ def test_the_public_names_are_few_sorted_and_there() -> None:
     assert 20 <= len(names) <= 40
 
 
+def test_public_names_are_those_that_type_checkers_see() -> None:
+    """Each is found, when it is first used, in the module a type checker was told; no other is."""
+    told = {name: module for module, name in imports(PACKAGE / "__init__.py") if name}
+    assert {name: f"gonogo.{home}" for name, home in gonogo._HOME.items()} == told
+    assert sorted(told) == gonogo.__all__
+    assert set(gonogo.__all__) <= set(dir(gonogo))
+    with pytest.raises(AttributeError, match="no attribute 'unheard_of'"):
+        gonogo.unheard_of  # noqa: B018 - to look is what is tested
+
+
 def test_public_names_tell_what_they_are() -> None:
     """Everything a user can import from the root has a docstring of its own."""
     silent = [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from gonogo.errors import ConfigurationError
 from gonogo.ids import new_id
 from gonogo.records import Decision
+
+Resolution = Literal["landed", "absent", "retry"]
 
 
 def require_who_and_why(doing: str, by: object, reason: object) -> None:

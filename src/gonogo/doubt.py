@@ -8,13 +8,13 @@ in threads of their own, few at a time, and whoever has something better to do d
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import structs
 
 from gonogo.action import Action
-from gonogo.decisions import decision, require_who_and_why
+from gonogo.decisions import Resolution, decision, require_who_and_why
 from gonogo.endings import ended
 from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
 from gonogo.evidence import cannot_tell
@@ -39,8 +39,6 @@ MOST_LOOKS = 8
 
 A_MOMENT = 0.2
 """Seconds that `Doubts.look_around` gives verifiers which answer at once."""
-
-Resolution = Literal["landed", "absent", "retry"]
 
 
 class Doubts:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
 from gonogo.charges import Forecast
-from gonogo.plan import Costs
+from gonogo.plan import TO_DO, Totals
 from gonogo.records import Call, Charge
 from gonogo.secrets import describe
 
@@ -16,34 +17,54 @@ if TYPE_CHECKING:
     from gonogo.rehearsal import Rehearsal
 
 
-def costs_of(pipeline: Pipeline, call: Call) -> Costs:
-    """Units by limit row; empty where they cannot be known in this process."""
-    try:
-        return {c.row: c.cost for c in _charges(pipeline, call) if c.row != call.action}
-    except Exception:  # noqa: BLE001 - costs and keys may be users' functions; totals stay partial
-        return {}
+def forecast(pipeline: Pipeline, rehearsal: Rehearsal) -> tuple[list[Call], Totals]:
+    """The recorded calls, of which those that a limit holds back, taken in order, say so.
 
-
-def forecast(pipeline: Pipeline, rehearsal: Rehearsal) -> list[Call]:
-    """The recorded calls; those that a limit holds back, taken in order, say so."""
+    With them the totals of those that would be performed; see `Plan.totals`.
+    """
     now = pipeline.clock.now()
-    calls = {call.id: call for call in rehearsal.calls}
-    groups: dict[str, list[Charge]] = {}
-    for call in rehearsal.calls:
+    calls = list(rehearsal.calls)
+    groups: dict[int, Sequence[Charge]] = {}
+    for place, call in enumerate(calls):
         if call.verdict == "new":
             try:
                 declared = _charges(pipeline, call)
-            except Exception as error:  # noqa: BLE001 - same; the plan says what is wrong
+            except Exception as error:  # noqa: BLE001 - costs and keys may be users' functions
                 why = f"what it takes of its limits cannot be told: {describe(error)}"
                 rehearsal.problem(f"{call.name}: {why}")
-                calls[call.id] = structs.replace(call, verdict="undetermined", note=why)
+                calls[place] = structs.replace(call, verdict="undetermined", note=why)
             else:
-                groups[call.id] = list(pipeline.governor.charges(call.action, declared, now))
-    ids, wanted = list(groups), list(groups.values())
+                groups[place] = pipeline.governor.charges(call.action, declared, now)
+    places, wanted = list(groups), list(groups.values())
     found = pipeline.store.read(lambda tx: pipeline.governor.forecast(tx, wanted, now))
     for denial in reversed(found):  # of several for one call the first counts
-        calls[ids[denial.index]] = _held_back(rehearsal, calls[ids[denial.index]], denial)
-    return list(calls.values())
+        place = places[denial.index]
+        calls[place] = _held_back(rehearsal, calls[place], denial)
+    return calls, _totals(calls, lambda place: groups.get(place, ()))
+
+
+def totals_of(pipeline: Pipeline, calls: Sequence[Call]) -> Totals:
+    """The totals of a plan's calls; partial where costs cannot be known in this process."""
+
+    def charges(place: int) -> Iterable[Charge]:
+        try:
+            return _charges(pipeline, calls[place])
+        except Exception:  # noqa: BLE001 - same; what the plan says stands all the same
+            return ()
+
+    return _totals(calls, charges)
+
+
+def _totals(calls: Sequence[Call], charges: Callable[[int], Iterable[Charge]]) -> Totals:
+    totals: Totals = {}
+    for place, call in enumerate(calls):
+        if call.verdict in TO_DO:
+            sums = totals.setdefault(call.action, {"calls": 0})
+            sums["calls"] += 1
+            for charge in charges(place):
+                if charge.row != call.action:
+                    sums[charge.row] = sums.get(charge.row, 0) + charge.cost
+    return totals
 
 
 def _charges(pipeline: Pipeline, call: Call) -> list[Charge]:

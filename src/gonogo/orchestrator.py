@@ -7,7 +7,6 @@ import random as _random
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from gonogo.action import Action
@@ -16,8 +15,8 @@ from gonogo.arguments import MAX_BYTES
 from gonogo.backoff import Retry
 from gonogo.checks import Checks
 from gonogo.clock import Clock, LedgerClock
+from gonogo.decisions import Resolution
 from gonogo.delivery import Delivery
-from gonogo.doubt import Resolution
 from gonogo.dry_run import DryRunLock
 from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError
@@ -54,6 +53,7 @@ from gonogo.worker import WorkerProcess
 
 if TYPE_CHECKING:
     import logging
+    from pathlib import Path
 
     from gonogo.database import SandboxDatabaseManager
 
@@ -368,7 +368,7 @@ class SandboxOrchestrator:
         if isinstance(plan, str):
             return self.planner.apply(plan, by=by)
         handles = self.planner.apply(plan.id, by=by)
-        plan.record = self.planner.get(plan.id).record
+        plan.record = self.planner.record(plan.id)
         return handles
 
     def discard(self, plan: Plan | str, *, by: str, reason: str) -> PlanRecord:

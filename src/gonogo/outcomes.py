@@ -6,7 +6,6 @@ is *proven* not to have happened is called so; whatever it does not know is `Out
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Iterator, Mapping
 from math import isfinite
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -86,6 +85,8 @@ def require_over(value: Any) -> None:
 
 
 def _classify_one(error: BaseException) -> Outcome | None:
+    import socket  # noqa: PLC0415 - slow to import, and loaded already by whoever raised its errors
+
     if isinstance(error, (NotApplied, Snooze, Cancel)):
         return Outcome.NOT_APPLIED
     if isinstance(error, Rejected):

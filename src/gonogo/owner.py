@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import platform
 import weakref
 
 from gonogo.ids import new_id
@@ -26,7 +26,7 @@ class Owner:
 
 
 def _name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{new_id(0.0)[-6:]}"
+    return f"{platform.node() or 'localhost'}:{os.getpid()}:{new_id(0.0)[-6:]}"
 
 
 def _rename(owner: Owner | None) -> None:

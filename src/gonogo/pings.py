@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -118,6 +117,8 @@ class Pinger:
 
 
 def _is_address(url: object) -> bool:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - only pings need it
+
     if not isinstance(url, str) or not url.isprintable() or " " in url:
         return False
     try:

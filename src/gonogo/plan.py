@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -14,8 +14,8 @@ from gonogo.records import Call, PlanRecord
 TO_DO = frozenset({"new", "waits"})
 """Verdicts of calls that applying the plan will queue."""
 
-Costs = dict[str, int]
-"""Units by limit row."""
+Totals = dict[str, dict[str, int]]
+"""By action: ``calls``, and units by limit row."""
 
 
 class Plan:
@@ -39,10 +39,10 @@ class Plan:
     =================  =================================================================
     """
 
-    def __init__(self, record: PlanRecord, calls: Sequence[Call], costs: Sequence[Costs]) -> None:
+    def __init__(self, record: PlanRecord, calls: list[Call], totals: Callable[[], Totals]) -> None:
         self.record = record
-        self.calls = list(calls)
-        self._costs = list(costs)
+        self.calls = calls
+        self._totals = totals
 
     @property
     def id(self) -> str:
@@ -63,16 +63,9 @@ class Plan:
         """How many calls there are of each verdict."""
         return dict(Counter(call.verdict or "new" for call in self.calls))
 
-    def totals(self) -> dict[str, dict[str, int]]:
+    def totals(self) -> Totals:
         """Of the calls that would be performed: action → ``calls`` and units of each limit row."""
-        totals: dict[str, dict[str, int]] = {}
-        for call, costs in zip(self.calls, self._costs, strict=True):
-            if call.verdict in TO_DO:
-                sums = totals.setdefault(call.action, {"calls": 0})
-                sums["calls"] += 1
-                for row, cost in costs.items():
-                    sums[row] = sums.get(row, 0) + cost
-        return totals
+        return self._totals()
 
     def __str__(self) -> str:
         return render(self.record, self.calls, self.verdicts(), self.totals())
@@ -81,7 +74,7 @@ class Plan:
         return f"<plan {self.record.name!r} {self.id}: {self.record.state.value}>"
 
 
-def digest_of(calls: Sequence[Call]) -> str:
+def digest_of(calls: Iterable[Call]) -> str:
     """``v1:`` and the SHA-256 over every call in order: what it does, when, on which grounds."""
     digest = hashlib.sha256()
     for c in calls:

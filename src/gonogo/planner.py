@@ -13,7 +13,7 @@ from msgspec import structs
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, Drifted, NotFound, PlanError
 from gonogo.events import Event
-from gonogo.forecasting import costs_of, forecast
+from gonogo.forecasting import forecast, totals_of
 from gonogo.handle import Handle
 from gonogo.ids import new_id
 from gonogo.jobs import TURN, Jobs
@@ -96,7 +96,7 @@ class Planner:
         if _rehearsing.get() is not None:
             raise ConfigurationError(f"rehearsal {name!r} was begun inside another rehearsal")
         rehearsal = Rehearsal(self, new_id(self.now()))
-        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], [])
+        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], dict)
         token = _rehearsing.set(rehearsal)
         with self._mutex:
             self._active.append(rehearsal)
@@ -115,7 +115,7 @@ class Planner:
 
     def _finish(self, plan: Plan, rehearsal: Rehearsal) -> None:
         rehearsal.over = True
-        calls = forecast(self._pipeline, rehearsal)
+        calls, totals = forecast(self._pipeline, rehearsal)
         problems = tuple(rehearsal.problems)
         plan.record = structs.replace(
             plan.record,
@@ -125,7 +125,7 @@ class Planner:
             problems=problems,
         )
         plan.calls = calls
-        plan._costs = [costs_of(self._pipeline, call) for call in calls]
+        plan._totals = lambda: totals
 
         def work(tx: Transaction) -> None:
             tx.plans.insert(plan.record)
@@ -141,8 +141,15 @@ class Planner:
 
         record, calls = self._store.read(work)
         if record is None:
-            raise NotFound(f"there is no plan {plan_id!r} in this ledger")
-        return Plan(record, calls, [costs_of(self._pipeline, call) for call in calls])
+            raise _not_found(plan_id)
+        return Plan(record, calls, lambda: totals_of(self._pipeline, calls))
+
+    def record(self, plan_id: str) -> PlanRecord:
+        """The plan without its calls; `NotFound` when there is none of that id."""
+        record = self._store.read(lambda tx: tx.plans.get(plan_id))
+        if record is None:
+            raise _not_found(plan_id)
+        return record
 
     def approve(self, plan_id: str, *, by: str, reason: str) -> PlanRecord:
         """A person's yes, bound to the plan's digest.
@@ -176,7 +183,7 @@ class Planner:
         """
         now = self.now()
 
-        def work(tx: Transaction) -> tuple[PlanRecord, list[Call]]:
+        def work(tx: Transaction) -> tuple[PlanRecord, list[str]]:
             plan = self._expect(tx, plan_id, PlanState.APPROVED, now)
             calls = tx.calls.of_plan(plan_id)
             self._require_unchanged(plan, calls)
@@ -192,7 +199,7 @@ class Planner:
         applied, to_do = self._store.write(work)
         self._told("plan.applied", applied, by=applied.applied_by, calls=len(to_do))
         self._wake()
-        return [Handle(self.jobs, call.id, is_new=True) for call in to_do]
+        return [Handle(self.jobs, call_id, is_new=True) for call_id in to_do]
 
     def discard(self, plan_id: str, *, by: str, reason: str) -> PlanRecord:
         """Give the plan up; nothing of it will run. Raises `PlanError` when it was applied."""
@@ -202,7 +209,7 @@ class Planner:
         def work(tx: Transaction) -> PlanRecord:
             plan = tx.plans.get(plan_id)
             if plan is None:
-                raise NotFound(f"there is no plan {plan_id!r} in this ledger")
+                raise _not_found(plan_id)
             if plan.state in {PlanState.APPLIED, PlanState.DISCARDED}:
                 raise PlanError(f"plan {plan_id} {_is(plan)} and cannot be discarded")
             discarded = structs.replace(plan, state=PlanState.DISCARDED)
@@ -216,10 +223,9 @@ class Planner:
 
         return self._store.write(work)
 
-    def _queue(
-        self, tx: Transaction, plan: PlanRecord, calls: list[Call], now: float
-    ) -> list[Call]:
-        to_do: list[Call] = []
+    def _queue(self, tx: Transaction, plan: PlanRecord, calls: list[Call], now: float) -> list[str]:
+        """Ids of the calls that are queued by it."""
+        to_do: list[str] = []
         for call in calls:
             turn = now - (plan.size - (call.position or 0)) * TURN  # due now, in the plan's order
             if call.verdict not in TO_DO:
@@ -238,7 +244,7 @@ class Planner:
             after = queued(tx, pending)
             if not tx.calls.replace(call, after):
                 raise PlanError(f"call {call.id} of plan {plan.id} changed; nothing was queued")
-            to_do.append(after)
+            to_do.append(call.id)
         return to_do
 
     def _deadline(self, call: Call, now: float) -> float | None:
@@ -262,7 +268,7 @@ class Planner:
     def _expect(self, tx: Transaction, plan_id: str, state: PlanState, now: float) -> PlanRecord:
         plan = tx.plans.get(plan_id)
         if plan is None:
-            raise NotFound(f"there is no plan {plan_id!r} in this ledger")
+            raise _not_found(plan_id)
         if plan.state is not state:
             why = "; ".join(plan.problems[:3]) or _REMEDIES.get(plan.state, "rehearse again")
             raise PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}: {why}")
@@ -291,6 +297,10 @@ class Planner:
         if self._pipeline.events:
             self._pipeline.events.emit(Event(name, self.now(), detail={"plan": plan.id, **detail}))
         return plan
+
+
+def _not_found(plan_id: str) -> NotFound:
+    return NotFound(f"there is no plan {plan_id!r} in this ledger")
 
 
 def _blank(plan_id: str, name: str, now: float, expires_in: float) -> PlanRecord:

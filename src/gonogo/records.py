@@ -124,7 +124,7 @@ class Reservation(Struct, frozen=True, gc=False):
     since: float | None = None
 
 
-class Denial(Struct, frozen=True):
+class Denial(Struct, frozen=True, gc=False):
     """Why a charge was not granted. ``retry_after`` (seconds) is ``None`` when it never will be."""
 
     limit: str
@@ -135,7 +135,7 @@ class Denial(Struct, frozen=True):
     retry_after: float | None
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     """Units of one limit row in use now."""
 
     row: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from gonogo.doubt import VERIFY_TIMEOUT, Doubts, Resolution
+from gonogo.decisions import Resolution
+from gonogo.doubt import VERIFY_TIMEOUT, Doubts
 from gonogo.errors import StoreError
 from gonogo.records import Alert, Call, Severity, State, advance
 from gonogo.secrets import describe

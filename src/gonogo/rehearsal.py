@@ -49,6 +49,7 @@ class Rehearsal:
         self.problems: list[str] = []
         self.over = False
         self._by_key: dict[tuple[str, str], Call] = {}
+        self._ids: set[str] = set()
         self._mutex = threading.Lock()
 
     def problem(self, text: str) -> None:
@@ -120,7 +121,7 @@ class Rehearsal:
 
     def _require_hope(self, draft: Call) -> None:
         """Refuse to wait for a call that is not there or ended badly, as enqueueing would."""
-        if draft.after is None or any(call.id == draft.after for call in list(self.calls)):
+        if draft.after is None or draft.after in self._ids:
             return
         self.planner.require_hope(draft)
 
@@ -160,6 +161,7 @@ class Rehearsal:
                 )
             placed = structs.replace(call, plan_id=self.plan_id, position=len(self.calls))
             self.calls.append(placed)
+            self._ids.add(placed.id)
         return placed
 
     def _simulated(self, action: Action[Any, Any], bound: Bound, call: Call) -> Any:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct, structs
 
 from gonogo.errors import ConfigurationError
 from gonogo.secrets import redact_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PREFIX = "SANDBOX_"
 FILE = "SANDBOX_CONFIG"
@@ -105,7 +106,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         merged = cls()
         path = file or environ.get(FILE)
         if path is not None:
-            merged = merged.replaced(_from_file(Path(path)), f"in {path}")
+            merged = merged.replaced(_from_file(path), f"in {path}")
         variables = {
             name.removeprefix(PREFIX).lower(): value
             for name, value in environ.items()
@@ -161,9 +162,12 @@ def _spelled(name: str, prefix: str) -> str:
     return prefix + name.upper() if prefix else name
 
 
-def _from_file(path: Path) -> Mapping[str, Any]:
+def _from_file(path: str | Path) -> Mapping[str, Any]:
+    import tomllib  # noqa: PLC0415 - only those with a file need it
+
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to import
+            document = tomllib.loads(file.read())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"cannot read the settings file {path}: {error}") from error
     table = document.get("gonogo", {})

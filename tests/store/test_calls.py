@@ -272,6 +272,26 @@ def test_find_pages_backwards(store):
     assert pages == list(reversed(calls))
 
 
+@pytest.mark.parametrize("states", [(State.FAILED, State.UNKNOWN), (State.SUCCEEDED, State.FAILED)])
+@pytest.mark.parametrize("action", [None, "pay"])
+def test_a_list_of_states_holds_the_newest_of_all_of_them(store, states, action):
+    """However the calls of each state lie between the others, and page by page."""
+    every = (State.FAILED, State.SUCCEEDED, State.SUCCEEDED, State.UNKNOWN, State.FAILED)
+    put(store, *(call(state, action=name) for state in every * 2 for name in ("pay", "mail")))
+    found = store.read(lambda tx: tx.calls.find(CallFilter()))
+    wanted = [c for c in found if c.state in states and action in {None, c.action}]
+    pages, before = [], None
+    while page := store.read(
+        lambda tx, before=before: tx.calls.find(
+            CallFilter(states=states, action=action, before=before, limit=3)
+        )
+    ):
+        pages += page
+        before = page[-1].id
+    assert pages == wanted
+    assert len(pages) > 3
+
+
 def test_counts_are_by_state(store):
     """Counts name the states that occur and no other."""
     put(store, call(), call(), call(State.UNKNOWN))
@@ -279,3 +299,5 @@ def test_counts_are_by_state(store):
     replace(store, gone, advance(gone, State.CANCELLED))
     counted = {State.PENDING: 2, State.UNKNOWN: 1, State.CANCELLED: 1}
     assert store.read(lambda tx: tx.calls.counts()) == counted
+    put(store, call(State.SUCCEEDED))
+    assert store.read(lambda tx: tx.calls.counts()) == {**counted, State.SUCCEEDED: 1}

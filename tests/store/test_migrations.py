@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, MetaData, Text, create_engine, insert, text
+from sqlalchemy import Engine, MetaData, Text, insert, inspect, text
 from tests.store.making import call
 from tests.support.postgres import plain
 from tests.support.program import Program
@@ -19,8 +19,10 @@ from tests.support.program import Program
 from gonogo.errors import SchemaError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store import open_store
+from gonogo.store import upgrade as upgrading
 from gonogo.store.engines import BEGIN, make_engine, parse
-from gonogo.store.schema import REVISION, REVISIONS, VERSION_TABLE, metadata
+from gonogo.store.indexes import metadata
+from gonogo.store.schema import REVISION, REVISIONS, VERSION_TABLE
 from gonogo.store.upgrade import LOCK, status, upgrade
 
 
@@ -39,37 +41,65 @@ def difference(engine: Engine) -> list[object]:
         return compare_metadata(context, metadata)
 
 
+INDEXES = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql NOT NULL",
+    "postgresql": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+}
+
+
 def indexes(engine: Engine) -> dict[str, str]:
-    query = text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql NOT NULL")
     with engine.connect() as connection:
-        found = connection.execute(query).all()
+        found = connection.execute(text(INDEXES[engine.dialect.name])).all()
     return {name: " ".join(sql.replace('"', "").split()) for name, sql in found}
 
 
-def test_the_migrations_make_the_declared_schema(tmp_path):
-    """On SQLite tables, columns and every index, conditions included, are as declared."""
-    url = f"sqlite:///{tmp_path}/ledger.db"
+def columns(engine: Engine) -> dict[tuple[str, str], tuple[object, ...]]:
+    """What is known of each column: type, nullable, default, place in the primary key."""
+    inspector = inspect(engine)
+    return {
+        (table, column["name"]): (
+            str(column["type"]),
+            column["nullable"],
+            str(column["default"]),
+            column["name"] in inspector.get_pk_constraint(table)["constrained_columns"],
+        )
+        for table in inspector.get_table_names()
+        for column in inspector.get_columns(table)
+    }
+
+
+@pytest.fixture
+def other(url, request, tmp_path) -> Iterator[str]:
+    """Another such database, of the same kind."""
+    if not url.startswith("postgresql"):
+        yield f"sqlite:///{tmp_path}/other.db"
+        return
+    with request.getfixturevalue("postgres_server").database() as made:
+        yield made
+
+
+def test_a_new_ledger_is_like_one_that_the_migrations_made(url, other):
+    """Tables, columns, defaults and every index, conditions included, and they are as declared."""
     upgrade(url)
-    migrated, declared = make_engine(url), create_engine("sqlite://")
-    metadata.create_all(declared)
+    for revision in REVISIONS:
+        upgrade(other, to=revision)
+    made, migrated = make_engine(url), make_engine(other)
     try:
-        assert difference(migrated) == []
-        assert indexes(migrated) == indexes(declared)
+        assert indexes(made) == indexes(migrated)
+        assert columns(made) == columns(migrated)
+        assert len(columns(made)) > 50
+        assert difference(made) == difference(migrated) == []
     finally:
+        made.dispose()
         migrated.dispose()
-        declared.dispose()
 
 
-def test_the_migrations_run_on_postgresql(postgres_url):
-    """The same migrations make the same tables on PostgreSQL, and are not run twice."""
-    assert status(postgres_url).current is None
-    assert upgrade(postgres_url).current == REVISION
-    assert upgrade(postgres_url).pending == ()
-    engine = make_engine(postgres_url)
-    try:
-        assert difference(engine) == []
-    finally:
-        engine.dispose()
+def test_an_upgrade_is_done_once(url):
+    """What is at the newest revision is left as it is."""
+    assert status(url).current is None
+    assert upgrade(url).applied == REVISIONS
+    assert upgrade(url).applied == ()
+    assert status(url).pending == ()
 
 
 def test_asking_for_the_status_makes_no_file(tmp_path):
@@ -110,20 +140,25 @@ def test_a_failed_migration_leaves_nothing(tmp_path, monkeypatch):
     from alembic import op
 
     url = f"sqlite:///{tmp_path}/ledger.db"
-    create = op.create_table
+    upgrade(url, to=REVISIONS[0])
 
     def fail(name: str, *columns: object, **options: object) -> object:
-        if name == "gonogo_plans":
-            raise OSError("power cut")
-        return create(name, *columns, **options)
+        raise OSError("power cut")
 
     with monkeypatch.context() as patched:
         patched.setattr(op, "create_table", fail)
-        try:
+        with pytest.raises(OSError, match="power cut"):
             upgrade(url)
-            raise AssertionError("it did not fail")
-        except OSError:
-            pass
+    assert status(url).current == REVISIONS[0]
+    assert upgrade(url).current == REVISION
+
+
+def test_a_ledger_that_is_not_made_to_its_end_is_not_there(url, monkeypatch):
+    """When it fails half-way there is nothing, and it can be made later."""
+    with monkeypatch.context() as patched:
+        patched.setattr(upgrading, "VERSION_TABLE", "gonogo_calls")
+        with pytest.raises(StoreUnavailable):
+            upgrade(url)
     assert status(url).current is None
     assert upgrade(url).current == REVISION
 

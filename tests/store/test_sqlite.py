@@ -522,8 +522,12 @@ def test_opening_what_is_there_needs_no_alembic(url):
         ("lapsed_calls", (), "gonogo_expiry"),
         ("calls_waiting_on", (), "gonogo_after"),
         ("is_awaited", (), "gonogo_after"),
-        ("next_run_at", (1,), "gonogo_next"),
+        ("next_run_at", (2,), "gonogo_next (queue=? AND waits=?)"),
+        ("backlog", (), "gonogo_next"),
         ("calls_of_plan", (), "gonogo_plan_calls"),
+        ("find_calls", (("action", "before"), 2), "gonogo_action (action=? AND id<?)"),
+        ("find_calls", ((), 2, True), "gonogo_state (state=?)"),
+        ("find_calls", (("action", "before"), 1, True), "gonogo_state (state=? AND id<?)"),
         ("unresolved_alert", (), "gonogo_unresolved"),
         ("sweep_limits", (), "gonogo_limits_idle"),
     ],
@@ -537,6 +541,7 @@ def test_hot_questions_use_their_index(store, build, shape, index):
     asked = text.placed(Nulls())
     plan = store._writer._raw.execute(f"EXPLAIN QUERY PLAN {text}", asked).fetchall()
     assert any(index in row[3] for row in plan), plan
+    assert not any("SCAN gonogo_calls" in row[3] for row in plan), plan
 
 
 class Nulls(dict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,9 +12,11 @@ from gonogo.cli.output import Output
 from gonogo.cli.target import load_app
 from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError
-from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.secrets import describe
 from gonogo.targets import users_code
+
+if TYPE_CHECKING:
+    from gonogo.orchestrator import SandboxOrchestrator
 
 F = TypeVar("F", bound=Callable[..., Any])
 

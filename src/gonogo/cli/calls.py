@@ -10,7 +10,7 @@ import click
 from gonogo.cli.base import Command, Group, Session, by, pass_session, reason
 from gonogo.cli.output import clean
 from gonogo.cli.views import EFFECT, attempt_view, call_view, decision_view, when
-from gonogo.doubt import Resolution
+from gonogo.decisions import Resolution
 from gonogo.errors import Refused
 from gonogo.records import Call, State
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,9 +13,11 @@ from gonogo.cli.views import control_view, decision_view, plan_view, when
 from gonogo.clock import iso
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
-from gonogo.orchestrator import SandboxOrchestrator
-from gonogo.readiness import Readiness
 from gonogo.records import PlanState, Severity, State, Verdict
+
+if TYPE_CHECKING:
+    from gonogo.orchestrator import SandboxOrchestrator
+    from gonogo.readiness import Readiness
 
 _WAITING = (PlanState.READY, PlanState.APPROVED)
 _limit = click.option(

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 LAST_WIDTH = 30
 """The last column of a table has at least this width, also where the terminal is narrower."""
 
@@ -37,6 +35,8 @@ class Output:
     def data(self, document: Any, lines: Iterable[str]) -> None:
         """The command's answer: ``document`` as JSON, or ``lines`` for people."""
         if self.json:
+            import msgspec  # noqa: PLC0415 - people's answers do without
+
             self._write(msgspec.json.encode(document).decode())
             return
         for line in lines:

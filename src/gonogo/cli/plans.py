@@ -6,7 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +19,12 @@ from gonogo.cli.output import clean
 from gonogo.cli.views import opened, plan_view, when, whole_plan_view
 from gonogo.cli.waiting import wait_for
 from gonogo.errors import ConfigurationError, Refused
-from gonogo.plan import Plan
 from gonogo.records import Call, PlanRecord, PlanState
 from gonogo.secrets import describe, show_error
 from gonogo.targets import resolve, users_code
+
+if TYPE_CHECKING:
+    from gonogo.plan import Plan
 
 
 @click.command(

@@ -3,50 +3,49 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
 from gonogo.cli.base import Group, Session
-from gonogo.cli.calls import calls, cancel, resolve
-from gonogo.cli.crash import crash_test
-from gonogo.cli.desk import alerts, check, decisions, limits, status
-from gonogo.cli.exits import Exit
-from gonogo.cli.failures import fail
-from gonogo.cli.ledger import db
-from gonogo.cli.plans import apply, approve, plan, rehearse
-from gonogo.cli.queues import queues, workers
-from gonogo.cli.schedules import schedules
-from gonogo.cli.switches import arm, halt, hold, lock, release, resume
-from gonogo.cli.work import worker
 
-_COMMANDS = (
-    *(check, status, rehearse, plan, approve, apply, worker, calls, resolve, cancel),
-    *(
-        queues,
-        schedules,
-        workers,
-        arm,
-        lock,
-        halt,
-        resume,
-        hold,
-        release,
-        alerts,
-        limits,
-        decisions,
-        db,
-    ),
-    crash_test,
-)
+_HOMES = {
+    "check": "desk",
+    "status": "desk",
+    "rehearse": "plans",
+    "plan": "plans",
+    "approve": "plans",
+    "apply": "plans",
+    "worker": "work",
+    "calls": "calls",
+    "resolve": "calls",
+    "cancel": "calls",
+    "queues": "queues",
+    "schedules": "schedules",
+    "workers": "queues",
+    "arm": "switches",
+    "lock": "switches",
+    "halt": "switches",
+    "resume": "switches",
+    "hold": "switches",
+    "release": "switches",
+    "alerts": "desk",
+    "limits": "desk",
+    "decisions": "desk",
+    "db": "ledger",
+    "crash-test": "crash",
+}
+"""The module of each command, in the order of the work; only what is asked for is imported."""
 
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if not value:
         return
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow to import
+
     try:
         number = version("gonogo")
     except PackageNotFoundError:  # run from a source tree that is not installed
@@ -58,7 +57,15 @@ def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
 class _Program(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of the work, not of the alphabet."""
-        return list(self.commands)
+        return list(_HOMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, from its module."""
+        if cmd_name not in _HOMES:
+            return None
+        home = importlib.import_module(f"gonogo.cli.{_HOMES[cmd_name]}")
+        command: click.Command = getattr(home, cmd_name.replace("-", "_"))
+        return command
 
 
 @click.group(
@@ -78,10 +85,6 @@ def program() -> None:
     """
 
 
-for _command in _COMMANDS:
-    program.add_command(_command)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; never raises."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -94,8 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except OSError as error:
         if error.errno != errno.EPIPE:
-            return fail(session, error)
+            return _fail(session, error)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer goes nowhere
+        from gonogo.cli.exits import Exit  # noqa: PLC0415 - same as in _fail
+
         return Exit.PIPE
     return code
 
@@ -103,13 +108,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(session: Session, given: list[str]) -> int:
     try:
         with program.make_context("gonogo", given, obj=session) as context:
-            return int(program.invoke(context) or Exit.OK)
+            return int(program.invoke(context) or 0)
     except click.exceptions.Exit as end:
         return end.exit_code
     except BrokenPipeError:
         raise
     except BaseException as error:  # noqa: BLE001 - every end has its status, also Ctrl-C
         session.out.json = session.out.json or "--json" in given
-        return fail(session, error)
+        return _fail(session, error)
     finally:
         session.close()
+
+
+def _fail(session: Session, error: BaseException) -> int:
+    from gonogo.cli.failures import fail  # noqa: PLC0415 - what goes well does not need it
+
+    return fail(session, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import structs
@@ -11,7 +11,9 @@ from gonogo.cli.base import Group, Session, by, duration, pass_session, reason, 
 from gonogo.cli.views import control_view, when
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
-from gonogo.timetable import ScheduleStatus
+
+if TYPE_CHECKING:
+    from gonogo.timetable import ScheduleStatus
 
 
 @click.group(cls=Group, example="gonogo schedules list")

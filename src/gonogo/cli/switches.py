@@ -10,8 +10,6 @@ import click
 from gonogo.cli.base import Command, Session, by, duration, pass_session, reason
 from gonogo.cli.views import control_view, when
 from gonogo.errors import NotFound
-from gonogo.halts import HALT_ALL
-from gonogo.readiness import HOLD
 from gonogo.records import Control
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,6 +80,8 @@ def halt(session: Session, action: str | None, seconds: float | None, by: str, r
 @pass_session
 def resume(session: Session, action: str | None, by: str, reason: str) -> None:
     """End the halt of ACTION, or the halt of everything."""
+    from gonogo.halts import HALT_ALL  # noqa: PLC0415 - help needs none of the components
+
     sandbox = session.sandbox
     if not sandbox.resume(action, by=by, reason=reason):
         halts = [name for name in _controls(session) if name.startswith("halt:")]
@@ -104,6 +104,8 @@ def hold(session: Session, seconds: float | None, by: str, reason: str) -> None:
 
     No irreversible call is performed, with or without a plan.
     """
+    from gonogo.readiness import HOLD  # noqa: PLC0415 - same
+
     sandbox = session.sandbox
     until = None if seconds is None else sandbox.clock.now() + seconds
     sandbox.hold(by=by, reason=reason, until=until)

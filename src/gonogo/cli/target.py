@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gonogo.errors import ConfigurationError
-from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.targets import guarded, resolve
+
+if TYPE_CHECKING:
+    from gonogo.orchestrator import SandboxOrchestrator
 
 VARIABLE = "GONOGO_APP"
 
@@ -30,6 +31,8 @@ def load_app(given: str | None) -> SandboxOrchestrator:
 
     Raises `ConfigurationError` when no application is named or it cannot be loaded.
     """
+    from gonogo.orchestrator import SandboxOrchestrator  # noqa: PLC0415 - help needs none
+
     target = find_target(given)
     if target is None:
         raise ConfigurationError(
@@ -51,6 +54,8 @@ def load_app(given: str | None) -> SandboxOrchestrator:
 
 def _read(path: Path, keys: tuple[str, ...]) -> str | None:
     """The text under ``keys`` in a TOML file; ``None`` when file or key are not there."""
+    import tomllib  # noqa: PLC0415 - who names the application does without
+
     try:
         value: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import structs
 
 from gonogo.clock import iso
 from gonogo.errors import Happened
-from gonogo.plan import Plan
 from gonogo.records import (
     NEVER,
     Attempt,
@@ -19,6 +18,9 @@ from gonogo.records import (
     PlanRecord,
 )
 from gonogo.redactor import Redactor
+
+if TYPE_CHECKING:
+    from gonogo.plan import Plan
 
 _TIMES = {
     *("created_at", "run_at", "lease_until", "dispatched_at", "settled_at", "deadline_at"),

@@ -6,15 +6,18 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from gonogo.cli.base import Command, Session, duration, pass_session
 from gonogo.cli.exits import Exit
-from gonogo.events import Event
-from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 from gonogo.targets import users_code
+
+if TYPE_CHECKING:
+    from gonogo.events import Event
+    from gonogo.orchestrator import SandboxOrchestrator
 
 _ENDS = (State.SUCCEEDED, State.FAILED, State.UNKNOWN)
 _OPEN = (State.PENDING, State.CLAIMED, State.DISPATCHED, State.UNKNOWN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from gonogo.store.statements import Statements, Text
@@ -13,6 +13,8 @@ class Cursor(Protocol):
 
     @property
     def rowcount(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
     def fetchone(self) -> Any: ...
 

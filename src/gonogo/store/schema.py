@@ -1,8 +1,7 @@
 """The tables of the ledger. Every name begins with ``gonogo_``: users' tables may live beside.
 
 Plain types only, so that every database keeps the same thing: texts, numbers, booleans. Times are
-epoch seconds as doubles; what has structure is JSON text. Partial indexes keep the hot questions
-("what is due?", "who holds this key?") independent of how much history there is.
+epoch seconds as doubles; what has structure is JSON text. Their indexes are in `indexes`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Float,
-    Index,
     Integer,
     MetaData,
     Table,
@@ -28,7 +26,7 @@ from sqlalchemy import (
 
 from gonogo.records import OPEN, TERMINAL, AlertState, State
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every revision this code knows, oldest first."""
 REVISION = REVISIONS[-1]
 VERSION_TABLE = "gonogo_alembic_version"
@@ -107,6 +105,7 @@ def in_state(*states: State) -> ColumnElement[bool]:
 pending = in_state(State.PENDING)
 claimable = and_(pending, literal_column("NOT waits"), calls.c.queue.is_not(None))
 """What a worker may take when it is due."""
+queued = and_(pending, calls.c.queue.is_not(None))
 in_lane = and_(calls.c.lane.is_not(None), in_state(*OPEN))
 unknown = in_state(State.UNKNOWN)
 leased = and_(
@@ -114,6 +113,8 @@ leased = and_(
     or_(in_state(State.CLAIMED, State.DISPATCHED), and_(pending, calls.c.queue.is_(None))),
 )
 finished = in_state(*TERMINAL)
+remarkable = calls.c.state != literal(State.SUCCEEDED)
+"""Said beside the state that is asked for, because it is the condition of the states' index."""
 deadlined = and_(pending, calls.c.deadline_at.is_not(None))
 holding: ColumnElement[bool] = literal_column("held")
 """The call holds its key; spelled so that it means the same in every database."""
@@ -245,35 +246,3 @@ marks = Table(
     _text("value"),
 )
 """What is said once about the whole ledger: its environment."""
-
-
-def _partial(name: str, where: ColumnElement[bool], *columns: Any, unique: bool = False) -> None:
-    Index(PREFIX + name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
-
-
-_partial("held_key", holding, calls.c.action, calls.c.key, unique=True)
-_partial(
-    "due",
-    claimable,
-    *(calls.c.queue, calls.c.action, calls.c.priority, calls.c.run_at, calls.c.id),
-)
-_partial("next", claimable, calls.c.queue, calls.c.run_at)
-_partial("lane", in_lane, calls.c.lane, calls.c.waits, calls.c.run_at, calls.c.id)
-_partial("forgettable", forgettable, calls.c.settled_at)
-_partial("lease", leased, calls.c.lease_until)
-_partial("doubt", unknown, calls.c.run_at)
-_partial("deadline", deadlined, calls.c.deadline_at)
-_partial("expiry", lapsing, calls.c.expires_at)
-_partial("after", and_(pending, calls.c.after.is_not(None)), calls.c.after)
-_partial("plan_calls", calls.c.plan_id.is_not(None), calls.c.plan_id, calls.c.position)
-_partial("correlation", calls.c.correlation_id.is_not(None), calls.c.correlation_id)
-_partial("key", calls.c.key.is_not(None), calls.c.key)
-# Led by the action: an index that began with the state would be preferred to the partial ones.
-Index("gonogo_action", calls.c.action, calls.c.state)
-Index("gonogo_slots_call", slots.c.call_id)
-Index("gonogo_attempts_call", attempts.c.call_id)
-Index("gonogo_decisions_subject", decisions.c.subject)
-Index("gonogo_limits_idle", limits.c.idle_at)
-_partial("unresolved", unresolved, alerts.c.fingerprint, unique=True)
-Index("gonogo_alerts_seen", alerts.c.last_seen)
-Index("gonogo_plans_created", plans.c.created_at)

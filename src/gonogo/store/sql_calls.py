@@ -156,21 +156,26 @@ class SqlCalls:
 
     def find(self, wanted: CallFilter) -> list[Call]:
         fields = statements.given(wanted)
-        text = self._run.texts.text(statements.find_calls, tuple(fields), len(wanted.states))
+        shape = tuple(fields), len(wanted.states), statements.is_rare(wanted)
+        text = self._run.texts.text(statements.find_calls, *shape)
         states = names("state", map(str, wanted.states))
         found = self._run(text, {**fields, **states, "most": wanted.limit}).fetchall()
         return [CALLS.decode(row) for row in found]
 
     def counts(self) -> dict[State, int]:
         found = self._run(self._run.texts.text(statements.count_calls), {}).fetchall()
-        return {State(state): count for state, count in found}
+        counts = {State(state): count for state, count in found if state is not None}
+        total = next(count for state, count in found if state is None)
+        if succeeded := total - sum(counts.values()):
+            counts[State.SUCCEEDED] = succeeded
+        return counts
 
     def _one(self, build: Callable[[bool], Any], wanted: Mapping[str, Any]) -> Call | None:
         row = self._run(self._run.texts.text(build, self._run.locks), wanted).fetchone()
         return None if row is None else CALLS.decode(row)
 
     def _all(self, build: Callable[..., Any], wanted: Mapping[str, Any], *shape: Any) -> list[Call]:
-        found = self._run(self._run.texts.text(build, *shape), wanted).fetchall()
+        found = self._run(self._run.texts.text(build, *shape), wanted)
         return [CALLS.decode(row) for row in found]
 
     def _is_awaited(self) -> bool:

@@ -15,11 +15,14 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    false,
     func,
     insert,
     literal_column,
+    null,
     select,
     true,
+    union_all,
     update,
 )
 from sqlalchemy.engine.interfaces import Dialect
@@ -311,9 +314,14 @@ def is_awaited() -> ClauseElement:
 
 
 def next_run_at(queues: int) -> ClauseElement:
-    return select(func.min(calls.c.run_at)).where(
-        schema.claimable, _among(calls.c.queue, "queue", queues)
+    """The earliest of each queue's earliest; asked in one, all that is due would be looked at."""
+    earliest = (
+        select(func.min(calls.c.run_at).label("run_at")).where(
+            schema.queued, calls.c.waits == false(), calls.c.queue == bindparam(f"queue_{number}")
+        )
+        for number in range(queues)
     )
+    return select(func.min(union_all(*earliest).subquery().c.run_at))
 
 
 def count_claimed(queues: int) -> ClauseElement:
@@ -326,8 +334,7 @@ def count_claimed(queues: int) -> ClauseElement:
 
 
 def backlog() -> ClauseElement:
-    queued = schema.pending & calls.c.queue.is_not(None)
-    return select(calls.c.queue, func.count()).where(queued).group_by(calls.c.queue)
+    return select(calls.c.queue, func.count()).where(schema.queued).group_by(calls.c.queue)
 
 
 def calls_in_lane() -> ClauseElement:
@@ -350,22 +357,44 @@ def forget_attempts(size: int) -> ClauseElement:
 
 def calls_of_plan() -> ClauseElement:
     wanted = calls.c.plan_id == bindparam("plan_id")
-    return _calls().where(wanted).order_by(func.coalesce(calls.c.position, schema.ZERO), calls.c.id)
+    return _calls().where(wanted).order_by(calls.c.position, calls.c.id)
 
 
-def find_calls(fields: tuple[str, ...], states: int) -> ClauseElement:
-    """Calls that match ``fields`` of a `CallFilter`, newest first."""
-    query = _calls()
-    if states:
-        query = query.where(_among(calls.c.state, "state", states))
-    for field in fields:
-        wanted = (
-            calls.c.id < bindparam(field)
-            if field == "before"
-            else calls.c[field] == bindparam(field)
-        )
-        query = query.where(wanted)
+def find_calls(fields: tuple[str, ...], states: int, rare: bool = False) -> ClauseElement:
+    """Calls that match ``fields`` of a `CallFilter`, newest first.
+
+    With ``rare``, the newest of each state are looked up by the state, because those who look
+    through all calls may look for long.
+    """
+    if rare:
+        newest = (_newest_in(f"state_{number}", fields) for number in range(states))
+        query = _calls().where(calls.c.id.in_(union_all(*newest)))
+    else:
+        query = _calls().where(*(_matches(field, calls.c.action) for field in fields))
+        if states:
+            query = query.where(_among(calls.c.state, "state", states))
     return _most(query.order_by(calls.c.id.desc()))
+
+
+def _newest_in(state: str, fields: tuple[str, ...]) -> Select[Any]:
+    """Their ids; what is added to the action keeps the search in the index of the states."""
+    action = calls.c.action + schema.NOTHING
+    wanted = (_matches(field, action) for field in fields)
+    found = select(calls.c.id).where(schema.remarkable, calls.c.state == bindparam(state), *wanted)
+    return select(_most(found.order_by(calls.c.id.desc())).subquery().c.id)
+
+
+def _matches(field: str, action: ColumnElement[str]) -> ColumnElement[bool]:
+    if field == "before":
+        return calls.c.id < bindparam(field)
+    return (action if field == "action" else calls.c[field]) == bindparam(field)
+
+
+def is_rare(wanted: CallFilter) -> bool:
+    """Whether a list is better begun at its states than at its other fields, or at the newest."""
+    narrow = wanted.key, wanted.plan_id, wanted.correlation_id
+    usual = not wanted.states or State.SUCCEEDED in wanted.states
+    return not usual and all(field is None for field in narrow)
 
 
 def given(wanted: CallFilter) -> dict[str, Any]:
@@ -376,7 +405,10 @@ def given(wanted: CallFilter) -> dict[str, Any]:
 
 
 def count_calls() -> ClauseElement:
-    return select(calls.c.state, func.count()).group_by(calls.c.state)
+    """How many there are in each state but succeeded, and without a state how many in all."""
+    remarkable = select(calls.c.state, func.count()).where(schema.remarkable)
+    everything = select(null(), func.count()).select_from(calls)
+    return union_all(remarkable.group_by(calls.c.state), everything)
 
 
 def lock_number() -> ClauseElement:

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import URL, Connection, Engine, inspect, text
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    inspect,
+    text,
+)
 from sqlalchemy.exc import DBAPIError
 
 from gonogo.errors import SchemaError
@@ -192,15 +203,10 @@ def _after(revision: str | None, to: str = REVISION) -> tuple[str, ...]:
 
 
 def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> tuple[str, ...]:
-    """Run the migrations in one transaction, alone; what another process did is not done again.
+    """Make the ledger, or run the migrations, in one transaction, alone.
 
-    Returns those that were run.
+    What another process did is not done again. Returns the revisions that were gone through.
     """
-    from alembic import command  # noqa: PLC0415 - heavy, and needed once in a database's life
-    from alembic.config import Config  # noqa: PLC0415 - same
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     alone = engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
     with _one_at_a_time, alone.begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -208,6 +214,33 @@ def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> tuple[str, ...]:
         current = _revision(connection)
         if current == to or (fresh_only and current is not None):
             return ()
-        config.attributes["connection"] = connection
-        command.upgrade(config, to)
+        if current is None and to == REVISION:
+            _create(connection)
+        else:
+            _run_migrations(connection, to)
         return _after(current, to)
+
+
+def _create(connection: Connection) -> None:
+    """A new ledger is made as it is declared, which is what the migrations would make of it."""
+    from gonogo.store.indexes import metadata  # noqa: PLC0415 - needed once in a database's life
+
+    metadata.create_all(connection, checkfirst=False)
+    version = Table(
+        VERSION_TABLE,
+        MetaData(),
+        Column("version_num", String(32), nullable=False),
+        PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),  # as Alembic makes it
+    )
+    version.create(connection, checkfirst=False)
+    connection.execute(version.insert().values(version_num=REVISION))
+
+
+def _run_migrations(connection: Connection, to: str) -> None:
+    from alembic import command  # noqa: PLC0415 - heavy, and needed for an older ledger only
+    from alembic.config import Config  # noqa: PLC0415 - same
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)

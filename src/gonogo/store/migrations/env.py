@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from gonogo.store.schema import VERSION_TABLE, metadata
+from gonogo.store.indexes import metadata
+from gonogo.store.schema import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
