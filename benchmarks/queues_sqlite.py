@@ -72,8 +72,8 @@ def enqueue_many(effort: Effort) -> Iterator[Scene]:
         yield Scene(
             "queue many jobs, SQLite",
             f"{EQUAL}; {DBOS_WAL}; {size:,} jobs in one transaction, ours and the floors'; Huey "
-            f"and DBOS have no batch, so they queue {few} one by one. The floors: ready-made rows of "
-            "our columns by executemany and one COMMIT, into a copy of our table with all its "
+            f"and DBOS have no batch, so they queue {few} one by one. The floors: ready-made rows "
+            "of our columns by executemany and one COMMIT, into a copy of our table with all its "
             "indexes and into one with its primary key alone",
             contenders,
             [Target("gonogo enqueue many", "executemany, our table and indexes", 2.0)],
@@ -184,7 +184,10 @@ def _below_peers() -> list[Target]:
 
 
 def _noting(began: dict[int, float]) -> Began:
-    return lambda number: began.setdefault(number, time.monotonic())  # type: ignore[return-value]
+    def note(number: int) -> None:
+        began[number] = time.monotonic()
+
+    return note
 
 
 def _pickups(queue: Queue, began: Mapping[int, float], jobs: int) -> Measure:

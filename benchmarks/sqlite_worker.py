@@ -25,7 +25,7 @@ def main(kind: str, folder: str, threads: str, poll: str) -> None:
         sys.stdout.flush()
 
     where = None if folder == "memory" else Path(folder)
-    with opened(kind, where, began, float(poll)) as queue:  # type: ignore[arg-type]  # ours alone
+    with opened(kind, where, began, float(poll)) as queue:
         queue.start(int(threads))
         if where is None:
             statements = transactions(queue)
@@ -47,7 +47,7 @@ def counted() -> list[str]:
         connection.set_trace_callback(seen.append)
         return connection
 
-    sqlite3.connect = sqlite3.dbapi2.connect = traced  # type: ignore[assignment]  # this process
+    sqlite3.connect = sqlite3.dbapi2.connect = traced
     return seen
 
 

@@ -47,6 +47,9 @@ UNBEGUN = 1.0
 OVERTIME = 1.0
 """Seconds beyond its time-out at which the attempt of a plain function is given up."""
 
+LOOK_EVERY = 5.0
+"""Seconds after which an idle process asks again when the next chore is due."""
+
 
 class Delivery:
     """Takes due calls off one ledger for one process.
@@ -83,6 +86,7 @@ class Delivery:
         self._given_up: dict[str, Call] = {}
         self._mutex = threading.Lock()
         self._renewed_at = self._asked_at = self._clock.monotonic()
+        self._look_at = self._renewed_at
 
     @property
     def owner(self) -> str:
@@ -146,7 +150,9 @@ class Delivery:
 
     def next_due(self) -> float | None:
         """Seconds until there may be something to claim; ``None`` when there is nothing."""
-        return self._claims.next_due(self.queues)
+        due = self._claims.next_due(self.queues)
+        self.asks()
+        return due
 
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
@@ -253,6 +259,33 @@ class Delivery:
         self._pipeline.alerts.alert(call.action, reason, Severity.ERROR.value, context, patience=0)
 
     # chores, run by a thread that no action can starve
+
+    def tend(self) -> int:
+        """What is due of `keep` and `maintain`; to be called about once a second.
+
+        While nothing is to be done it costs a beat every third of the lease, and a read every few
+        seconds. Returns how many calls changed. Raises `StoreError` like them.
+        """
+        self._give_back_unbegun(self._clock.now())
+        if self._given_up or self._clock.monotonic() - self._renewed_at >= self.lease / 3:
+            self.keep()
+        if not self._has_chore():
+            return 0
+        changed = self.maintain()
+        self._look_at = self._clock.monotonic()
+        return changed
+
+    def _has_chore(self) -> bool:
+        """Whether `maintain` is due; asked of the ledger seldom, and when it said so."""
+        if self._recovery.looking or self._retention.due:
+            return True
+        begun = self._clock.monotonic()
+        if begun < self._look_at:
+            return False
+        at = self._pipeline.store.read(lambda tx: tx.calls.next_chore())
+        wait = LOOK_EVERY if at is None else at - self._clock.now()
+        self._look_at = begun + min(wait, LOOK_EVERY, self.lease / 3)
+        return wait <= 0
 
     def keep(self) -> set[str]:
         """Renew the leases of the calls under way and beat; returns ids that were taken away.

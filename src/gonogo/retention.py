@@ -31,9 +31,14 @@ class Retention:
         self._keep = keep
         self._next = float("-inf")
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time again."""
+        return self._clock.monotonic() >= self._next
+
     def step(self) -> int:
         """`run_once` when it is time again; returns how many calls were forgotten."""
-        if self._clock.monotonic() < self._next:
+        if not self.due:
             return 0
         forgotten = self.run_once()
         pause = 0.0 if forgotten == AT_ONCE else EVERY

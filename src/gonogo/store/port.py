@@ -104,6 +104,10 @@ class Calls(Protocol):
         """Terminal calls that still hold a key whose ``expires_at`` is not after ``now``."""
         ...
 
+    def next_chore(self) -> float | None:
+        """The earliest time for which `expired`, `doubtful`, `overdue` or `lapsed` has a call."""
+        ...
+
     def in_slot(self, slot: str) -> int:
         """How many dispatched calls fill the concurrency slot ``slot``."""
         ...
