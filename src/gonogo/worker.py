@@ -13,13 +13,13 @@ from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.events import Event, EventBus
 from gonogo.local_jobs import Job, LocalJobs
 from gonogo.logs import StructuredLogger, carry
-from gonogo.records import State
+from gonogo.records import Call, State
 from gonogo.secrets import describe
 
 if TYPE_CHECKING:
     import asyncio
 
-    from gonogo.delivery import Delivery
+    from gonogo.delivery import Begun, Delivery
     from gonogo.perform import Loop
 
 PAUSE_AFTER_FAULT = 1.0
@@ -241,6 +241,13 @@ class WorkerProcess:
 
         Raises `StoreError` when the ledger cannot be asked. A job's own failure is only recorded.
         """
+        return self._run(loop, lambda: False)
+
+    def _run(self, loop: Loop | None, more: Callable[[], bool]) -> bool:
+        """Carry out a job, and where there is ``more`` to be done those that were claimed with it.
+
+        False when there was none.
+        """
         job = self._local.take()
         if job is not None:
             self.wake()
@@ -250,13 +257,19 @@ class WorkerProcess:
         delivery = self._delivery
         if delivery is None or (self.is_running and not delivery.fit):
             return False
-        call = delivery.claim(max(1, self._crew.idle))
-        if call is None:
+        work: Call | Begun | None = delivery.claim(max(1, self._crew.idle), ahead=more())
+        if work is None:
             return False
         self.wake()
-        with self._crew.doing(call.id):
-            delivery.perform(call, loop=loop)
+        while work is not None:
+            with self._crew.doing(work.id):
+                work = delivery.carry_on(work, more=more, loop=loop)
         return True
+
+    def _goes_on(self) -> bool:
+        """Whether the calling thread is to take another job of the ledger."""
+        here = self.is_running and self._crew.includes_me and self._local.next_due() is None
+        return here and self._delivery is not None and self._delivery.fit
 
     def keep_once(self) -> None:
         """One whole round of the keeper: leases, hung jobs, recovery. See `Delivery`."""
@@ -287,7 +300,7 @@ class WorkerProcess:
             while not stop.is_set() and self._crew.includes_me:
                 nudges = self._nudges
                 try:
-                    if not self.run_once(loop=runner):
+                    if not self._run(runner, self._goes_on):
                         self._rest(nudges, stop)
                 except BaseException as error:  # noqa: BLE001 - nothing may end the thread, SystemExit neither
                     level = "error" if isinstance(error, GonogoError) else "critical"

@@ -22,6 +22,7 @@ from gonogo.records import (
     PlanState,
     Schedule,
 )
+from gonogo.store.fates import Fate, Piece, one_by_one
 from gonogo.store.memory_calls import MemoryCalls
 from gonogo.store.memory_limits import MemoryLimits
 from gonogo.store.port import NESTED, READ_ONLY, Transaction
@@ -66,6 +67,9 @@ class MemoryStore:
                 journal.clear()
                 self._tables.trim()
                 self._owner = 0
+
+    def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
+        return one_by_one(self.write, pieces)
 
     def join(
         self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import in_memory, make_engine, parse
+from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
 from gonogo.store.sqlite_connection import Connection
@@ -82,6 +83,12 @@ class SqliteStore:
     def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         self._refuse_nesting()
         return self._group.write(work, durable)
+
+    def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
+        self._refuse_nesting()
+        jobs = [Job(work, durable) for work, durable in pieces]
+        self._group.run(jobs)
+        return [Fate(job.result, job.error) for job in jobs]
 
     def join(
         self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
