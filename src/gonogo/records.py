@@ -231,17 +231,6 @@ NEVER = 9_999_999_999.0
 """A ``run_at`` that does not come (the year 2286): nothing is known that could give evidence."""
 
 
-class IllegalTransition(Exception):
-    """A move the state machine does not have; always a defect of gonogo itself."""
-
-
-def advance(call: Call, state: State, **changes: Any) -> Call:
-    """The call moved to ``state`` with ``changes``; `IllegalTransition` where there is no move."""
-    if state not in TRANSITIONS[call.state]:
-        raise IllegalTransition(f"call {call.id}: {call.state.value} → {state.value}")
-    return structs.replace(call, state=state, **changes)
-
-
 AHEAD = "claimed ahead of its turn; nothing of it was begun"
 """The note of a claimed call whose attempt does not count yet: its worker's death costs it none."""
 
@@ -255,6 +244,17 @@ def counted(call: Call) -> Call:
     return structs.replace(
         call, state=State.CLAIMED, epoch=call.epoch + 1, attempt=call.attempt + 1
     )
+
+
+class IllegalTransition(Exception):
+    """A move the state machine does not have; always a defect of gonogo itself."""
+
+
+def advance(call: Call, state: State, **changes: Any) -> Call:
+    """The call moved to ``state`` with ``changes``; `IllegalTransition` where there is no move."""
+    if state not in TRANSITIONS[call.state]:
+        raise IllegalTransition(f"call {call.id}: {call.state.value} → {state.value}")
+    return structs.replace(call, state=state, **changes)
 
 
 class Attempt(Struct, frozen=True, kw_only=True):

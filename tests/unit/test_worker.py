@@ -224,7 +224,7 @@ def test_a_ledger_that_fails_ends_no_thread(shared: Sandboxes) -> None:
     remind = reminder(sandbox, lambda text: ran.set())
     claim, broken = sandbox.delivery.claim, [True]
 
-    def failing(hands: int = 1, *, ahead: bool = False) -> Any:
+    def failing(hands: object = 1, *, ahead: bool = False) -> Any:
         if broken:
             asked.set()
             raise StoreUnavailable("the disk is gone")
