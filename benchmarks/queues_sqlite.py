@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,7 +13,9 @@ from pathlib import Path
 
 from benchmarks import sqlite_floors
 from benchmarks.measure import NUMBER, RATE, Effort, Measure, Scene, Stage, Target, repeated
+from benchmarks.queues_long import steady
 from benchmarks.sqlite_queues import Began, Queue, opened
+from benchmarks.sqlite_worker import Worker
 
 EQUAL = "one file, WAL, synchronous FULL on all sides: a job is on the disk when it is queued"
 DBOS_WAL = "DBOS' file was set to WAL for it, which it does not do itself"
@@ -211,60 +210,6 @@ def _pickups(queue: Queue, began: Mapping[int, float], jobs: int) -> Measure:
     return measure
 
 
-class Worker:
-    """A process of `benchmarks.sqlite_worker`; ended with the block."""
-
-    def __init__(self, kind: str, folder: str, *, threads: int = 1, poll: float = 0.0) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.sqlite_worker"]
-        self._command += [kind, folder, str(threads), str(poll)]
-        self.began: dict[int, float] = {}
-        self._answers: list[tuple[float, int]] = []
-        self._said = threading.Condition()
-        self._ready = False
-
-    def __enter__(self) -> Worker:
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, text=True)
-        threading.Thread(target=self._listen, daemon=True).start()
-        self._await(lambda: self._ready)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def idle(self, seconds: float) -> tuple[float, int]:
-        """CPU seconds and statements while nothing is to be done."""
-        assert self._process.stdin is not None
-        known = len(self._answers)
-        self._process.stdin.write(f"idle {seconds}\n")
-        self._process.stdin.flush()
-        self._await(lambda: len(self._answers) > known)
-        return self._answers[-1]
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            word, *rest = line.split()
-            with self._said:
-                if word == "began":
-                    self.began[int(rest[0])] = float(rest[1])
-                elif word == "idle":
-                    self._answers.append((float(rest[0]), int(rest[1])))
-                self._ready = self._ready or word == "ready"
-                self._said.notify_all()
-
-    def _await(self, what: Callable[[], bool]) -> None:
-        with self._said:
-            if not self._said.wait_for(what, PATIENCE):
-                raise TimeoutError("the worker process did not answer")
-
-
 # idle
 
 
@@ -321,4 +266,5 @@ SCENES: dict[str, Stage] = {
     "pickup-inside.sqlite": pickup_inside,
     "pickup-across.sqlite": pickup_across,
     "idle.sqlite": idle,
+    "steady.sqlite": steady,
 }
