@@ -97,7 +97,7 @@ def process(threads: int) -> Stage:
 
     @contextmanager
     def stage(effort: Effort) -> Iterator[Scene]:
-        jobs, few = effort.of(1_000, 5_000), effort.of(60, 200)
+        jobs, few = effort.of(2_000, 10_000), effort.of(60, 200)
         ours, huey, dbos = (f"{kind}, {threads} threads" for kind in ("gonogo", "Huey", "DBOS"))
         with folder() as where:
             yield Scene(

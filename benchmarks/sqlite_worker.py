@@ -1,4 +1,4 @@
-"""A worker process, both ends of it: ``python -m benchmarks.sqlite_worker KIND FOLDER THREADS POLL``.
+"""A worker process, both ends: ``python -m benchmarks.sqlite_worker KIND FOLDER THREADS POLL``.
 
 It says ``ready``, then ``began NUMBER TIME`` of each job. ``idle SECONDS`` on its input asks for
 what it costs meanwhile, answered by ``idle CPU-SECONDS STATEMENTS``; the end of its input ends it.
