@@ -232,7 +232,7 @@ def test_records_are_not_shared_with_the_caller(store):
 
 
 def test_pieces_have_their_own_fates(store):
-    """Of several pieces one may fail: it takes nothing of the others back. They keep their order."""
+    """A piece that fails takes nothing of the others back; they are run in order."""
     first, second, third = queued(), queued(), queued()
 
     def refuse(tx):
