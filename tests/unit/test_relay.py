@@ -12,7 +12,8 @@ from gonogo.errors import StoreUnavailable
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import AHEAD, Call, State
-from gonogo.testing import FaultyStore
+from gonogo.testing import Boundary, FaultyStore
+from gonogo.testing.boundaries import instrument
 
 
 def carry_out(sandbox: SandboxOrchestrator) -> None:
@@ -120,6 +121,26 @@ def test_a_refused_admission_takes_no_settlement_back(sandboxes: Sandboxes) -> N
     assert (done.state(), held.state(), held.call().attempt) == (
         *(State.SUCCEEDED, State.PENDING, 0),
     )
+
+
+def test_a_crash_test_passes_both_boundaries(sandboxes: Sandboxes) -> None:
+    """A process can be killed inside and after each of the two, as if they were apart."""
+    sandbox, passed = sandboxes(), list[Boundary]()
+    reminder(sandbox, lambda text: None).enqueue_many([("a",), ("b",)])
+    used_to(sandbox, 2)
+    first = sandbox.delivery.claim(1, ahead=True)
+    assert first is not None
+    instrument(sandbox, passed.append)
+    second = sandbox.delivery.carry_on(first, more=lambda: True)
+    assert second is not None
+    assert passed[passed.index(Boundary.PERFORMED) + 1 :] == [
+        Boundary.BEFORE_SETTLE,
+        Boundary.BEFORE_ADMIT,
+        Boundary.INSIDE_SETTLE,
+        Boundary.INSIDE_ADMIT,
+        Boundary.AFTER_SETTLE,
+        Boundary.AFTER_ADMIT,
+    ]
 
 
 def test_a_lost_commit_leaves_both_to_their_leases(sandboxes: Sandboxes) -> None:
