@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import structs
-
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.call_events import CallEvents
@@ -18,8 +16,9 @@ from gonogo.halts import check_halt
 from gonogo.idempotency import IdempotencyManager
 from gonogo.owner import Owner
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Call, Charge, State, advance
+from gonogo.records import Call, Charge, State, advance, counted
 from gonogo.settlement import in_doubt
+from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
 
 Takes = tuple[tuple[tuple[str, int], ...], list[Charge]]
@@ -51,13 +50,20 @@ class Admission:
         self._owner = owner
 
     def admit(
-        self, action: Action[Any, Any], bound: Bound, call: Call, *, lease: float, group: str
+        self,
+        action: Action[Any, Any],
+        bound: Bound,
+        call: Call,
+        *,
+        lease: float,
+        group: str,
+        write: Write | None = None,
     ) -> Call:
         """See `Pipeline.admit`."""
         try:
             if action.policy.irreversible:
                 self._readiness.require(group, action.name, call.key)
-            admitted = self._pass(action, bound, call, lease)
+            admitted = self._pass(action, bound, call, lease, write or self._store.write)
         except Refused as refusal:
             refusal.action = refusal.action or call.action
             refusal.key = refusal.key or call.key
@@ -67,20 +73,22 @@ class Admission:
             self._call_events.admitted(admitted)
         return admitted
 
-    def _pass(self, action: Action[Any, Any], bound: Bound, call: Call, lease: float) -> Call:
+    def _pass(
+        self, action: Action[Any, Any], bound: Bound, call: Call, lease: float, write: Write
+    ) -> Call:
         """Read the precondition, which is user code, outside of the transaction.
 
         Of a call whose key is taken it is not read: what was true before the effect need not be
         true after it, and the recorded answer stands.
         """
         if action.reader is None:
-            return self._commit(action, bound, call, lease, facts=True) or call
+            return self._commit(action, bound, call, lease, write, facts=True) or call
         if call.epoch == 0 and self._is_taken(call):
-            admitted = self._commit(action, bound, call, lease, facts=False)
+            admitted = self._commit(action, bound, call, lease, write, facts=False)
             if admitted is not None:
                 return admitted
         require_same(call, read_facts(action, bound.values, call.key))
-        return self._commit(action, bound, call, lease, facts=True) or call
+        return self._commit(action, bound, call, lease, write, facts=True) or call
 
     def _is_taken(self, call: Call) -> bool:
         if (key := call.key) is None:
@@ -89,7 +97,14 @@ class Admission:
         return holder is not None and not self._keys.lapsed(holder, self._clock.now())
 
     def _commit(
-        self, action: Action[Any, Any], bound: Bound, call: Call, lease: float, *, facts: bool
+        self,
+        action: Action[Any, Any],
+        bound: Bound,
+        call: Call,
+        lease: float,
+        write: Write,
+        *,
+        facts: bool,
     ) -> Call | None:
         """The transaction. ``None`` when ``facts`` are still to be read: the key came free.
 
@@ -126,7 +141,7 @@ class Admission:
                 )
             return dispatched
 
-        return self._store.write(work)
+        return write(work)
 
     def _guard(self, tx: Transaction, action: Action[Any, Any], call: Call, now: float) -> None:
         controls = tx.controls.all()
@@ -160,13 +175,8 @@ class Admission:
             return begun[-1]
 
         reservations = self._governor.reserve(tx, charges, now, clock) if charges else ()
-        claimed = call
-        if call.state is not State.CLAIMED:
-            claimed = structs.replace(
-                call, state=State.CLAIMED, epoch=call.epoch + 1, attempt=call.attempt + 1
-            )
         return advance(
-            claimed,
+            counted(call),
             State.DISPATCHED,
             owner=self._owner.name,
             dispatched_at=begun[-1],

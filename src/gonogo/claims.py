@@ -11,8 +11,12 @@ from gonogo.clock import Clock
 from gonogo.handout import is_free, pending_again
 from gonogo.owner import Owner
 from gonogo.pauses import running
-from gonogo.records import Call, State
+from gonogo.records import AHEAD, Call, State, counted
 from gonogo.store.port import Store, Transaction
+
+MOST_AHEAD = 60
+SOON = 0.1
+"""Calls that are claimed ahead at most, and seconds within which they shall be begun."""
 
 LONGEST_PASS = 1.0
 """Seconds for which an action that has no room is passed over, at most."""
@@ -34,24 +38,26 @@ class Claims:
         self._passing: dict[str, float] = {}
         self._mutex = threading.Lock()
 
-    def take(self, queues: Sequence[str], most: int) -> list[Call]:
-        """Claim up to ``most`` due calls in one transaction.
+    def take(self, queues: Sequence[str], most: int, ahead: int = 0) -> list[Call]:
+        """Claim up to ``most`` due calls in one transaction, and ``ahead`` more for later.
 
-        Raises `StoreError` when the ledger cannot be asked.
+        Of the latter no attempt counts yet; see `AHEAD`. Raises `StoreError` when the ledger cannot
+        be asked.
         """
         now = self._clock.now()
         passing = self._passed_over(now)
 
         def work(tx: Transaction) -> list[Call]:
-            return tx.calls.claim(
+            claimed = tx.calls.claim(
                 owner=self._owner.name,
                 queues=running(tx.controls.all(), queues, now),
                 now=now,
                 lease_until=now + self._lease,
-                limit=most,
+                limit=most + ahead,
                 turn=self._turn,
                 passing=passing,
             )
+            return claimed[:most] + [_for_later(tx, call) for call in claimed[most:]]
 
         claimed = self._store.write(work, durable=False)
         if claimed:
@@ -105,7 +111,36 @@ class Claims:
             run_at = min(passing.values())
         return max(0.0, run_at - now)
 
+    def begin(self, call: Call) -> Call:
+        """Count the attempt of a call that was claimed ahead, before any code of its own runs."""
+        begun = counted(call)
+        self._store.write(lambda tx: tx.calls.replace(call, begun), durable=False)
+        return begun
+
     def _passed_over(self, now: float) -> dict[str, float]:
         with self._mutex:
             self._passing = {a: until for a, until in self._passing.items() if until > now}
             return dict(self._passing)
+
+
+def _for_later(tx: Transaction, call: Call) -> Call:
+    waiting = structs.replace(call, attempt=call.attempt - 1, note=AHEAD)
+    tx.calls.replace(call, waiting)
+    return waiting
+
+
+class Pace:
+    """How many calls to claim ahead: about as many as are begun within `SOON`, by experience."""
+
+    def __init__(self) -> None:
+        self._since = float("-inf")
+        self._size = 0
+
+    def ahead(self, now: float) -> int:
+        """How many, when all that was claimed before is begun at ``now``."""
+        took = max(now - self._since, SOON / 4)
+        return min(MOST_AHEAD, int(self._size * SOON / took))
+
+    def note(self, now: float, size: int) -> None:
+        """So many were claimed at ``now``."""
+        self._since, self._size = now, size

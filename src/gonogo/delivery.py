@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from gonogo.action import Action
 from gonogo.arguments import Bound
-from gonogo.claims import Claims
+from gonogo.claims import Claims, Pace
 from gonogo.clock import Clock, refresh
 from gonogo.errors import (
     ConfigurationError,
@@ -25,10 +26,12 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.perform import Loop
 from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
-from gonogo.records import Beat, Call, Severity, State, advance
+from gonogo.records import AHEAD, Beat, Call, Severity, State, advance
 from gonogo.recovery import Recovery
+from gonogo.relay import Relay
 from gonogo.retention import Retention
 from gonogo.settlement import withdrawn
+from gonogo.store.fates import Write
 from gonogo.store.port import Transaction
 
 LEASE = 30.0
@@ -44,8 +47,27 @@ LONGEST_WAIT = 60.0
 UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
 
+LONGEST_ASK = 0.1
+"""Seconds for which a thread waits for another one's claim before it claims by itself."""
+
 OVERTIME = 1.0
 """Seconds beyond its time-out at which the attempt of a plain function is given up."""
+
+LOOK_EVERY = 5.0
+"""Seconds after which an idle process asks again when the next chore is due."""
+
+
+class Begun(Struct, frozen=True):
+    """A call of which everything is allowed and committed, and nothing performed."""
+
+    call: Call
+    action: Action[Any, Any]
+    bound: Bound
+
+    @property
+    def id(self) -> str:
+        """Of the call."""
+        return self.call.id
 
 
 class Delivery:
@@ -76,13 +98,16 @@ class Delivery:
         self._recovery = recovery
         self._clock: Clock = pipeline.clock
         self._keys: IdempotencyManager = pipeline.keys
+        self._pace = Pace()
         self._claims = Claims(pipeline.store, pipeline.clock, owner=pipeline.owner, lease=lease)
         self._retention = Retention(pipeline.store, pipeline.clock, keep=retention)
         self._running: dict[str, tuple[Call, Action[Any, Any] | None]] = {}
         self._ready: deque[Call] = deque()
         self._given_up: dict[str, Call] = {}
         self._mutex = threading.Lock()
+        self._asking = threading.Lock()
         self._renewed_at = self._asked_at = self._clock.monotonic()
+        self._look_at = self._renewed_at
 
     @property
     def owner(self) -> str:
@@ -94,23 +119,41 @@ class Delivery:
         """Whether this process may claim: its own beat reached the ledger within the lease."""
         return self._clock.monotonic() - self._renewed_at < self.lease
 
-    def claim(self, hands: int = 1) -> Call | None:
+    def claim(self, hands: int | Callable[[], int] = 1, *, ahead: bool = False) -> Call | None:
         """The next due call, claimed for this process; ``None`` when there is none.
 
-        As many are claimed at once as there are free ``hands``; the others are handed out next.
-        Raises `StoreError` when the ledger cannot be asked.
+        As many are claimed at once as there are free ``hands``, and where wanted as many ``ahead``
+        as will be begun soon; the others are handed out next. Of threads that come together one
+        claims for all, and counts the hands when it does. Raises `StoreError` when the ledger
+        cannot be asked.
         """
+        if (ready := self._next_ready()) is not None:
+            return ready
+        asks_for_all = self._asking.acquire(timeout=LONGEST_ASK)
+        try:
+            found = self._next_ready()
+            return found or self._ask(hands if isinstance(hands, int) else hands(), ahead)
+        finally:
+            if asks_for_all:
+                self._asking.release()
+
+    def _ask(self, hands: int, ahead: bool) -> Call | None:
+        more = self._pace.ahead(self._clock.monotonic()) if ahead else 0
+        claimed = self._claims.take(self.queues, hands, more)
+        with self._mutex:
+            self._asked_at = self._clock.monotonic()
+            self._pace.note(self._asked_at, len(claimed))
+            self._running.update({call.id: (call, None) for call in claimed})
+            self._ready.extend(claimed[1:])
+        return claimed[0] if claimed else None
+
+    def _next_ready(self) -> Call | None:
         with self._mutex:
             while self._ready:
                 ready = self._ready.popleft()
                 if ready.owner == self.owner:  # else it is our parent's, which forked us
                     return ready
-        claimed = self._claims.take(self.queues, hands)
-        with self._mutex:
-            self._asked_at = self._clock.monotonic()
-            self._running.update({call.id: (call, None) for call in claimed})
-            self._ready.extend(claimed[1:])
-        return claimed[0] if claimed else None
+        return None
 
     def take(self, call_id: str) -> Call | None:
         """This very call, claimed for this process; ``None`` when somebody else has it or had it.
@@ -146,7 +189,9 @@ class Delivery:
 
     def next_due(self) -> float | None:
         """Seconds until there may be something to claim; ``None`` when there is nothing."""
-        return self._claims.next_due(self.queues)
+        due = self._claims.next_due(self.queues)
+        self.asks()
+        return due
 
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
@@ -169,24 +214,89 @@ class Delivery:
         A refusal puts it back with its reason. Raises `StoreError` when the ledger is out of
         reach: then the call is found again when its lease ends.
         """
-        try:
-            return self._perform(call, loop)
-        finally:
-            with self._mutex:
-                self._running.pop(call.id, None)
-                self._given_up.pop(call.id, None)
+        begun = self._begin(call)
+        return self._finish(begun, loop) if isinstance(begun, Begun) else begun
 
-    def _perform(self, call: Call, loop: Loop | None) -> Call:
+    def carry_on(
+        self, work: Call | Begun, *, more: Callable[[], bool], loop: Loop | None = None
+    ) -> Begun | None:
+        """`perform`, and begin what was claimed for later where there is ``more`` to be done.
+
+        Its admission shares the commit of the settlement, unless code of its own runs before it:
+        nothing may keep an outcome waiting.
+        """
+        begun = work if isinstance(work, Begun) else self._begin(work)
+        if not isinstance(begun, Begun):
+            return None
+        following: Call | None = None
+        relay: Relay[Call | Begun] | None = None
+
+        def write() -> Write | None:
+            nonlocal following, relay
+            following = self._next_ready() if more() else None
+            if following is None or self._runs_code_first(following):
+                return None
+            relay = Relay(self._pipeline.store, functools.partial(self._begin, following))
+            return relay
+
+        self._finish(begun, loop, write)
+        if following is None:
+            return None
+        fate = None if relay is None else relay.following
+        next_one = self._begin(following) if fate is None else fate.get()
+        return next_one if isinstance(next_one, Begun) else None
+
+    def _begin(self, call: Call, write: Write | None = None) -> Begun | Call:
+        """Admit it; where that is refused, the call as it is then."""
+        begun: Begun | Call = call
+        try:
+            begun = self._admitted(call, write)
+        finally:
+            if not isinstance(begun, Begun):
+                self._forget(call)
+        return begun
+
+    def _finish(
+        self, begun: Begun, loop: Loop | None, write: Callable[[], Write | None] = lambda: None
+    ) -> Call:
+        """Perform and settle what was begun, by the ``write`` that is asked for in between."""
+        call, action = begun.call, begun.action
+        try:
+            performed = self._pipeline.performer.run(action, call, begun.bound, loop)
+            return self._pipeline.settle(action, call, performed, write=write())
+        except OutcomeUnknown as error:  # not written: found again when its lease ends
+            self._pipeline.logger.log_action("call.not_settled", "error", error=str(error))
+            return call
+        finally:
+            self._forget(call)
+
+    def _forget(self, call: Call) -> None:
+        with self._mutex:
+            self._running.pop(call.id, None)
+            self._given_up.pop(call.id, None)
+
+    def _runs_code_first(self, call: Call) -> bool:
+        """Whether checks or functions of the user run before it is admitted."""
+        action = self._pipeline.actions.get(call.action)
+        if action is None:
+            return False
+        policy = action.policy
+        takes = policy.limits or policy.concurrency
+        return policy.irreversible or action.reader is not None or bool(takes)
+
+    def _admitted(self, call: Call, write: Write | None) -> Begun | Call:
         action = self._pipeline.actions.get(call.action)
         if action is None:
             return self._park(call, "its action is not declared in this process")
         if call.deadline_at is not None and call.deadline_at <= self._clock.now():
             return self._fail(call, "its deadline passed before it could run")
+        if call.note == AHEAD and self._runs_code_first(call):
+            call = self._claims.begin(call)
         try:
             bound = action.parameters.load(call.args)
             if bound.fingerprint != call.fingerprint:
                 return self._fail(call, "its arguments are not the ones that were asked for")
-            admitted = self._admit(action, bound, call)
+            return Begun(self._admit(action, bound, call, write), action, bound)
         except Drifted as refusal:
             return self._fail(call, str(refusal))
         except RateLimited as refusal:
@@ -199,15 +309,13 @@ class Delivery:
             return self._release(call, refusal.retry_after or LONGEST_WAIT / 2, str(refusal))
         except ConfigurationError as error:
             return self._park(call, str(error))
-        performed = self._pipeline.performer.run(action, admitted, bound, loop)
-        try:
-            return self._pipeline.settle(action, admitted, performed)
-        except OutcomeUnknown as error:  # not written: found again when its lease ends
-            self._pipeline.logger.log_action("call.not_settled", "error", error=str(error))
-            return admitted
 
-    def _admit(self, action: Action[Any, Any], bound: Bound, call: Call) -> Call:
-        admitted = self._pipeline.admit(action, bound, call, lease=self.lease, group="worker")
+    def _admit(
+        self, action: Action[Any, Any], bound: Bound, call: Call, write: Write | None = None
+    ) -> Call:
+        admitted = self._pipeline.admit(
+            action, bound, call, lease=self.lease, group="worker", write=write
+        )
         with self._mutex:
             self._running[call.id] = (admitted, action)
         return admitted
@@ -218,7 +326,7 @@ class Delivery:
         after = advance(
             call,
             State.PENDING,
-            attempt=call.attempt - 1,
+            attempt=call.attempt - (call.note != AHEAD),
             run_at=run_at,
             lease_until=None,
             owner=None,
@@ -253,6 +361,33 @@ class Delivery:
         self._pipeline.alerts.alert(call.action, reason, Severity.ERROR.value, context, patience=0)
 
     # chores, run by a thread that no action can starve
+
+    def tend(self) -> int:
+        """What is due of `keep` and `maintain`; to be called about once a second.
+
+        While nothing is to be done it costs a beat every third of the lease, and a read every few
+        seconds. Returns how many calls changed. Raises `StoreError` like them.
+        """
+        self._give_back_unbegun(self._clock.now())
+        if self._given_up or self._clock.monotonic() - self._renewed_at >= self.lease / 3:
+            self.keep()
+        if not self._has_chore():
+            return 0
+        changed = self.maintain()
+        self._look_at = self._clock.monotonic()
+        return changed
+
+    def _has_chore(self) -> bool:
+        """Whether `maintain` is due; asked of the ledger seldom, and when it said so."""
+        if self._recovery.looking or self._retention.due:
+            return True
+        begun = self._clock.monotonic()
+        if begun < self._look_at:
+            return False
+        at = self._pipeline.store.read(lambda tx: tx.calls.next_chore())
+        wait = LOOK_EVERY if at is None else at - self._clock.now()
+        self._look_at = begun + min(wait, LOOK_EVERY, self.lease / 3)
+        return wait <= 0
 
     def keep(self) -> set[str]:
         """Renew the leases of the calls under way and beat; returns ids that were taken away.

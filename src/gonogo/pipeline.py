@@ -30,6 +30,7 @@ from gonogo.performed import Performed
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, State
 from gonogo.settling import Settling
+from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
 
 if TYPE_CHECKING:
@@ -95,29 +96,45 @@ class Pipeline:
     # the three steps
 
     def admit(
-        self, action: Action[Any, Any], bound: Bound, call: Call, *, lease: float, group: str
+        self,
+        action: Action[Any, Any],
+        bound: Bound,
+        call: Call,
+        *,
+        lease: float,
+        group: str,
+        write: Write | None = None,
     ) -> Call:
         """Pass every guard and commit ``dispatched``, before the first byte of the effect leaves.
 
         ``call`` is a draft (epoch 0), a direct call that waits for its retry (pending), or one a
-        worker claimed. Returns it dispatched, or another call that holds its key.
+        worker claimed. Returns it dispatched, or another call that holds its key. ``write`` commits
+        it instead of the store's own.
 
         Raises the guard's `Refused` (nothing is claimed, nothing is used up) or `StoreError`.
         """
-        return self._admission.admit(action, bound, call, lease=lease, group=group)
+        return self._admission.admit(action, bound, call, lease=lease, group=group, write=write)
 
     def perform(self, action: Action[Any, Any], call: Call, bound: Bound) -> Performed:
         """Run the action's code once, in this thread; never raises."""
         return self.performer.run(action, call, bound)
 
-    def settle(self, action: Action[Any, Any], call: Call, performed: Performed) -> Call:
+    def settle(
+        self,
+        action: Action[Any, Any],
+        call: Call,
+        performed: Performed,
+        *,
+        write: Write | None = None,
+    ) -> Call:
         """Write what an attempt did, fenced by ``(id, epoch, state)``. Returns the call as it is.
 
         When the fence is lost (the lease ran out meanwhile) the result is kept as evidence.
         Raises `OutcomeUnknown` when the ledger cannot be written: the attempt is over, and when
-        the lease ends the call will be found and counted as unknown.
+        the lease ends the call will be found and counted as unknown. ``write`` commits it instead
+        of the store's own.
         """
-        settled = self._settling.settle(action, call, performed)
+        settled = self._settling.settle(action, call, performed, write=write)
         with self.settled:
             self.settled.notify_all()
         return settled

@@ -152,7 +152,8 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
             call now (a call that was proven not applied gives it back and keeps ``key`` to read).
         fingerprint: versioned digest of the arguments.
         epoch: fencing number; raised by every claim, matched by every later write.
-        attempt: attempts begun so far; counted at claim, so a job that kills its worker ends.
+        attempt: attempts begun so far; counted before anything of the job runs, so that one which
+            kills its worker ends.
         queue: the queue a worker takes it from; ``None`` for a direct call, left to its caller.
         run_at: earliest next claim (pending) or next look for evidence (unknown).
         lease_until: until when the owner holds the claim; ``None`` when nobody does.
@@ -229,6 +230,21 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
 
 NEVER = 9_999_999_999.0
 """A ``run_at`` that does not come (the year 2286): nothing is known that could give evidence."""
+
+
+AHEAD = "claimed ahead of its turn; nothing of it was begun"
+"""The note of a claimed call whose attempt does not count yet: its worker's death costs it none."""
+
+
+def counted(call: Call) -> Call:
+    """The call claimed, with the attempt counted that begins now; once, whoever asks again."""
+    if call.state is State.CLAIMED:
+        if call.note != AHEAD:
+            return call
+        return structs.replace(call, attempt=call.attempt + 1, note=None)
+    return structs.replace(
+        call, state=State.CLAIMED, epoch=call.epoch + 1, attempt=call.attempt + 1
+    )
 
 
 class IllegalTransition(Exception):

@@ -11,6 +11,9 @@ EVERY = 60.0
 AT_ONCE = 500
 """Calls forgotten in one transaction, so that nobody waits long for it."""
 
+IN_A_ROW = 10
+"""Such transactions that follow each other: a worker must forget faster than it makes history."""
+
 BEATS_KEPT = 3600.0
 """Seconds after which the last sign of life of a dead process is removed."""
 
@@ -31,12 +34,22 @@ class Retention:
         self._keep = keep
         self._next = float("-inf")
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time again."""
+        return self._clock.monotonic() >= self._next
+
     def step(self) -> int:
-        """`run_once` when it is time again; returns how many calls were forgotten."""
-        if self._clock.monotonic() < self._next:
+        """`run_once`, a few times, when it is time again; returns how many calls were forgotten."""
+        if not self.due:
             return 0
-        forgotten = self.run_once()
-        pause = 0.0 if forgotten == AT_ONCE else EVERY
+        forgotten = 0
+        for _ in range(IN_A_ROW):
+            now_gone = self.run_once()
+            forgotten += now_gone
+            if now_gone < AT_ONCE:
+                break
+        pause = 0.0 if now_gone == AT_ONCE else EVERY
         self._next = self._clock.monotonic() + pause
         return forgotten
 

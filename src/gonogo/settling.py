@@ -18,6 +18,7 @@ from gonogo.performed import Performed
 from gonogo.precedence import follow
 from gonogo.records import Alert, Call, Outcome, Severity, State, advance
 from gonogo.settlement import Settlement, judge
+from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
 
 Written = tuple[Call, Alert | None, bool]
@@ -43,11 +44,19 @@ class Settling:
         self._call_events = call_events
         self._random = random
 
-    def settle(self, action: Action[Any, Any], call: Call, performed: Performed) -> Call:
+    def settle(
+        self,
+        action: Action[Any, Any],
+        call: Call,
+        performed: Performed,
+        *,
+        write: Write | None = None,
+    ) -> Call:
         """See `Pipeline.settle`."""
+        write = write or self._store.write
         try:
             settlement = judge(action, call, performed, self._random(), self._began(action, call))
-            settled, alert, late = self._store.write(
+            settled, alert, late = write(
                 lambda tx: self._write(tx, call, settlement, performed), durable=False
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the effect was tried and nothing is written

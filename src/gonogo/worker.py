@@ -13,17 +13,20 @@ from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.events import Event, EventBus
 from gonogo.local_jobs import Job, LocalJobs
 from gonogo.logs import StructuredLogger, carry
-from gonogo.records import State
+from gonogo.records import Call, State
 from gonogo.secrets import describe
 
 if TYPE_CHECKING:
     import asyncio
 
-    from gonogo.delivery import Delivery
+    from gonogo.delivery import Begun, Delivery
     from gonogo.perform import Loop
 
 PAUSE_AFTER_FAULT = 1.0
 """Seconds a thread waits after the ledger could not be asked."""
+
+SHORTEST_PAUSE = 0.005
+"""Seconds a thread waits at least before it asks again for what is due and was not to be had."""
 
 _STATUS = {
     State.PLANNED: "queued",
@@ -78,6 +81,7 @@ class WorkerProcess:
         self._local = LocalJobs(self._clock, history)
         self._changed = threading.Condition()
         self._nudges = 0
+        self._lookout: threading.Thread | None = None
         self._crew = Crew(self._changed)
         self._keeper: threading.Thread | None = None
         self._stop_listening: Callable[[], None] | None = None
@@ -180,7 +184,7 @@ class WorkerProcess:
             )
             self._keeper.start()
             if self._delivery is not None:
-                self._stop_listening = self._delivery.listen(self.wake)
+                self._stop_listening = self._delivery.listen(self._heard)
         self._tell("worker.started", threads=self.max_workers)
 
     def stop(self, timeout: float = 30.0) -> bool:
@@ -224,12 +228,25 @@ class WorkerProcess:
             self._nudges += 1
             self._changed.notify()
 
+    def _heard(self) -> None:
+        """Somebody else wrote to the ledger: see whether that is work, which writes nothing."""
+        due = None if self._delivery is None else self._delivery.next_due()
+        if due is not None and due < self.poll_interval:
+            self.wake()
+
     # the loop
 
     def run_once(self, *, loop: Loop | None = None) -> bool:
         """Carry out at most one due job; false when there was none.
 
         Raises `StoreError` when the ledger cannot be asked. A job's own failure is only recorded.
+        """
+        return self._run(loop, lambda: False)
+
+    def _run(self, loop: Loop | None, more: Callable[[], bool]) -> bool:
+        """Carry out a job, and where there is ``more`` to be done those that were claimed with it.
+
+        False when there was none.
         """
         job = self._local.take()
         if job is not None:
@@ -240,16 +257,22 @@ class WorkerProcess:
         delivery = self._delivery
         if delivery is None or (self.is_running and not delivery.fit):
             return False
-        call = delivery.claim(max(1, self._crew.idle))
-        if call is None:
+        work: Call | Begun | None = delivery.claim(lambda: max(1, self._crew.idle), ahead=more())
+        if work is None:
             return False
         self.wake()
-        with self._crew.doing(call.id):
-            delivery.perform(call, loop=loop)
+        while work is not None:
+            with self._crew.doing(work.id):
+                work = delivery.carry_on(work, more=more, loop=loop)
         return True
 
+    def _goes_on(self) -> bool:
+        """Whether the calling thread is to take another job of the ledger."""
+        here = self.is_running and self._crew.includes_me and self._local.next_due() is None
+        return here and self._delivery is not None and self._delivery.fit
+
     def keep_once(self) -> None:
-        """One round of the keeper: leases, hung jobs, recovery. See `Delivery`."""
+        """One whole round of the keeper: leases, hung jobs, recovery. See `Delivery`."""
         self._give_up(self._local.give_up_overdue())
         if self._delivery is not None:
             was_fit = self._delivery.fit
@@ -260,6 +283,16 @@ class WorkerProcess:
             if self._delivery.maintain():
                 self.wake()
 
+    def _tend(self) -> None:
+        """What is due of `keep_once`."""
+        self._give_up(self._local.give_up_overdue())
+        if self._delivery is not None:
+            was_fit = self._delivery.fit
+            self._give_up(self._delivery.overtime())
+            changed = self._delivery.tend()
+            if changed or (self._delivery.fit and not was_fit):
+                self.wake()
+
     def _loop(self, stop: threading.Event) -> None:
         """A thread's life: run what is due, else wait for a nudge, the next due time or a poll."""
         runner = _LazyRunner()
@@ -267,31 +300,50 @@ class WorkerProcess:
             while not stop.is_set() and self._crew.includes_me:
                 nudges = self._nudges
                 try:
-                    if self.run_once(loop=runner):
-                        continue
-                    pause = self._pause()
+                    if not self._run(runner, self._goes_on):
+                        self._rest(nudges, stop)
                 except BaseException as error:  # noqa: BLE001 - nothing may end the thread, SystemExit neither
                     level = "error" if isinstance(error, GonogoError) else "critical"
                     self._logger.log_action("worker.fault", level, error=describe(error))
-                    pause = PAUSE_AFTER_FAULT
-                with self._changed:
-                    if nudges == self._nudges and not stop.is_set():
-                        self._changed.wait(pause)
+                    self._wait(nudges, stop, PAUSE_AFTER_FAULT)
         finally:
             runner.close()
+
+    def _rest(self, nudges: int, stop: threading.Event) -> None:
+        """Until there may be work. The thread that came last looks out for what falls due."""
+        with self._changed:
+            self._lookout = threading.current_thread()
+        pause: float | None = self._pause()
+        while self._wait(nudges, stop, pause):
+            if self._lookout is threading.current_thread():
+                pause = self._pause()
+                if pause <= SHORTEST_PAUSE:
+                    return
+            else:
+                pause = None
+
+    def _wait(self, nudges: int, stop: threading.Event, seconds: float | None) -> bool:
+        """Wait; true when nothing came but time."""
+        with self._changed:
+            if nudges == self._nudges and not stop.is_set():
+                self._changed.wait(seconds)
+            return nudges == self._nudges and not stop.is_set()
 
     def _pause(self) -> float:
         dues = [self._local.next_due()]
         if self._delivery is not None:
             dues.append(self._delivery.next_due() if self._delivery.fit else PAUSE_AFTER_FAULT)
-        return max(0.005, min([self.poll_interval, *(due for due in dues if due is not None)]))
+        soonest = min([self.poll_interval, *(due for due in dues if due is not None)])
+        return max(SHORTEST_PAUSE, soonest)
 
     def _keep(self, stop: threading.Event) -> None:
         """The keeper's life, until the worker stopped and its last job ended."""
         pause = 1.0 if self._delivery is None else min(1.0, self._delivery.lease / 3)
+        tend = self.keep_once
         while True:
             try:
-                self.keep_once()
+                tend()
+                tend = self._tend
             except BaseException as error:  # noqa: BLE001 - the keeper must outlive every fault
                 self._logger.log_action("worker.keeper_fault", "error", error=describe(error))
             if stop.wait(pause):

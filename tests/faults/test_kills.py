@@ -78,3 +78,16 @@ def test_what_is_repeatable_runs_again() -> None:
     report.assert_safe()
     assert (report.total.duplicates, report.total.unknown, report.total.failed) == (0, 0, 0)
     assert report.total.kills == 3
+
+
+def test_what_shares_commits_is_done_once() -> None:
+    """Killed at random between calls that are settled and admitted together: nothing twice."""
+    report = crash_test(
+        *("tests.support.shop:jot", shop.times, invoices()),
+        boundaries=("inside-settle", "after-settle"),
+        random_kills=8,
+        seed=20_261_126,
+        lease=1.0,
+    )
+    report.assert_safe()
+    assert (report.total.duplicates, report.total.unknown, report.total.failed) == (0, 0, 0)

@@ -301,3 +301,21 @@ def test_counts_are_by_state(store):
     assert store.read(lambda tx: tx.calls.counts()) == counted
     put(store, call(State.SUCCEEDED))
     assert store.read(lambda tx: tx.calls.counts()) == {**counted, State.SUCCEEDED: 1}
+
+
+def test_the_next_chore_is_the_earliest_of_all(store):
+    """A lease, a doubt, a deadline and a key that lapses: whichever comes first."""
+    assert store.read(lambda tx: tx.calls.next_chore()) is None
+    chores = [
+        call(State.SUCCEEDED, key="k", held=True, expires_at=NOW + 40),
+        call(State.PENDING, queue="main", deadline_at=NOW + 30),
+        call(State.UNKNOWN, run_at=NOW + 20),
+        call(State.DISPATCHED, owner="w", lease_until=NOW + 10),
+    ]
+    found = []
+    for chore in chores:
+        store.write(lambda tx, chore=chore: tx.calls.insert(chore))
+        found.append(store.read(lambda tx: tx.calls.next_chore()))
+    assert found == [NOW + 40, NOW + 30, NOW + 20, NOW + 10]
+    store.write(lambda tx: tx.calls.insert(call(State.SUCCEEDED, lease_until=None)))
+    assert store.read(lambda tx: tx.calls.next_chore()) == NOW + 10

@@ -229,3 +229,48 @@ def test_records_are_not_shared_with_the_caller(store):
     found = store.read(lambda tx: tx.calls.counts())
     found.clear()
     assert store.read(lambda tx: tx.calls.counts()) == {State.PENDING: 1}
+
+
+def test_pieces_have_their_own_fates(store):
+    """A piece that fails takes nothing of the others back; they are run in order."""
+    first, second, third = queued(), queued(), queued()
+
+    def refuse(tx):
+        tx.calls.insert(second)
+        raise KeyError("no room")
+
+    fates = store.write_all(
+        [
+            (lambda tx: tx.calls.insert(first) or "first", False),
+            (refuse, True),
+            (lambda tx: (tx.calls.insert(third), tx.calls.get(first.id))[1], True),
+        ]
+    )
+    assert (fates[0].get(), fates[2].get()) == ("first", first)
+    with pytest.raises(KeyError):
+        fates[1].get()
+    found = store.read(lambda tx: [tx.calls.get(c.id) for c in (first, second, third)])
+    assert found == [first, None, third]
+
+
+def test_pieces_of_many_threads_share_commits(store):
+    """Whoever commits for whom, each thread gets what came of its own pieces."""
+    got, together = {}, threading.Barrier(8)
+
+    def run(number):
+        mine = [queued(), queued()]
+        together.wait(10)
+        for c in mine:
+            pieces = [
+                (lambda tx, c=c: (tx.calls.insert(c), (number, c.id))[1], True),
+                (lambda tx, c=c: tx.calls.get(c.id), False),
+            ]
+            fates = store.write_all(pieces)
+            got[number, c.id] = [fate.get() for fate in fates] == [(number, c.id), c]
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert list(got.values()) == [True] * 16

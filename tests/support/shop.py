@@ -111,6 +111,17 @@ def pay_blindly(invoice: str) -> str:
     return enter(invoice)
 
 
+@sandbox.action(
+    "jot", key="jot:{invoice}", **{**DECLARED, "irreversible": False, "repeatable": False}
+)
+def jot(invoice: str) -> str:
+    """No check runs before it, so it is admitted in the commit that settles the one before."""
+    return enter(invoice)
+
+
+jot.verify(look)
+
+
 @sandbox.action("pay_again", key="again:{invoice}", repeatable=True, **DECLARED)
 def pay_again(invoice: str) -> str:
     """It is not repeatable, whatever it says."""

@@ -15,6 +15,7 @@ from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 from gonogo.signals import Cancel, NotApplied, Rejected, Snooze
+from gonogo.testing import FaultyStore
 
 
 def held(handle: Handle, *because: str) -> None:
@@ -350,6 +351,40 @@ def test_a_keeper_learns_what_was_taken_away(shared: Sandboxes) -> None:
     assert second.delivery.claim() is not None
     assert first.delivery.keep() == {handle.id}
     assert handle.call().owner == second.owner
+
+
+def test_an_idle_process_asks_seldom(sandboxes: Sandboxes) -> None:
+    """A minute in which nothing happens costs a beat every third of the lease and few reads."""
+    sandbox = sandboxes(store=FaultyStore(), lease=30.0)
+    sandbox.worker.keep_once()
+    store, reads = sandbox.store, []
+    assert isinstance(store, FaultyStore)
+    read, written = store.read, store.writes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "read", lambda work: (reads.append(1), read(work))[1])
+        for _ in range(59):
+            sandboxes.clock.advance(1)
+            assert sandbox.delivery.tend() == 0
+    assert (store.writes - written, len(reads)) == (5, 12)
+
+
+def test_an_idle_process_does_its_chores_on_time(sandboxes: Sandboxes) -> None:
+    """A lease that ends is noticed by the next round, whoever held it."""
+    sandbox = sandboxes(lease=10.0)
+    pay = payment(sandbox)
+    sandbox.arm(**WHO)
+    handle = pay.enqueue("A")
+    sandbox.worker.keep_once()
+    claimed = sandbox.delivery.claim()
+    assert claimed is not None
+    sandbox.delivery._running.clear()  # as if its process had died
+    ends = sandboxes.clock.now() + 10
+    while sandboxes.clock.now() < ends - 1:
+        sandboxes.clock.advance(1)
+        assert sandbox.delivery.tend() == 0
+    sandboxes.clock.advance(1)
+    assert sandbox.delivery.tend() == 1
+    assert handle.state() is State.PENDING
 
 
 def test_who_cannot_beat_does_not_claim(shared: Sandboxes) -> None:

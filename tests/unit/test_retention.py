@@ -77,6 +77,20 @@ def test_a_long_history_goes_in_short_transactions(sandboxes: Sandboxes) -> None
     assert AT_ONCE > 2
 
 
+def test_forgetting_keeps_up_with_a_fast_worker(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step makes several rounds, though not so many that the keeper is kept from its leases."""
+    monkeypatch.setattr("gonogo.retention.AT_ONCE", 2)
+    monkeypatch.setattr("gonogo.retention.IN_A_ROW", 3)
+    monkeypatch.setattr(Retention.run_once, "__defaults__", (2,))
+    sandbox = sandboxes()
+    finished(sandbox, 9)
+    sandboxes.clock.advance(2 * DAY)
+    retention = Retention(sandbox.store, sandbox.clock, keep=DAY)
+    assert [retention.step() for _ in range(3)] == [6, 3, 0]
+
+
 def test_the_dead_are_forgotten(sandboxes: Sandboxes) -> None:
     """The beat of a process that died goes after a while; those that beat stay."""
     sandbox = sandboxes()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, payment, reminder
 
-from gonogo.clock import FakeClock, SystemClock
+from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
@@ -224,7 +224,7 @@ def test_a_ledger_that_fails_ends_no_thread(shared: Sandboxes) -> None:
     remind = reminder(sandbox, lambda text: ran.set())
     claim, broken = sandbox.delivery.claim, [True]
 
-    def failing(hands: int = 1) -> Any:
+    def failing(hands: object = 1, *, ahead: bool = False) -> Any:
         if broken:
             asked.set()
             raise StoreUnavailable("the disk is gone")
@@ -321,9 +321,8 @@ def test_a_job_may_stop_its_own_worker(workers: Make) -> None:
 def test_a_long_job_outlives_its_lease_while_the_worker_stops(shared: Sandboxes) -> None:
     """The keeper goes on until the last job ended, so a drain never loses a lease."""
     sandbox = shared(lease=0.05)
-    sandbox.clock = SystemClock()
     job, renewals, enough = Signal(), [], threading.Event()
-    keep = sandbox.delivery.keep
+    keep, tend = sandbox.delivery.keep, sandbox.delivery.tend
 
     def counted() -> set[str]:
         renewals.append(1)
@@ -331,8 +330,13 @@ def test_a_long_job_outlives_its_lease_while_the_worker_stops(shared: Sandboxes)
             enough.set()
         return keep()
 
+    def later() -> int:
+        shared.clock.advance(0.02)
+        return tend()
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sandbox.delivery, "keep", counted)
+        patch.setattr(sandbox.delivery, "tend", later)
         handle = reminder(sandbox, job).enqueue("hello")
         sandbox.worker.start()
         assert job.began.wait(SOON)
@@ -346,13 +350,16 @@ def test_a_long_job_outlives_its_lease_while_the_worker_stops(shared: Sandboxes)
 
 
 @pytest.mark.parametrize("workers_wanted", [1, 4])
-def test_n_workers_are_n_plus_two_threads(sandboxes: Sandboxes, workers_wanted: int) -> None:
-    """N workers, a keeper and a heartbeat: no other thread stays."""
+def test_n_workers_need_n_threads_and_two_or_three(
+    sandboxes: Sandboxes, workers_wanted: int
+) -> None:
+    """N workers, a keeper, a heartbeat, and one that watches a file: no other thread stays."""
     sandbox = sandboxes(max_workers=workers_wanted)
+    watching = sandbox.store.shared
     before = threading.active_count()
     sandbox.initialize()
     staying = [t for t in own_threads() if not t.name.startswith("gonogo-check")]
-    assert len(staying) <= workers_wanted + 2, [t.name for t in staying]
+    assert len(staying) <= workers_wanted + 2 + watching, [t.name for t in staying]
     sandbox.cleanup()
     assert threading.active_count() - before <= 1
 

@@ -73,24 +73,30 @@ class GroupCommit:
     def write(self, work: Callable[[Transaction], T], durable: bool) -> T:
         """Run ``work`` in a commit, shared or not; its result after the commit."""
         job = Job(work, durable)
-        try:
-            with self._mutex:
-                self._waiting.append(job)
-                if self._led:
-                    job.enter()
-                else:
-                    job.leads = self._led = True
-            if not job.leads:
-                job.wait()
-            if not job.done:
-                self._lead(job)
-        except BaseException:
-            self._abandon(job)
-            raise
+        self.run((job,))
         if job.error is not None:
             raise job.error
         result: T = job.result
         return result
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """See ``jobs`` through, together where they fit into one commit: each gets its own fate."""
+        try:
+            with self._mutex:
+                self._waiting += jobs
+                jobs[0].leads, self._led = not self._led, True
+                for job in jobs:
+                    if not job.leads:
+                        job.enter()
+            for job in jobs:
+                if not job.leads:
+                    job.wait()
+                if not job.done:
+                    self._lead(job)
+        except BaseException:
+            for job in jobs:
+                self._abandon(job)
+            raise
 
     def _lead(self, own: Job) -> None:
         batch: list[Job] = []

@@ -22,6 +22,7 @@ from gonogo.records import (
     PlanState,
     Schedule,
 )
+from gonogo.store.fates import Fate, Piece, one_by_one
 from gonogo.store.memory_calls import MemoryCalls
 from gonogo.store.memory_limits import MemoryLimits
 from gonogo.store.memory_prepared import Use, prepare_use
@@ -82,6 +83,9 @@ class MemoryStore:
         with self.lock:
             places = self._tables.limits.places(charges, now)
         return prepare_use(self, places, switches) if places else None
+
+    def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
+        return one_by_one(self.write, pieces)
 
     def join(
         self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]

@@ -140,6 +140,13 @@ class MemoryCalls:
     def lapsed(self, now: float, limit: int) -> list[Call]:
         return [self._rows[call_id] for call_id in self._expiries.due(now, limit)]
 
+    def next_chore(self) -> float | None:
+        times = [call.lease_until for call in self._of(self._leased)]
+        times += [call.run_at for call in self._of(self._unknown)]
+        heads = (heap.first() for heap in (self._deadlines, self._expiries))
+        times += [head[0] for head in heads if head is not None]
+        return min((time for time in times if time is not None), default=None)
+
     def in_slot(self, slot: str) -> int:
         return self._slots.get(slot, 0)
 

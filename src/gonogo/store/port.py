@@ -28,6 +28,7 @@ from gonogo.records import (
     State,
     Usage,
 )
+from gonogo.store.fates import Fate, Piece
 
 T = TypeVar("T")
 
@@ -102,6 +103,10 @@ class Calls(Protocol):
 
     def lapsed(self, now: float, limit: int) -> list[Call]:
         """Terminal calls that still hold a key whose ``expires_at`` is not after ``now``."""
+        ...
+
+    def next_chore(self) -> float | None:
+        """The earliest time for which `expired`, `doubtful`, `overdue` or `lapsed` has a call."""
         ...
 
     def in_slot(self, slot: str) -> int:
@@ -316,6 +321,14 @@ class Store(Protocol):
         With ``durable`` the commit survives power loss when this returns; without it the commit
         survives the death of the process but a power failure may lose it, and so may a crash of
         the database's server.
+        """
+        ...
+
+    def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
+        """Run each piece in order, like `write`; in one commit where that is cheaper.
+
+        Each has its own fate: one that fails takes nothing of the others back. They may as well be
+        committed one after the other, so no piece may rely on another one's commit.
         """
         ...
 

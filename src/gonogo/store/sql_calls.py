@@ -115,6 +115,11 @@ class SqlCalls:
     def lapsed(self, now: float, limit: int) -> list[Call]:
         return self._all(statements.lapsed_calls, {"now": now, "most": limit}, self._run.locks)
 
+    def next_chore(self) -> float | None:
+        found = self._run(self._run.texts.text(statements.next_chore), {}).fetchone()
+        earliest: float | None = found[0]
+        return earliest
+
     def in_slot(self, slot: str) -> int:
         self._lock(slot)
         text = self._run.texts.text(statements.count_slot)

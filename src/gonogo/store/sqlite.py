@@ -15,10 +15,12 @@ from sqlalchemy.exc import DBAPIError
 
 from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import in_memory, make_engine, parse
+from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
 from gonogo.store.sqlite_connection import Connection
 from gonogo.store.sqlite_errors import translate
+from gonogo.store.sqlite_watch import Watch
 from gonogo.store.statements import Statements
 from gonogo.store.upgrade import prepare
 
@@ -67,6 +69,7 @@ class SqliteStore:
         self._quiet = self._sound = True
         self._writer: Connection | None
         self._readers: list[Connection]
+        self._version: int | None
         self._begin_anew()
         me = weakref.ref(self)
         os.register_at_fork(
@@ -85,6 +88,12 @@ class SqliteStore:
     def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         self._refuse_nesting()
         return self._group.write(work, durable)
+
+    def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
+        self._refuse_nesting()
+        jobs = [Job(work, durable) for work, durable in pieces]
+        self._group.run(jobs)
+        return [Fate(job.result, job.error) for job in jobs]
 
     def join(
         self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
@@ -129,8 +138,16 @@ class SqliteStore:
         return None
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Nobody tells; who polls finds out."""
-        return lambda: None
+        if self._memory:
+            return lambda: None
+        return Watch(f"{self._path}-wal", self._others_wrote, wake).stop
+
+    def _others_wrote(self) -> bool:
+        """Whether anybody else committed since the last question, as our writer sees it."""
+        with self._io:
+            known = self._version
+            self._version = None if self._writer is None else self._writer.version()
+            return self._version is None or self._version != known
 
     def close(self) -> None:
         """Close every connection; the last one out folds the write-ahead log into the file."""
@@ -156,6 +173,7 @@ class SqliteStore:
         self._reading = 0
         self._file: tuple[int, int] | None = None
         self._generation = 0
+        self._version = None
 
     def _before_fork(self) -> None:
         """Bring it to rest with nothing open, and keep it so until the fork is over.

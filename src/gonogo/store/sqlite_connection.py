@@ -88,6 +88,14 @@ class Connection:
         finally:
             self._raw.rollback()
 
+    def version(self) -> int:
+        """A number that changes when another connection has committed, not when this one has."""
+        try:
+            version: int = self._raw.execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error as error:
+            raise translate(error, self._where) from error
+        return version
+
     def close(self) -> None:
         self._raw.close()
 

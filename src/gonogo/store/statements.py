@@ -303,6 +303,20 @@ def lapsed_calls(locked: bool = False) -> ClauseElement:
     return due.with_for_update(skip_locked=True) if locked else due
 
 
+def next_chore() -> ClauseElement:
+    """The earliest of four times, each the first entry of an index."""
+    times = [
+        select(func.min(time).label("at")).where(condition)
+        for condition, time in (
+            (schema.leased, calls.c.lease_until),
+            (schema.unknown, calls.c.run_at),
+            (schema.deadlined, calls.c.deadline_at),
+            (schema.lapsing & schema.finished, calls.c.expires_at),
+        )
+    ]
+    return select(func.min(union_all(*times).subquery().c.at))
+
+
 def calls_waiting_on(locked: bool = False) -> ClauseElement:
     waiting = schema.pending & (calls.c.after == bindparam("id"))
     return _held(_calls().where(waiting).order_by(calls.c.id), locked)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from gonogo.action import Action
 from gonogo.boundaries import Boundary, Step, after, before, inside
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
+from gonogo.store.fates import Fate, Piece
 from gonogo.store.port import Transaction
 
 T = TypeVar("T")
@@ -58,7 +59,9 @@ class _Steps:
         self._reach = reach
         self._thread = threading.local()
         self._store_write = sandbox.store.write
+        self._store_write_all = sandbox.store.write_all
         sandbox.store.write = self._write  # type: ignore[method-assign]  # of this one object
+        sandbox.store.write_all = self._write_all  # type: ignore[method-assign]  # same
 
     def wrap(
         self,
@@ -73,36 +76,66 @@ class _Steps:
         @functools.wraps(fn)
         def begun(*args: Any, **kwargs: Any) -> Any:
             self._reach(before(step))
-            outer = getattr(self._thread, "written", None)
-            self._thread.written = written(step, *args)
+            outer, outermost = self._begun()
+            self._thread.begun = (written(step, *args), outer)
             try:
                 return fn(*args, **kwargs)
             finally:
-                self._thread.written = outer
+                self._thread.begun = outer, outermost
 
         setattr(owner, name, begun)
 
     def _write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
-        step_of: Written | None = getattr(self._thread, "written", None)
+        step_of, outer = self._begun()
         if step_of is None:
             return self._store_write(work, durable=durable)
-        self._thread.written = None  # what observers write meanwhile is not of the step
+        self._thread.begun = None, outer  # what observers write meanwhile is not of the step
         steps: list[Step] = []
-
-        def watched(tx: Transaction) -> T:
-            steps.clear()
-            result = work(tx)
-            if _writes(result):
-                steps.append(step_of(tx))
-                self._reach(inside(steps[0]))
-            return result
-
-        result = self._store_write(watched, durable=durable)
+        result = self._store_write(self._watched(work, step_of, steps), durable=durable)
         if steps:
             self._reach(after(steps[0]))
         else:
-            self._thread.written = step_of
+            self._thread.begun = step_of, outer
         return result
+
+    def _write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
+        """A step within another one, and both in one commit: the outer one's piece comes first."""
+        inner, outer = self._begun()
+        self._thread.begun = None, None
+        steps: list[Step] = []
+        fates = self._store_write_all(
+            [
+                (work if step_of is None else self._watched(work, step_of, steps), durable)
+                for (work, durable), step_of in zip(pieces, (outer, inner), strict=True)
+            ]
+        )
+        for step in steps:
+            self._reach(after(step))
+        return fates
+
+    def _begun(self) -> tuple[Written | None, Written | None]:
+        """What the calling thread is about to write, and the step around that one."""
+        found: tuple[Written | None, Written | None] = getattr(self._thread, "begun", (None, None))
+        return found
+
+    def _watched(
+        self, work: Callable[[Transaction], T], step_of: Written, steps: list[Step]
+    ) -> Callable[[Transaction], T]:
+        """``work`` that reaches the inside of its step, and adds the step where it wrote."""
+        mine: list[Step] = []
+
+        def watched(tx: Transaction) -> T:
+            for step in mine:
+                steps.remove(step)
+            mine.clear()
+            result = work(tx)
+            if _writes(result):
+                mine.append(step_of(tx))
+                steps.append(mine[0])
+                self._reach(inside(mine[0]))
+            return result
+
+        return watched
 
 
 def _writes(result: object) -> bool:

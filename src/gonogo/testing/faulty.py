@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from gonogo.errors import StoreUnavailable
 from gonogo.records import Call, State
+from gonogo.store.fates import Fate, Piece, one_by_one
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
 
@@ -125,6 +126,10 @@ class FaultyStore:
         if self.down:
             raise StoreUnavailable("the ledger is out of reach, as the test wanted")
         return self._store.read(work)
+
+    def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
+        """See `Store.write_all`; each is a write of its own, and may fail."""
+        return one_by_one(self.write, pieces)
 
     def join(
         self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]

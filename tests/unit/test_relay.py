@@ -1,0 +1,188 @@
+"""A settlement and the next admission in one commit: each has its own fate."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from tests.support.scene import SOON, WHO, Sandboxes, payment, reminder
+
+from gonogo.errors import StoreUnavailable
+from gonogo.limits import Limit
+from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.records import AHEAD, Call, State
+from gonogo.testing import Boundary, FaultyStore
+from gonogo.testing.boundaries import instrument
+
+
+def carry_out(sandbox: SandboxOrchestrator) -> None:
+    """What a worker's thread does until it runs out of what was claimed."""
+    work: Any = sandbox.delivery.claim(1, ahead=True)
+    while work is not None:
+        work = sandbox.delivery.carry_on(work, more=lambda: True)
+
+
+def used_to(sandbox: SandboxOrchestrator, pace: int) -> None:
+    """Let it have begun so many calls in no time."""
+    sandbox.delivery._pace.note(sandbox.clock.monotonic(), pace)
+
+
+def commits(sandbox: SandboxOrchestrator, patch: pytest.MonkeyPatch) -> list[int]:
+    """How many pieces each joint commit from now on had."""
+    seen: list[int] = []
+    write_all = sandbox.store.write_all
+    patch.setattr(
+        sandbox.store, "write_all", lambda pieces: (seen.append(len(pieces)), write_all(pieces))[1]
+    )
+    return seen
+
+
+def test_jobs_in_a_row_share_commits(sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are done once, in order; a settlement has the next call's admission beside it."""
+    sandbox, sent = sandboxes(), list[str]()
+    remind = reminder(sandbox, sent.append)
+    handles = remind.enqueue_many([(str(n),) for n in range(5)])
+    seen = commits(sandbox, monkeypatch)
+    used_to(sandbox, 5)
+    carry_out(sandbox)
+    assert sent == list("01234")
+    assert [handle.state() for handle in handles] == [State.SUCCEEDED] * 5
+    assert [handle.call().attempt for handle in handles] == [1] * 5
+    assert [handle.call().note for handle in handles] == [None] * 5
+    assert seen == [2] * 4
+
+
+def test_what_is_claimed_ahead_costs_no_attempt(sandboxes: Sandboxes) -> None:
+    """Its worker may die as often as it likes: what it never began runs in the end."""
+    sandbox = sandboxes(lease=10.0)
+    reminder(sandbox, lambda text: None).enqueue_many([(str(n),) for n in range(4)])
+    for _ in range(9):
+        used_to(sandbox, 4)
+        begun = sandbox.delivery.claim(1, ahead=True)
+        assert begun is not None
+        ahead = [call for call in sandbox.calls(states=(State.CLAIMED,)) if call.note == AHEAD]
+        assert [call.attempt for call in ahead] == [0] * 3
+        sandbox.delivery._ready.clear()
+        sandbox.delivery._running.clear()
+        sandbox.delivery._release(begun, 0, "this one is not what the test is about")
+        sandboxes.clock.advance(11)
+        sandbox.worker.keep_once()
+    used_to(sandbox, 4)
+    carry_out(sandbox)
+    done = sandbox.calls(states=(State.SUCCEEDED,))
+    assert [call.attempt for call in done] == [1] * 4
+
+
+def test_whose_own_code_runs_first_is_counted_before(sandboxes: Sandboxes) -> None:
+    """A limit's cost, a check or a precondition may kill the worker: that uses up an attempt."""
+    sandbox, attempts = sandboxes(lease=10.0), list[int]()
+
+    def cost(_: object) -> int:
+        (call,) = sandbox.calls(action="second")
+        attempts.append(call.attempt)
+        return 1
+
+    first = reminder(sandbox, lambda text: None, name="first")
+    second = reminder(
+        sandbox, lambda text: None, name="second", limits=[Limit("units", 5, per="1h", cost=cost)]
+    )
+    first.enqueue("a")
+    handle = second.enqueue("b")
+    used_to(sandbox, 2)
+    carry_out(sandbox)
+    assert (handle.state(), handle.call().attempt) == (State.SUCCEEDED, 1)
+    assert attempts == [1]
+
+
+def test_a_payment_is_not_begun_before_the_one_before_is_settled(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks run before it, and nothing may keep an outcome waiting; so it has its own commit."""
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    handles = payment(sandbox).enqueue_many([("A",), ("B",)])
+    seen = commits(sandbox, monkeypatch)
+    used_to(sandbox, 2)
+    carry_out(sandbox)
+    assert [handle.call().attempt for handle in handles] == [1, 1]
+    assert [handle.state() for handle in handles] == [State.SUCCEEDED] * 2
+    assert seen == []
+
+
+def test_a_refused_admission_takes_no_settlement_back(sandboxes: Sandboxes) -> None:
+    """A halt that stops the next call lets the one before be settled."""
+    sandbox = sandboxes()
+    first = reminder(sandbox, lambda text: sandbox.halt("second", **WHO), name="first")
+    second = reminder(sandbox, lambda text: None, name="second")
+    done, held = first.enqueue("a"), second.enqueue("b")
+    used_to(sandbox, 2)
+    carry_out(sandbox)
+    assert (done.state(), held.state(), held.call().attempt) == (
+        *(State.SUCCEEDED, State.PENDING, 0),
+    )
+
+
+def test_a_crash_test_passes_both_boundaries(sandboxes: Sandboxes) -> None:
+    """A process can be killed inside and after each of the two, as if they were apart."""
+    sandbox, passed = sandboxes(), list[Boundary]()
+    reminder(sandbox, lambda text: None).enqueue_many([("a",), ("b",)])
+    used_to(sandbox, 2)
+    first = sandbox.delivery.claim(1, ahead=True)
+    assert first is not None
+    instrument(sandbox, passed.append)
+    second = sandbox.delivery.carry_on(first, more=lambda: True)
+    assert second is not None
+    assert passed[passed.index(Boundary.PERFORMED) + 1 :] == [
+        Boundary.BEFORE_SETTLE,
+        Boundary.BEFORE_ADMIT,
+        Boundary.INSIDE_SETTLE,
+        Boundary.INSIDE_ADMIT,
+        Boundary.AFTER_SETTLE,
+        Boundary.AFTER_ADMIT,
+    ]
+
+
+def test_a_lost_commit_leaves_both_to_their_leases(sandboxes: Sandboxes) -> None:
+    """Neither is begun a second time by whoever heard the error."""
+    store = FaultyStore()
+    sandbox, sent = sandboxes(store=store), list[str]()
+
+    def send(text: str) -> None:
+        sent.append(text)
+        store.down = True
+
+    reminder(sandbox, send).enqueue_many([("a",), ("b",)])
+    used_to(sandbox, 2)
+    with pytest.raises(StoreUnavailable):
+        carry_out(sandbox)
+    store.heal()
+    assert sent == ["a"]
+    states = sorted(state.value for state in sandbox.counts())
+    assert states == ["claimed", "dispatched"]
+    assert sandbox.delivery._running == {}
+
+
+def test_a_thread_that_is_to_stop_begins_nothing_more(shared: Sandboxes) -> None:
+    """What was claimed ahead goes back to the ledger when its worker stops."""
+    sandbox = shared(max_workers=1, worker_interval=3600.0)
+    began, go_on = threading.Event(), threading.Event()
+
+    def send(text: str) -> None:
+        began.set()
+        go_on.wait(SOON)
+
+    remind = reminder(sandbox, send)
+    handles = remind.enqueue_many([(str(n),) for n in range(3)])
+    used_to(sandbox, 3)
+    sandbox.worker.start()
+    assert began.wait(SOON)
+    stopper = threading.Thread(target=sandbox.worker.stop, args=(SOON,))
+    stopper.start()
+    while sandbox.worker.is_running:
+        pass
+    go_on.set()
+    stopper.join(SOON)
+    calls: list[Call] = [handle.call() for handle in handles]
+    assert [call.state for call in calls] == [State.SUCCEEDED, State.PENDING, State.PENDING]
+    assert [call.attempt for call in calls] == [1, 0, 0]
