@@ -13,7 +13,7 @@ from benchmarks.pg.queue import Begun
 _LATER = "later"
 
 
-def declare(url: str, begun: Begun):  # noqa: ANN201 - its type is made at run time
+def declare(url: str, begun: Begun):
     app = Celery("benchmark", broker=url)
     app.conf.update(task_ignore_result=True, task_acks_late=True, worker_hijack_root_logger=False)
 

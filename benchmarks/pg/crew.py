@@ -10,9 +10,8 @@ import sys
 import time
 from importlib import import_module
 
-from benchmarks.pg.queue import Begun, Queue
+from benchmarks.pg.queue import Queue
 
-READY = 0.0
 _MARK = struct.Struct("=d")
 _PATIENCE = 120.0
 """Seconds without a word after which a contender counts as stuck."""
@@ -24,21 +23,19 @@ class Crew:
     Args:
         contender: the module in this package that has the worker.
         hands: jobs that a process has under way at once, as its module understands it.
-        poll: seconds between two looks, for those that poll; their default unless given.
     """
 
     def __init__(self, contender: str, url: str, processes: int, hands: int) -> None:
         self._heard, said = os.pipe()
         os.set_blocking(self._heard, False)
         words = [sys.executable, "-m", "benchmarks.pg.crew", contender, url]
-        self._log = open(os.environ.get("CREW_LOG", os.devnull), "w")
         self.processes = [
             subprocess.Popen(
                 [*words, str(said), str(hands), str(number)],
                 pass_fds=[said],
                 stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
+                stdout=subprocess.DEVNULL,
+                stderr=None if os.environ.get("BENCHMARK_ERRORS") else subprocess.DEVNULL,
             )
             for number in range(processes)
         ]
@@ -58,7 +55,6 @@ class Crew:
                 process.kill()
                 process.wait()
         os.close(self._heard)
-        self._log.close()
 
     def hear(self, count: int) -> list[float]:
         """The moments at which the next ``count`` jobs began."""
@@ -94,11 +90,6 @@ def main() -> None:
     os.environ["WORKER_NUMBER"] = number
     work = import_module(f"benchmarks.pg.{contender}").work
     work(url, begun, int(hands))
-
-
-def ready(begun: Begun) -> None:
-    """Said by a worker that takes jobs from now on."""
-    begun()
 
 
 if __name__ == "__main__":

@@ -31,10 +31,10 @@ class Floor:
             cursor.executemany(_PUT, [(number,) for number in numbers])
 
     def copy(self, numbers: Sequence[int]) -> object:
-        with self._connection.transaction(), self._connection.cursor() as cursor:
-            with cursor.copy("COPY floor (number) FROM STDIN") as copy:
-                for number in numbers:
-                    copy.write_row((number,))
+        words = "COPY floor (number) FROM STDIN"
+        with self._connection.cursor() as cursor, cursor.copy(words) as copy:
+            for number in numbers:
+                copy.write_row((number,))
 
     def left(self) -> int:
         return self._connection.execute("SELECT count(*) FROM floor WHERE NOT done").fetchone()[0]

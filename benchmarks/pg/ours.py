@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from benchmarks.pg.queue import Begun
 from gonogo import SandboxOrchestrator
-from gonogo.records import OPEN
 from gonogo.action import Action
+from gonogo.records import OPEN
 
 
 def declare(sandbox: SandboxOrchestrator, begun: Begun) -> Action[..., None]:

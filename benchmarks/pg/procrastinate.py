@@ -13,7 +13,7 @@ from benchmarks.pg.queue import Begun
 _LEFT = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')"
 
 
-def declare(app: App, begun: Begun):  # noqa: ANN201 - its type has four parameters
+def declare(app: App, begun: Begun):
     @app.task(name="touch")
     async def touch(number: int) -> None:
         begun()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
-
 from tests.support import postgres
 from tests.support import redis as redis_server
 from tests.support.servers import Servers

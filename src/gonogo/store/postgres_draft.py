@@ -1,0 +1,212 @@
+"""A transaction as a draft: what can wait is sent together, and what was guessed is looked up.
+
+Most work writes blindly: it replaces calls that its process has claimed, and notes attempts. Such
+writes wait in the draft until somebody has to read, or until the end; then they go to the server
+in one message, whatever their number and whoever wrote them. Until then the work is told what is
+likely: that each fence holds, that nobody waits for the calls that end, that the switches are as
+they were last seen. All of this is looked up, behind the locks, before anything is committed.
+Where a guess was wrong, the work runs again without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+import psycopg
+from sqlalchemy import Table
+
+from gonogo.errors import StoreUnavailable
+from gonogo.store import postgres_statements, statements
+from gonogo.store.postgres_errors import Contention
+from gonogo.store.postgres_statements import FENCE
+from gonogo.store.run import Cursor, Run
+from gonogo.store.statements import Statements
+
+Row = Mapping[str, Any]
+Look = Callable[[Cursor], None]
+_encode = msgspec.json.Encoder(order="sorted").encode
+_XID = "SELECT pg_current_xact_id()::text"
+_MOST = 1000
+"""Rows in one message; more would only make it large."""
+
+
+class Misjudged(Contention):
+    """What was guessed is not so: roll back, and run the work again without guessing."""
+
+    def __init__(self) -> None:
+        super().__init__(StoreUnavailable("other transactions kept changing the same calls"))
+
+
+class Draft(Run):
+    """Runs statements on one connection, and drafts those that can wait.
+
+    Attributes:
+        guesses: whether anything is drafted and guessed in the transaction under way.
+        open: whether it has begun on the server.
+        xid: its number there, if it writes.
+
+    Args:
+        raw: the connection.
+        translate: the error of the store for an error of the driver.
+        locks: whether it is for transactions that write.
+    """
+
+    __slots__ = (
+        "_awaited",
+        "_controls",
+        "_first",
+        "_inserts",
+        "_raw",
+        "_replaced",
+        "_rows",
+        "_trusts_controls",
+        "_updates",
+        "guesses",
+        "open",
+        "xid",
+    )
+
+    def __init__(
+        self,
+        texts: Statements,
+        raw: psycopg.Connection[Any],
+        translate: Callable[[Exception], Exception],
+        *,
+        locks: bool,
+    ) -> None:
+        super().__init__(texts, raw.execute, psycopg.Error, translate, locks=locks)
+        self._raw = raw
+        self._controls: list[Any] | None = None
+        self.begin((), guesses=False)
+
+    def begin(self, words: Sequence[str], *, guesses: bool) -> None:
+        """Another transaction, which begins with ``words`` when something is sent."""
+        self._first: list[tuple[str, Look | None]] = [(word, None) for word in words]
+        if self.locks:
+            controls = self.texts.text(statements.all_controls)
+            self._first += [(_XID, self._learn_xid), (controls, self._learn_controls)]
+        self._trusts_controls = False
+        self._empty()
+        self.guesses = guesses
+        self.news = False
+        self.open = False
+        self.xid = ""
+
+    def __call__(self, text: str, parameters: Mapping[str, Any]) -> Cursor:
+        if self.open and not self._rows:
+            return super().__call__(text, parameters)
+        return self._send(text, parameters)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether nothing that the work was told in this transaction is a mere guess."""
+        return self.open and not self._rows
+
+    # what can wait
+
+    def replaces(self, call_id: str) -> bool:
+        """Whether the draft changes this call."""
+        return call_id in self._replaced
+
+    def replace(self, fence: tuple[str, int, str], changed: Row) -> None:
+        """Change the call of this id, epoch and state; it is taken to be there."""
+        row = _encode({**dict(zip(FENCE, fence, strict=True)), **changed})
+        self._updates.setdefault(tuple(changed), []).append(row)
+        self._replaced.add(fence[0])
+        self._note()
+
+    def insert(self, table: Table, columns: tuple[str, ...], record: Any) -> None:
+        """Insert a record, which has these columns as its fields."""
+        self._inserts.setdefault((table, columns), []).append(_encode(record))
+        self._note()
+
+    def guess_unawaited(self, call_id: str) -> None:
+        """Nobody is taken to wait for this call."""
+        self._awaited.append(_encode({"id": call_id}))
+
+    def controls(self) -> list[Any] | None:
+        """The rows of the switches, if they are known: once it has begun, else as last seen."""
+        if not self.guesses or self._controls is None:
+            return None
+        self._trusts_controls = self._trusts_controls or not self.open
+        return self._controls
+
+    def forget_controls(self) -> None:
+        """This transaction changes them."""
+        self._controls = None
+
+    def _note(self) -> None:
+        self._rows += 1
+        if self._rows >= _MOST:
+            self.send()
+
+    def _empty(self) -> None:
+        self._updates: dict[tuple[str, ...], list[bytes]] = {}
+        self._inserts: dict[tuple[Table, tuple[str, ...]], list[bytes]] = {}
+        self._awaited: list[bytes] = []
+        self._replaced: set[str] = set()
+        self._rows = 0
+
+    # sending it
+
+    def send(self) -> None:
+        """Begin, if it has not begun, and write what is drafted.
+
+        Raises:
+            Misjudged: a guess was wrong.
+        """
+        if self._rows or not self.open:
+            self._send("", {})
+
+    def _send(self, text: str, parameters: Mapping[str, Any]) -> Cursor:
+        """All in one message, with ``text`` last; its answer."""
+        cursor = psycopg.ClientCursor(self._raw)
+        try:
+            parts = [] if self.open else list(self._first)
+            parts += [
+                (cursor.mogrify(t, {"rows": _array(r)}), look) for t, r, look in self._drafted()
+            ]
+            if text:
+                parts.append((cursor.mogrify(text, parameters), None))
+            self._empty()
+            self.open = True
+            cursor.execute("; ".join(part for part, _ in parts))
+        except psycopg.Error as error:
+            raise self._translate(error) from error
+        for number, (_, look) in enumerate(parts):
+            if number:
+                cursor.nextset()
+            if look is not None:
+                look(cursor)
+        return cursor
+
+    def _drafted(self) -> Iterator[tuple[str, list[bytes], Look | None]]:
+        """Each statement with its rows. A key may be given up by one call and taken by another."""
+        for columns, rows in self._updates.items():
+            text = self.texts.text(postgres_statements.replace_calls, columns)
+            yield text, rows, partial(_require_count, len(rows))
+        for (table, columns), rows in self._inserts.items():
+            yield self.texts.text(postgres_statements.insert_rows, table, columns), rows, None
+        if self._awaited:
+            text = self.texts.text(postgres_statements.awaited)
+            yield text, self._awaited, partial(_require_count, 0)
+
+    def _learn_xid(self, answer: Cursor) -> None:
+        self.xid = answer.fetchone()[0]
+
+    def _learn_controls(self, answer: Cursor) -> None:
+        known, self._controls = self._controls, answer.fetchall()
+        if self._trusts_controls and known != self._controls:
+            raise Misjudged
+
+
+def _array(rows: Sequence[bytes]) -> str:
+    return f"[{b','.join(rows).decode()}]"
+
+
+def _require_count(count: int, answer: Cursor) -> None:
+    if answer.rowcount != count:
+        raise Misjudged
