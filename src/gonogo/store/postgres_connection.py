@@ -36,6 +36,9 @@ T = TypeVar("T")
 Place = tuple[Any, ...]
 _PLACE = "SELECT current_database(), to_regclass('gonogo_calls')::oid::bigint"
 _SHARE = f"SELECT pg_advisory_xact_lock_shared({SWITCHES})"
+_PLANS = tuple(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin"))
+"""Every hot statement is made to follow an index; the planner, whose statistics lag behind a queue
+that fills and empties within minutes, would rather read a small table as a whole, dead rows too."""
 CHANNEL = "gonogo_due"
 """Where it is said that a job was written."""
 PRIMARY = {"target_session_attrs": "primary" if psycopg.pq.version() >= 140_000 else "read-write"}
@@ -83,7 +86,7 @@ class Connection:
             f"SET LOCAL idle_in_transaction_session_timeout = {_ms(timeouts.idle)}",
         )
         self._snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *limits)
-        self._begin = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", *limits, _SHARE)
+        self._begin = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", *limits, *_PLANS, _SHARE)
         self._raw = connect(url, timeouts.connect)
         self._draft = Draft(texts, self._raw, self._failed, locks=not reads)
         self._tables = DraftTransaction(self._draft)
