@@ -17,6 +17,7 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     bindparam,
+    collate,
     column,
     func,
     insert,
@@ -25,7 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.expression import ClauseElement, ColumnClause
 
-from gonogo.store import schema
+from gonogo.records import State
+from gonogo.store import schema, statements
+from gonogo.store.rows import CALLS
 from gonogo.store.schema import calls
 
 FENCE = ("if_id", "if_epoch", "if_state")
@@ -45,6 +48,36 @@ def replace_calls(columns: tuple[str, ...]) -> ClauseElement:
             calls.c.state == given.c.if_state,
         )
         .values({name: given.c[name] for name in columns})
+    )
+
+
+def claim_due(queues: int, passed: int) -> ClauseElement:
+    """Claim the due calls whose turn it is: those that `in_turn` would choose, in its order.
+
+    Texts are compared byte by byte, as Python does, whatever the database's own order is.
+    """
+    due = statements.due_calls(queues, passed).cte("due")
+    action, number = collate(due.c.action, "C"), collate(due.c.id, "C")
+    within = func.row_number().over(
+        partition_by=(due.c.action, due.c.priority), order_by=(due.c.run_at, number)
+    )
+    ranked = select(due.c.id, due.c.priority, action.label("action"), within.label("rank"))
+    each = ranked.subquery("ranked")
+    turn = (each.c.priority.desc(), each.c.rank, each.c.action <= bindparam("turn"))
+    place = func.row_number().over(order_by=(*turn, each.c.action, collate(each.c.id, "C")))
+    placed = select(each.c.id, place.label("place")).order_by(place)
+    chosen = placed.limit(bindparam("limit")).offset(schema.ZERO).cte("chosen")
+    return (
+        update(calls)
+        .where(calls.c.id == chosen.c.id, schema.claimable)
+        .values(
+            state=schema.literal(State.CLAIMED),
+            owner=bindparam("by"),
+            lease_until=bindparam("till"),
+            epoch=calls.c.epoch + schema.ONE,
+            attempt=calls.c.attempt + schema.ONE,
+        )
+        .returning(chosen.c.place, *(calls.c[name] for name in CALLS.columns))
     )
 
 

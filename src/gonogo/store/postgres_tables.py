@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from msgspec import structs
 
 from gonogo.records import Attempt, Call, Control, State
-from gonogo.store import rows, schema
+from gonogo.store import postgres_statements, rows, schema
 from gonogo.store.postgres_draft import Draft
 from gonogo.store.sql import SqlAttempts, SqlControls, SqlTransaction
 from gonogo.store.sql_calls import SqlCalls
+from gonogo.store.statements import names
 
 
 class DraftTransaction(SqlTransaction):
@@ -50,6 +51,25 @@ class DraftCalls(SqlCalls):
         self._draft.replace((before.id, before.epoch, str(before.state)), changed)
         self._note_news(after)
         return True
+
+    def claim(
+        self,
+        *,
+        owner: str,
+        queues: Sequence[str],
+        now: float,
+        lease_until: float,
+        limit: int,
+        turn: str = "",
+        passing: Collection[str] = (),
+    ) -> list[Call]:
+        if not queues:
+            return []
+        text = self._draft.texts.text(postgres_statements.claim_due, len(queues), len(passing))
+        wanted = {**names("queue", queues), **names("passing", sorted(passing)), "turn": turn}
+        taken = {"by": owner, "till": lease_until, "now": now, "most": limit, "limit": limit}
+        found = self._draft(text, {**wanted, **taken}).fetchall()
+        return [rows.CALLS.decode(columns) for _, *columns in sorted(found)]
 
     def waiting_on(self, call_id: str) -> list[Call]:
         if not self._draft.replaces(call_id):
