@@ -1,7 +1,8 @@
 """One raw connection to a PostgreSQL database, and how work runs on it.
 
-Nothing is left behind in the session, neither settings nor prepared statements nor locks: every
-transaction says what it needs, so that it may run through PgBouncer in transaction mode.
+Neither settings nor locks are left behind in the session: every transaction says what it needs, so
+that it may run through PgBouncer in transaction mode. Statements are prepared only where there is
+none in between.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from gonogo.store.postgres_errors import (
     translate,
     unreachable,
 )
+from gonogo.store.postgres_prepared import Prepared
 from gonogo.store.postgres_tables import DraftTransaction
 from gonogo.store.sql import SWITCHES
 from gonogo.store.statements import Statements
@@ -88,7 +90,8 @@ class Connection:
         self._snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *limits)
         self._begin = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", *limits, *_PLANS, _SHARE)
         self._raw = connect(url, timeouts.connect)
-        self._draft = Draft(texts, self._raw, self._failed, locks=not reads)
+        prepared = Prepared(self._raw, keeps=self._is_alone())
+        self._draft = Draft(texts, prepared, self._failed, locks=not reads)
         self._tables = DraftTransaction(self._draft)
 
     @property
@@ -149,6 +152,13 @@ class Connection:
 
     def close(self) -> None:
         self._raw.close()
+
+    def _is_alone(self) -> bool:
+        try:
+            return is_alone(self._raw)
+        except psycopg.Error as error:
+            self._raw.close()
+            raise self._failed(error) from error
 
     def _drafted(self, batch: Sequence[Job]) -> bool:
         """Run the jobs as far as possible without the server; whether that decides their fate.
@@ -257,6 +267,12 @@ class Connection:
 
     def _is_lost(self, error: Exception) -> bool:
         return self._raw.closed or isinstance(translate(error, self._where), Lost)
+
+
+def is_alone(raw: psycopg.Connection[Any]) -> bool:
+    """Whether the session is ours; PgBouncer may give each transaction another one."""
+    found = raw.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
+    return found is not None and found[0] == raw.info.backend_pid
 
 
 def place_of(raw: psycopg.Connection[Any]) -> Place:

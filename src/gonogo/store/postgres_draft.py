@@ -21,6 +21,7 @@ from sqlalchemy import Table
 from gonogo.errors import StoreUnavailable
 from gonogo.store import postgres_statements, statements
 from gonogo.store.postgres_errors import Contention
+from gonogo.store.postgres_prepared import Prepared
 from gonogo.store.postgres_statements import FENCE
 from gonogo.store.run import Cursor, Run
 from gonogo.store.statements import Statements
@@ -49,7 +50,7 @@ class Draft(Run):
         xid: its number there, if it writes.
 
     Args:
-        raw: the connection.
+        prepared: says statements on the connection.
         translate: the error of the store for an error of the driver.
         locks: whether it is for transactions that write.
     """
@@ -57,13 +58,13 @@ class Draft(Run):
     __slots__ = (
         "_awaited",
         "_controls",
-        "_first",
         "_inserts",
-        "_raw",
+        "_prepared",
         "_replaced",
         "_rows",
         "_trusts_controls",
         "_updates",
+        "_words",
         "guesses",
         "open",
         "xid",
@@ -72,22 +73,19 @@ class Draft(Run):
     def __init__(
         self,
         texts: Statements,
-        raw: psycopg.Connection[Any],
+        prepared: Prepared,
         translate: Callable[[Exception], Exception],
         *,
         locks: bool,
     ) -> None:
-        super().__init__(texts, raw.execute, psycopg.Error, translate, locks=locks)
-        self._raw = raw
+        super().__init__(texts, prepared.execute, psycopg.Error, translate, locks=locks)
+        self._prepared = prepared
         self._controls: list[Any] | None = None
         self.begin((), guesses=False)
 
     def begin(self, words: Sequence[str], *, guesses: bool) -> None:
         """Another transaction, which begins with ``words`` when something is sent."""
-        self._first: list[tuple[str, Look | None]] = [(word, None) for word in words]
-        if self.locks:
-            controls = self.texts.text(statements.all_controls)
-            self._first += [(_XID, self._learn_xid), (controls, self._learn_controls)]
+        self._words = words
         self._trusts_controls = False
         self._empty()
         self.guesses = guesses
@@ -163,17 +161,15 @@ class Draft(Run):
 
     def _send(self, text: str, parameters: Mapping[str, Any]) -> Cursor:
         """All in one message, with ``text`` last; its answer."""
-        cursor = psycopg.ClientCursor(self._raw)
         try:
-            parts = [] if self.open else list(self._first)
-            parts += [
-                (cursor.mogrify(t, {"rows": _array(r)}), look) for t, r, look in self._drafted()
-            ]
+            parts = list(self._begun()) if not self.open else []
+            for drafted, rows, look in self._drafted():
+                parts.append((self._prepared.spell(drafted, rows), look))
             if text:
-                parts.append((cursor.mogrify(text, parameters), None))
+                parts.append((self._prepared.spell(text, parameters), None))
             self._empty()
             self.open = True
-            cursor.execute("; ".join(part for part, _ in parts))
+            cursor = self._prepared.say("; ".join(part for part, _ in parts))
         except psycopg.Error as error:
             raise self._translate(error) from error
         for number, (_, look) in enumerate(parts):
@@ -183,16 +179,29 @@ class Draft(Run):
                 look(cursor)
         return cursor
 
-    def _drafted(self) -> Iterator[tuple[str, list[bytes], Look | None]]:
-        """Each statement with its rows. A key may be given up by one call and taken by another."""
+    def _begun(self) -> Iterator[tuple[str, Look | None]]:
+        self._prepared.prepare()
+        for word in self._words:
+            yield word, None
+        if self.locks:
+            controls = self.texts.text(statements.all_controls)
+            yield self._prepared.spell(_XID, {}), self._learn_xid
+            yield self._prepared.spell(controls, {}), self._learn_controls
+
+    def _drafted(self) -> Iterator[tuple[str, Row, Look | None]]:
+        """Each statement with its parameters.
+
+        Updates come first: a key may be given up by one call and taken by another.
+        """
         for columns, rows in self._updates.items():
             text = self.texts.text(postgres_statements.replace_calls, columns)
-            yield text, rows, partial(_require_count, len(rows))
+            yield text, _array(rows), partial(_require_count, len(rows))
         for (table, columns), rows in self._inserts.items():
-            yield self.texts.text(postgres_statements.insert_rows, table, columns), rows, None
+            text = self.texts.text(postgres_statements.insert_rows, table, columns)
+            yield text, _array(rows), None
         if self._awaited:
             text = self.texts.text(postgres_statements.awaited)
-            yield text, self._awaited, partial(_require_count, 0)
+            yield text, _array(self._awaited), partial(_require_count, 0)
 
     def _learn_xid(self, answer: Cursor) -> None:
         self.xid = answer.fetchone()[0]
@@ -203,8 +212,8 @@ class Draft(Run):
             raise Misjudged
 
 
-def _array(rows: Sequence[bytes]) -> str:
-    return f"[{b','.join(rows).decode()}]"
+def _array(rows: Sequence[bytes]) -> Row:
+    return {"rows": f"[{b','.join(rows).decode()}]"}
 
 
 def _require_count(count: int, answer: Cursor) -> None:
