@@ -175,7 +175,7 @@ class Connection:
             return False
         except (Contention, Lost):
             raise
-        except StoreError:  # whose row it was is not known
+        except Exception:  # noqa: BLE001 - a row cannot be written, and whose it is is not known
             return False
 
     def _write(self, batch: Sequence[Job]) -> None:

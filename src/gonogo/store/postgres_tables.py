@@ -6,8 +6,6 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from msgspec import structs
-
 from gonogo.records import Attempt, Call, Control, State
 from gonogo.store import postgres_statements, rows, schema
 from gonogo.store.postgres_draft import Draft
@@ -35,10 +33,11 @@ class DraftCalls(SqlCalls):
 
     def insert(self, call: Call) -> None:
         fills = call.slots and call.state is State.DISPATCHED
-        if not self._draft.guesses or fills or not _has_json(structs.astuple(call)):
+        times = (call.run_at, call.deadline_at, call.expires_at)
+        if not self._draft.guesses or fills or not _has_json(times):
             super().insert(call)
             return
-        self._draft.insert(schema.calls, rows.CALLS.columns, call)
+        self._draft.insert(schema.calls, rows.CALLS, call)
         self._note_news(call)
 
     def replace(self, before: Call, after: Call) -> bool:
@@ -88,7 +87,7 @@ class DraftAttempts(SqlAttempts):
         if not self._draft.guesses or not _has_json(times):
             super().append(attempt)
             return
-        self._draft.insert(schema.attempts, rows.ATTEMPTS.columns, attempt)
+        self._draft.insert(schema.attempts, rows.ATTEMPTS, attempt)
 
 
 class DraftControls(SqlControls):
