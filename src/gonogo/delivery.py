@@ -44,9 +44,6 @@ LONGEST_WAIT = 60.0
 UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
 
-LONGEST_ASK = 0.1
-"""Seconds for which a thread waits for another one's claim before it claims by itself."""
-
 OVERTIME = 1.0
 """Seconds beyond its time-out at which the attempt of a plain function is given up."""
 
@@ -85,7 +82,6 @@ class Delivery:
         self._ready: deque[Call] = deque()
         self._given_up: dict[str, Call] = {}
         self._mutex = threading.Lock()
-        self._asking = threading.Lock()
         self._renewed_at = self._asked_at = self._clock.monotonic()
 
     @property
@@ -98,32 +94,17 @@ class Delivery:
         """Whether this process may claim: its own beat reached the ledger within the lease."""
         return self._clock.monotonic() - self._renewed_at < self.lease
 
-    def claim(self, hands: int | Callable[[], int] = 1) -> Call | None:
+    def claim(self, hands: int = 1) -> Call | None:
         """The next due call, claimed for this process; ``None`` when there is none.
 
         As many are claimed at once as there are free ``hands``; the others are handed out next.
-        Of threads that come together one claims for all, and counts the hands when it does.
-
         Raises `StoreError` when the ledger cannot be asked.
         """
-        if (ready := self._next_ready()) is not None:
-            return ready
-        asks_for_all = self._asking.acquire(timeout=LONGEST_ASK)
-        try:
-            return self._next_ready() or self._ask(hands if isinstance(hands, int) else hands())
-        finally:
-            if asks_for_all:
-                self._asking.release()
-
-    def _next_ready(self) -> Call | None:
         with self._mutex:
             while self._ready:
                 ready = self._ready.popleft()
                 if ready.owner == self.owner:  # else it is our parent's, which forked us
                     return ready
-        return None
-
-    def _ask(self, hands: int) -> Call | None:
         claimed = self._claims.take(self.queues, hands)
         with self._mutex:
             self._asked_at = self._clock.monotonic()

@@ -240,7 +240,7 @@ class WorkerProcess:
         delivery = self._delivery
         if delivery is None or (self.is_running and not delivery.fit):
             return False
-        call = delivery.claim(lambda: max(1, self._crew.idle))
+        call = delivery.claim(max(1, self._crew.idle))
         if call is None:
             return False
         self.wake()
