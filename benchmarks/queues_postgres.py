@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 import psutil
 import psycopg
 
-from benchmarks.measure import RATE, SHARE, Effort, Measure, Scene, Stage, Target, repeated
+from benchmarks.measure import NUMBER, RATE, Effort, Measure, Scene, Stage, Target, repeated
 from benchmarks.pg import servers
 from benchmarks.pg.celery_queue import OnRedis
 from benchmarks.pg.crew import Crew
@@ -25,8 +25,10 @@ from benchmarks.pg.queue import Queue
 OURS, PGQUEUER, PROCRASTINATE = "gonogo", "PgQueuer", "Procrastinate"
 DBOS, CELERY, CELERY_DEFAULT = "DBOS", "Celery, Redis", "Celery, Redis, nothing on disk"
 FLOOR = "floor: one connection"
-THREADS = 16
-"""Of one process of ours."""
+THREADS = 32
+"""Of one process of ours where it is to be fast; PgQueuer and Procrastinate get as many tasks."""
+IDLE_HANDS = {"ours": 1, "procrastinate": 1, "pgqueuer": 10, "dbos_queue": 1000}
+"""Each one's default, of threads, tasks, a batch, and milliseconds between two looks."""
 COMMITS = (
     "every contender commits with synchronous_commit on, except that gonogo's claims and settles "
     "are off by design (lost by a crash of the server they are found again); Redis with "
@@ -55,7 +57,7 @@ def _contenders() -> Iterator[dict[str, Contender]]:
         found = {
             OURS: Contender(Ours(url), "ours", url, THREADS),
             PGQUEUER: Contender(Pgqueuer(url), "pgqueuer", url, 100),
-            PROCRASTINATE: Contender(Procrastinate(url), "procrastinate", url, 16),
+            PROCRASTINATE: Contender(Procrastinate(url), "procrastinate", url, THREADS),
             DBOS: Contender(Dbos(url), "dbos_queue", url, 100),
             CELERY: Contender(OnRedis(durable), "celery_queue", durable, 1),
             CELERY_DEFAULT: Contender(OnRedis(default), "celery_queue", default, 1),
@@ -106,6 +108,7 @@ def _process(processes: int) -> Stage:
     @contextmanager
     def stage(effort: Effort) -> Iterator[Scene]:
         jobs = effort.of(1000, 10_000) * (1 if processes == 1 else 2)
+        workers = "1 worker process" if processes == 1 else f"{processes} worker processes"
 
         def measure(contender: Contender) -> Measure:
             def drained() -> float:
@@ -117,18 +120,18 @@ def _process(processes: int) -> Stage:
 
         with _contenders() as contenders:
             yield Scene(
-                f"work off queued jobs, {processes} worker process{'es'[: processes * 2 - 2]}",
+                f"work off queued jobs, PostgreSQL, {workers}",
                 f"{jobs} trivial jobs to the last one settled; 2 cores for the workers and the "
                 f"server; gonogo with {THREADS} threads a process, PgQueuer asyncpg, uvloop and "
-                "batches of 100, Procrastinate async with concurrency 16, DBOS polling every "
-                f"100 ms, Celery prefork with acks_late; {servers.SETTINGS}; {COMMITS}",
+                f"batches of 100, Procrastinate async with concurrency {THREADS}, DBOS polling "
+                f"each 100 ms, Celery prefork with acks_late; {servers.SETTINGS}; {COMMITS}",
                 {name: measure(contender) for name, contender in contenders.items()},
                 [
                     *(Target(OURS, peer, 1 / 2) for peer in (PGQUEUER, PROCRASTINATE, DBOS)),
                     Target(OURS, CELERY, 1 / 3),
                 ],
                 RATE,
-                rounds=effort.of(3, 7),
+                rounds=min(effort.rounds, effort.of(3, 7)),
             )
 
     return stage
@@ -146,16 +149,15 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
                 asked = time.perf_counter()
                 contender.queue.put(number)
                 waits.append(crew.hear(1)[0] - asked)
-            cuts = statistics.quantiles(waits, n=20, method="inclusive")
-            return {"p50": cuts[9], "p95": cuts[18]}
+            return _cuts(waits)
 
         return picked
 
     with _contenders() as contenders, ExitStack() as stack:
-        contenders.pop(FLOOR)
-        rows = {}
+        floor = contenders.pop(FLOOR).queue
+        rows = {"floor: two commits": _commits(floor, times)}
         for name, contender in contenders.items():
-            crew = stack.enter_context(contender.crew(1, 1000 if name == DBOS else None))
+            crew = stack.enter_context(contender.crew(1, IDLE_HANDS.get(contender.module)))
             crew.drain(contender.queue, 20)
             rows[name] = measure(contender, crew, 5 if name == DBOS else times)
         yield Scene(
@@ -166,9 +168,9 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
             rows,
             [
                 Target(f"{OURS} p95", None, 0.005),
-                *(Target(f"{OURS} p95", f"{peer} p95", 1.0) for peer in rows if peer != OURS),
+                *(Target(f"{OURS} p95", f"{peer} p95", 1.0) for peer in contenders if peer != OURS),
             ],
-            rounds=effort.of(3, 7),
+            rounds=min(effort.rounds, effort.of(3, 7)),
         )
 
 
@@ -178,7 +180,7 @@ def _idle(effort: Effort) -> Iterator[Scene]:
 
     def measure(contender: Contender) -> Callable[[], Mapping[str, float]]:
         def idled() -> Mapping[str, float]:
-            with contender.crew(1, 1000 if contender.module == "dbos_queue" else None) as crew:
+            with contender.crew(1, IDLE_HANDS.get(contender.module)) as crew:
                 crew.drain(contender.queue, 20)
                 time.sleep(3)
                 return _spent(crew, contender, seconds)
@@ -189,13 +191,34 @@ def _idle(effort: Effort) -> Iterator[Scene]:
         contenders.pop(FLOOR)
         yield Scene(
             "a worker process that has nothing to do, PostgreSQL",
-            f"{seconds} s of one process at its defaults: its share of a core, and transactions "
-            "a second as hundredths (1.00 % is one a second); Celery's two processes together",
+            f"{seconds} s of one process at its defaults: hundredths of a core, and transactions a "
+            "second on the database; both of Celery's processes together",
             {name: measure(contender) for name, contender in contenders.items()},
-            [Target(f"{OURS} core", None, 0.005), Target(f"{OURS} transactions", None, 0.02)],
-            SHARE,
-            rounds=effort.of(2, 3),
+            [Target(f"{OURS} core %", None, 0.5), Target(f"{OURS} queries/s", None, 2.0)],
+            NUMBER,
+            rounds=min(effort.rounds, effort.of(2, 3)),
         )
+
+
+def _commits(queue: Queue, times: int) -> Callable[[], Mapping[str, float]]:
+    """What is to be on the disk before a job begins: that it is wanted, and that it begins."""
+
+    def committed() -> Mapping[str, float]:
+        waits = []
+        for number in range(times):
+            time.sleep(random.uniform(0.005, 0.03))
+            began = time.perf_counter()
+            queue.put(number)
+            queue.put(number)
+            waits.append(time.perf_counter() - began)
+        return _cuts(waits)
+
+    return committed
+
+
+def _cuts(waits: list[float]) -> Mapping[str, float]:
+    cuts = statistics.quantiles(waits, n=20, method="inclusive")
+    return {"p50": cuts[9], "p95": cuts[18]}
 
 
 def _spent(crew: Crew, contender: Contender, seconds: float) -> Mapping[str, float]:
@@ -203,9 +226,9 @@ def _spent(crew: Crew, contender: Contender, seconds: float) -> Mapping[str, flo
     processes += [child for process in processes for child in process.children(recursive=True)]
     before, asked = sum(map(_cpu, processes)), _transactions(contender.url)
     time.sleep(seconds)
-    figures = {"core": (sum(map(_cpu, processes)) - before) / seconds}
+    figures = {"core %": 100 * (sum(map(_cpu, processes)) - before) / seconds}
     if asked is not None:
-        figures["transactions"] = (_transactions(contender.url) - asked) / seconds / 100
+        figures["queries/s"] = (_transactions(contender.url) - asked) / seconds
     return figures
 
 
