@@ -1,7 +1,259 @@
-"""To be filled."""
+"""Queues on PostgreSQL: taking jobs in, working them off, picking one up, and doing nothing."""
 
 from __future__ import annotations
 
-from benchmarks.measure import Stage
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
-SCENES: dict[str, Stage] = {}
+import psutil
+import psycopg
+
+from benchmarks.measure import NUMBER, RATE, Effort, Measure, Scene, Stage, Target, repeated
+from benchmarks.pg import servers
+from benchmarks.pg.celery_queue import OnRedis
+from benchmarks.pg.crew import Crew
+from benchmarks.pg.dbos_queue import Dbos
+from benchmarks.pg.floor import Floor
+from benchmarks.pg.ours import Ours
+from benchmarks.pg.pgqueuer import Pgqueuer
+from benchmarks.pg.procrastinate import Procrastinate
+from benchmarks.pg.queue import Queue
+
+OURS, PGQUEUER, PROCRASTINATE = "gonogo", "PgQueuer", "Procrastinate"
+DBOS, CELERY, CELERY_DEFAULT = "DBOS", "Celery, Redis", "Celery, Redis, nothing on disk"
+FLOOR = "floor: one connection"
+THREADS = 32
+"""Of one process of ours where it is to be fast; PgQueuer and Procrastinate get as many tasks."""
+IDLE_HANDS = {"ours": 1, "procrastinate": 1, "pgqueuer": 10, "dbos_queue": 1000}
+"""Each one's default, of threads, tasks, a batch, and milliseconds between two looks."""
+COMMITS = (
+    "every contender commits with synchronous_commit on, except that gonogo's claims and settles "
+    "are off by design (lost by a crash of the server they are found again); Redis with "
+    "appendonly and appendfsync always, beside its default"
+)
+
+
+class Contender:
+    """A queue with its module, and how its workers are set where they are to be fast."""
+
+    def __init__(self, queue: Queue, module: str, url: str, hands: int) -> None:
+        self.queue, self.module, self.url, self.hands = queue, module, url, hands
+
+    def crew(self, processes: int, hands: int | None = None) -> Crew:
+        if isinstance(self.queue, OnRedis):
+            return Crew(self.module, self.url, 1, processes)
+        return Crew(self.module, self.url, processes, hands or self.hands)
+
+
+@contextmanager
+def _contenders() -> Iterator[dict[str, Contender]]:
+    with ExitStack() as stack:
+        url = stack.enter_context(servers.database())
+        durable = stack.enter_context(servers.broker(durable=True))
+        default = stack.enter_context(servers.broker(durable=False))
+        found = {
+            OURS: Contender(Ours(url), "ours", url, THREADS),
+            PGQUEUER: Contender(Pgqueuer(url), "pgqueuer", url, 100),
+            PROCRASTINATE: Contender(Procrastinate(url), "procrastinate", url, THREADS),
+            DBOS: Contender(Dbos(url), "dbos_queue", url, 100),
+            CELERY: Contender(OnRedis(durable), "celery_queue", durable, 1),
+            CELERY_DEFAULT: Contender(OnRedis(default), "celery_queue", default, 1),
+            FLOOR: Contender(Floor(url), "floor", url, 1),
+        }
+        for contender in found.values():
+            stack.callback(contender.queue.close)
+        yield found
+
+
+@contextmanager
+def _enqueue(effort: Effort) -> Iterator[Scene]:
+    times = effort.of(100, 1000)
+    with _contenders() as contenders:
+        yield Scene(
+            "queue one job, PostgreSQL",
+            f"{times} a round, one after the other, each committed; {servers.SETTINGS}; {COMMITS}",
+            {name: repeated(c.queue.put, times) for name, c in contenders.items()},
+            [Target(OURS, PGQUEUER, 1.0)],
+            RATE,
+        )
+
+
+@contextmanager
+def _enqueue_many(effort: Effort) -> Iterator[Scene]:
+    size = effort.of(1000, 10_000)
+
+    def measure(put: Callable[[range], object]) -> Measure:
+        once = repeated(lambda n: put(range(n * size, (n + 1) * size)), 1)
+        return lambda: once() / size
+
+    with _contenders() as contenders:
+        rows = {name: measure(c.queue.put_many) for name, c in contenders.items()}
+        floor = contenders[FLOOR].queue
+        rows["floor: executemany"] = rows.pop(FLOOR)
+        rows["floor: COPY"] = measure(floor.copy)
+        yield Scene(
+            "queue many jobs, PostgreSQL",
+            f"{size} in one batch by each one's own way (DBOS has none: one transaction; Celery "
+            f"has none: one producer); {servers.SETTINGS}; {COMMITS}",
+            rows,
+            [Target(OURS, PGQUEUER, 1.0)],
+            RATE,
+        )
+
+
+def _process(processes: int) -> Stage:
+    @contextmanager
+    def stage(effort: Effort) -> Iterator[Scene]:
+        jobs = effort.of(1000, 10_000) * (1 if processes == 1 else 2)
+        workers = "1 worker process" if processes == 1 else f"{processes} worker processes"
+
+        def measure(contender: Contender) -> Measure:
+            def drained() -> float:
+                with contender.crew(processes) as crew:
+                    crew.drain(contender.queue, 100)
+                    return crew.drain(contender.queue, jobs) / jobs
+
+            return drained
+
+        with _contenders() as contenders:
+            yield Scene(
+                f"work off queued jobs, PostgreSQL, {workers}",
+                f"{jobs} trivial jobs to the last one settled; 2 cores for the workers and the "
+                f"server; gonogo with {THREADS} threads a process, PgQueuer asyncpg, uvloop and "
+                f"batches of 100, Procrastinate async with concurrency {THREADS}, DBOS polling "
+                f"each 100 ms, Celery prefork with acks_late; {servers.SETTINGS}; {COMMITS}",
+                {name: measure(contender) for name, contender in contenders.items()},
+                [
+                    *(Target(OURS, peer, 1 / 2) for peer in (PGQUEUER, PROCRASTINATE, DBOS)),
+                    Target(OURS, CELERY, 1 / 3),
+                ],
+                RATE,
+                rounds=min(effort.rounds, effort.of(3, 7)),
+            )
+
+    return stage
+
+
+@contextmanager
+def _pickup(effort: Effort) -> Iterator[Scene]:
+    times = effort.of(40, 400)
+
+    def measure(contender: Contender, crew: Crew, times: int) -> Callable[[], Mapping[str, float]]:
+        def picked() -> Mapping[str, float]:
+            waits = []
+            for number in range(times):
+                time.sleep(random.uniform(0.005, 0.03))
+                asked = time.perf_counter()
+                contender.queue.put(number)
+                waits.append(crew.hear(1)[0] - asked)
+            return _cuts(waits)
+
+        return picked
+
+    with _contenders() as contenders, ExitStack() as stack:
+        floor = contenders.pop(FLOOR).queue
+        rows = {"floor: two commits": _commits(floor, times)}
+        for name, contender in contenders.items():
+            crew = stack.enter_context(contender.crew(1, IDLE_HANDS.get(contender.module)))
+            crew.drain(contender.queue, 20)
+            rows[name] = measure(contender, crew, 5 if name == DBOS else times)
+        yield Scene(
+            "an idle worker picks a job up, PostgreSQL",
+            f"{times} jobs a round, from before it is queued until it begins; gonogo, PgQueuer "
+            "and Procrastinate hear of it by LISTEN/NOTIFY, Celery by BRPOP, DBOS polls every "
+            f"second; {servers.SETTINGS}; {COMMITS}",
+            rows,
+            [
+                Target(f"{OURS} p95", None, 0.005),
+                *(Target(f"{OURS} p95", f"{peer} p95", 1.0) for peer in contenders if peer != OURS),
+            ],
+            rounds=min(effort.rounds, effort.of(3, 7)),
+        )
+
+
+@contextmanager
+def _idle(effort: Effort) -> Iterator[Scene]:
+    seconds = effort.of(5, 30)
+
+    def measure(contender: Contender) -> Callable[[], Mapping[str, float]]:
+        def idled() -> Mapping[str, float]:
+            with contender.crew(1, IDLE_HANDS.get(contender.module)) as crew:
+                crew.drain(contender.queue, 20)
+                time.sleep(3)
+                return _spent(crew, contender, seconds)
+
+        return idled
+
+    with _contenders() as contenders:
+        contenders.pop(FLOOR)
+        yield Scene(
+            "a worker process that has nothing to do, PostgreSQL",
+            f"{seconds} s of one process at its defaults: hundredths of a core, and transactions a "
+            "second on the database; both of Celery's processes together",
+            {name: measure(contender) for name, contender in contenders.items()},
+            [Target(f"{OURS} core %", None, 0.5), Target(f"{OURS} queries/s", None, 2.0)],
+            NUMBER,
+            rounds=min(effort.rounds, effort.of(2, 3)),
+        )
+
+
+def _commits(queue: Queue, times: int) -> Callable[[], Mapping[str, float]]:
+    """What is to be on the disk before a job begins: that it is wanted, and that it begins."""
+
+    def committed() -> Mapping[str, float]:
+        waits = []
+        for number in range(times):
+            time.sleep(random.uniform(0.005, 0.03))
+            began = time.perf_counter()
+            queue.put(number)
+            queue.put(number)
+            waits.append(time.perf_counter() - began)
+        return _cuts(waits)
+
+    return committed
+
+
+def _cuts(waits: list[float]) -> Mapping[str, float]:
+    cuts = statistics.quantiles(waits, n=20, method="inclusive")
+    return {"p50": cuts[9], "p95": cuts[18]}
+
+
+def _spent(crew: Crew, contender: Contender, seconds: float) -> Mapping[str, float]:
+    processes = [psutil.Process(process.pid) for process in crew.processes]
+    processes += [child for process in processes for child in process.children(recursive=True)]
+    before, asked = sum(map(_cpu, processes)), _transactions(contender.url)
+    time.sleep(seconds)
+    figures = {"core %": 100 * (sum(map(_cpu, processes)) - before) / seconds}
+    if asked is not None:
+        figures["queries/s"] = (_transactions(contender.url) - asked) / seconds
+    return figures
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
+
+
+def _transactions(url: str) -> int | None:
+    """Of all sessions on the database so far; each tells within ten seconds."""
+    if not url.startswith("postgresql"):
+        return None
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute(
+            "SELECT xact_commit + xact_rollback FROM pg_stat_database "
+            "WHERE datname = current_database()"
+        ).fetchone()
+        return found[0]
+
+
+SCENES: dict[str, Stage] = {
+    "enqueue.postgres": _enqueue,
+    "enqueue_many.postgres": _enqueue_many,
+    "process.postgres": _process(1),
+    "process4.postgres": _process(4),
+    "pickup.postgres": _pickup,
+    "idle.postgres": _idle,
+}

@@ -122,18 +122,17 @@ def test_no_job_is_claimed_twice(two):
 
 def test_nobody_passes_a_switch_after_it_was_set(two):
     """Once a switch is set, nothing commits that was decided without it."""
-    looked, go_on, order = threading.Event(), threading.Event(), []
+    looked, go_on, seen, order = threading.Event(), threading.Event(), [], []
 
     def pass_by(tx):
-        seen = dict(tx.controls.all())
+        found = list(tx.controls.all())
         looked.set()
         go_on.wait(5)
         tx.calls.insert(call())
-        return seen
+        return found
 
     def passer():
-        assert two[0].write(pass_by) == {}
-        order.append("passed")
+        seen.extend(two[0].write(pass_by))
 
     def switcher():
         looked.wait(5)
@@ -149,7 +148,7 @@ def test_nobody_passes_a_switch_after_it_was_set(two):
     go_on.set()
     for thread in threads:
         thread.join()
-    assert {State.PENDING: 1} in order
+    assert seen == ["halt"] or order == [{State.PENDING: 1}]
 
 
 @pytest.mark.parametrize("kind", ["sqlite file", "postgres"])

@@ -197,7 +197,7 @@ def options(port: int) -> list[str]:
         "unix_socket_directories": "",
         "fsync": fsync,
         "full_page_writes": fsync,
-        "shared_buffers": "32MB",
+        "shared_buffers": os.environ.get("GONOGO_TEST_POSTGRES_BUFFERS", "32MB"),
         "max_connections": 200,
     }
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

@@ -1,7 +1,8 @@
 """One raw connection to a PostgreSQL database, and how work runs on it.
 
-Nothing is left behind in the session, neither settings nor prepared statements nor locks: every
-transaction says what it needs, so that it may run through PgBouncer in transaction mode.
+Neither settings nor locks are left behind in the session: every transaction says what it needs, so
+that it may run through PgBouncer in transaction mode. Statements are prepared only where there is
+none in between.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gonogo.store import postgres_server
 from gonogo.store.engines import shown
 from gonogo.store.group import Job
 from gonogo.store.port import READ_ONLY, Transaction
+from gonogo.store.postgres_draft import Draft, Misjudged
 from gonogo.store.postgres_errors import (
     NOTHING,
     Contention,
@@ -27,13 +29,18 @@ from gonogo.store.postgres_errors import (
     translate,
     unreachable,
 )
-from gonogo.store.run import Run
-from gonogo.store.sql import SWITCHES, SqlTransaction
+from gonogo.store.postgres_prepared import Prepared
+from gonogo.store.postgres_tables import DraftTransaction
+from gonogo.store.sql import SWITCHES
 from gonogo.store.statements import Statements
 
 T = TypeVar("T")
 Place = tuple[Any, ...]
 _PLACE = "SELECT current_database(), to_regclass('gonogo_calls')::oid::bigint"
+_SHARE = f"SELECT pg_advisory_xact_lock_shared({SWITCHES})"
+_PLANS = tuple(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin"))
+"""Every hot statement is made to follow an index; the planner, whose statistics lag behind a queue
+that fills and empties within minutes, would rather read a small table as a whole, dead rows too."""
 CHANNEL = "gonogo_due"
 """Where it is said that a job was written."""
 PRIMARY = {"target_session_attrs": "primary" if psycopg.pq.version() >= 140_000 else "read-write"}
@@ -75,17 +82,17 @@ class Connection:
     ) -> None:
         self._where = shown(url)
         self._reads = reads
-        self._xid = ""
         limits = (
-            f"SET LOCAL statement_timeout = {_ms(timeouts.statement)}; "
-            f"SET LOCAL lock_timeout = {_ms(timeouts.lock)}; "
-            f"SET LOCAL idle_in_transaction_session_timeout = {_ms(timeouts.idle)}; "
+            f"SET LOCAL statement_timeout = {_ms(timeouts.statement)}",
+            f"SET LOCAL lock_timeout = {_ms(timeouts.lock)}",
+            f"SET LOCAL idle_in_transaction_session_timeout = {_ms(timeouts.idle)}",
         )
-        self._snapshot = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {limits}"
-        self._begin = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {limits}"
+        self._snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *limits)
+        self._begin = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", *limits, *_PLANS, _SHARE)
         self._raw = connect(url, timeouts.connect)
-        self._run = Run(texts, self._raw.execute, psycopg.Error, self._failed, locks=not reads)
-        self._tables = SqlTransaction(self._run)
+        prepared = Prepared(self._raw, keeps=self._is_alone())
+        self._draft = Draft(texts, prepared, self._failed, locks=not reads)
+        self._tables = DraftTransaction(self._draft)
 
     @property
     def closed(self) -> bool:
@@ -100,21 +107,18 @@ class Connection:
             InDoubt: it broke while committing.
         """
         try:
-            self._start(batch)
-            if not self._run_together(batch):
-                if len(batch) == 1:
-                    return
+            if not self._drafted(batch):
                 self._rollback()
-                self._start(batch)
-                self._run_apart(batch)
-            self._commit(batch)
+                self._write(batch)
+            if any(job.error is None for job in batch):
+                self._commit(batch)
         finally:
             self._rollback()
 
     def query(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one snapshot."""
+        self._draft.begin(self._snapshot, guesses=False)
         try:
-            self._say(self._snapshot)
             return work(self._tables)
         finally:
             self._rollback()
@@ -149,17 +153,44 @@ class Connection:
     def close(self) -> None:
         self._raw.close()
 
-    def _start(self, batch: Sequence[Job]) -> None:
-        """Begin, and learn the transaction's number, in one round trip."""
-        self._run.news = False
+    def _is_alone(self) -> bool:
+        try:
+            return is_alone(self._raw)
+        except psycopg.Error as error:
+            self._raw.close()
+            raise self._failed(error) from error
+
+    def _drafted(self, batch: Sequence[Job]) -> bool:
+        """Run the jobs as far as possible without the server; whether that decides their fate.
+
+        Not so where a guess was wrong, or a job failed that may have believed one, or in company.
+        """
+        self._start(batch, guesses=True)
+        try:
+            if self._run_together(batch):
+                self._draft.send()
+                return True
+            return len(batch) == 1 and self._draft.is_known
+        except Misjudged:
+            return False
+        except (Contention, Lost):
+            raise
+        except Exception:  # noqa: BLE001 - a row cannot be written, and whose it is is not known
+            return False
+
+    def _write(self, batch: Sequence[Job]) -> None:
+        """Run the jobs without guessing; one that fails in company takes back its own."""
+        self._start(batch)
+        if not self._run_together(batch) and len(batch) > 1:
+            self._rollback()
+            self._start(batch)
+            self._run_apart(batch)
+
+    def _start(self, batch: Sequence[Job], *, guesses: bool = False) -> None:
+        """A transaction that begins, and learns its number, with what is sent first."""
         commit = "on" if any(job.durable for job in batch) else "off"
-        cursor = self._say(
-            f"{self._begin} SET LOCAL synchronous_commit = {commit}; "
-            f"SELECT pg_advisory_xact_lock_shared({SWITCHES}); SELECT pg_current_xact_id()::text"
-        )
-        while cursor.nextset():
-            pass
-        self._xid = cursor.fetchone()[0]
+        words = (*self._begin, f"SET LOCAL synchronous_commit = {commit}")
+        self._draft.begin(words, guesses=guesses)
 
     def _run_together(self, batch: Sequence[Job]) -> bool:
         """Run the jobs until one fails; whether none did."""
@@ -174,6 +205,7 @@ class Connection:
         return True
 
     def _run_apart(self, batch: Sequence[Job]) -> None:
+        self._draft.send()
         for job in batch:
             self._say("SAVEPOINT job")
             try:
@@ -188,7 +220,9 @@ class Connection:
     def _commit(self, batch: Sequence[Job]) -> None:
         """Commit, or say that it is in doubt: then nobody's work may simply be run again."""
         try:
-            cursor = self._raw.execute(f"NOTIFY {CHANNEL}; COMMIT" if self._run.news else "COMMIT")
+            cursor = self._raw.execute(
+                f"NOTIFY {CHANNEL}; COMMIT" if self._draft.news else "COMMIT"
+            )
             while cursor.nextset():
                 pass
             if cursor.statusmessage == "COMMIT":
@@ -209,7 +243,7 @@ class Connection:
         return InDoubt(
             f"the connection to the ledger {self._where} broke while it committed: it may have "
             "been written. Look before doing it again",
-            self._xid,
+            self._draft.xid,
         )
 
     def _rollback(self) -> None:
@@ -233,6 +267,12 @@ class Connection:
 
     def _is_lost(self, error: Exception) -> bool:
         return self._raw.closed or isinstance(translate(error, self._where), Lost)
+
+
+def is_alone(raw: psycopg.Connection[Any]) -> bool:
+    """Whether the session is ours; PgBouncer may give each transaction another one."""
+    found = raw.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
+    return found is not None and found[0] == raw.info.backend_pid
 
 
 def place_of(raw: psycopg.Connection[Any]) -> Place:

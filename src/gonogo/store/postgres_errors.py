@@ -56,6 +56,7 @@ _PASSING = {
 """What may be over in a moment: a standby is promoted, another process ends."""
 _LOST = ("08", "57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _CROSSED = ("40001", "40P01")
+_UNPREPARED = "26000"
 _REPEATABLE = ("gonogo_held_key", "gonogo_unresolved")
 
 
@@ -99,6 +100,8 @@ def translate(error: Exception, where: str, *, lost: bool = False) -> GonogoErro
         return _duplicate(error, said)
     if code in _CROSSED:
         return Crossed(_unavailable(where, _BUSY, said, "try again"))
+    if code == _UNPREPARED:
+        return Contention(_unavailable(where, "lost a prepared statement", said, "try again"))
     if code in _MEANING:
         what, remedy = _MEANING[code]
         return _unavailable(where, what, said, remedy)

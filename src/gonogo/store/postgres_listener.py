@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from gonogo.errors import GonogoError
 from gonogo.secrets import redact_text
 from gonogo.store.engines import shown
-from gonogo.store.postgres_connection import CHANNEL, connect
+from gonogo.store.postgres_connection import CHANNEL, connect, is_alone
 
 _log = logging.getLogger("gonogo.store")
 _LOOK = 0.5
@@ -61,8 +61,7 @@ class Listener:
         """Listen until it is to end; false where that makes no sense."""
         raw = connect(self._url, self._timeout)
         try:
-            found = raw.execute("SELECT pg_backend_pid()").fetchone()
-            if found is None or found[0] != raw.info.backend_pid:
+            if not is_alone(raw):
                 return False
             raw.execute(f"LISTEN {CHANNEL}")
             self._tell_hearing()

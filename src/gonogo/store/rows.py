@@ -39,6 +39,7 @@ class Rows(Generic[R]):
         self.columns = record.__struct_fields__
         self._record = record
         self._encoders = {name: codec[0] for name, codec in codecs.items()}
+        self._places = [(self.columns.index(name), codec[0]) for name, codec in codecs.items()]
         self._decoders = [(name, codec[1]) for name, codec in codecs.items()]
 
     def encode(self, record: R) -> dict[str, Any]:
@@ -47,6 +48,14 @@ class Rows(Generic[R]):
         for name, encode in self._encoders.items():
             if (value := row[name]) is not None:
                 row[name] = encode(value)
+        return row
+
+    def values(self, record: R) -> list[Any]:
+        """The record as a row: its values in the order of ``columns``."""
+        row = list(structs.astuple(record))
+        for place, encode in self._places:
+            if row[place] is not None:
+                row[place] = encode(row[place])
         return row
 
     def decode(self, row: Sequence[Any]) -> R:

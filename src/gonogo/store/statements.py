@@ -233,7 +233,7 @@ def due_in_group() -> ClauseElement:
     return _most(due.order_by(calls.c.run_at, calls.c.id))
 
 
-def due_calls(queues: int, passed: int) -> ClauseElement:
+def due_calls(queues: int, passed: int) -> Select[Any]:
     """The due calls of all groups in one statement, locked, without waiting for anybody."""
     group = due_groups(queues).subquery("due_group")
     due = (

@@ -1,0 +1,104 @@
+"""Statements over many rows at once, which are given as one JSON text.
+
+Their texts do not depend on how many rows there are, and one parameter costs the driver less than
+a row of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Integer,
+    Table,
+    TableValuedAlias,
+    Text,
+    bindparam,
+    collate,
+    column,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.sql.expression import ClauseElement, ColumnClause
+
+from gonogo.records import State
+from gonogo.store import schema, statements
+from gonogo.store.rows import CALLS
+from gonogo.store.schema import calls
+
+FENCE = ("if_id", "if_epoch", "if_state")
+"""By what a call is found that is to be replaced: only as its writer knows it."""
+
+
+def replace_calls(columns: tuple[str, ...]) -> ClauseElement:
+    """Set ``columns`` of the calls whose fences hold; how many there are is its row count."""
+    types: tuple[Any, ...] = (Text, Integer, Text)
+    fence: list[ColumnClause[Any]] = list(map(column, FENCE, types))
+    given = _given([*fence, *_like(calls, columns)])
+    return (
+        update(calls)
+        .where(
+            calls.c.id == given.c.if_id,
+            calls.c.epoch == given.c.if_epoch,
+            calls.c.state == given.c.if_state,
+        )
+        .values({name: given.c[name] for name in columns})
+    )
+
+
+def claim_due(queues: int, passed: int) -> ClauseElement:
+    """Claim the due calls whose turn it is: those that `in_turn` would choose, in its order.
+
+    Texts are compared byte by byte, as Python does, whatever the database's own order is.
+    """
+    due = statements.due_calls(queues, passed).cte("due")
+    action, number = collate(due.c.action, "C"), collate(due.c.id, "C")
+    within = func.row_number().over(
+        partition_by=(due.c.action, due.c.priority), order_by=(due.c.run_at, number)
+    )
+    ranked = select(due.c.id, due.c.priority, action.label("action"), within.label("rank"))
+    each = ranked.subquery("ranked")
+    turn = (each.c.priority.desc(), each.c.rank, each.c.action <= bindparam("turn"))
+    place = func.row_number().over(order_by=(*turn, each.c.action, collate(each.c.id, "C")))
+    placed = select(each.c.id, place.label("place")).order_by(place)
+    chosen = placed.limit(bindparam("limit")).offset(schema.ZERO).cte("chosen")
+    return (
+        update(calls)
+        .where(calls.c.id == chosen.c.id, schema.claimable)
+        .values(
+            state=schema.literal(State.CLAIMED),
+            owner=bindparam("by"),
+            lease_until=bindparam("till"),
+            epoch=calls.c.epoch + schema.ONE,
+            attempt=calls.c.attempt + schema.ONE,
+        )
+        .returning(chosen.c.place, *(calls.c[name] for name in CALLS.columns))
+    )
+
+
+def insert_rows(table: Table, columns: tuple[str, ...]) -> ClauseElement:
+    """Insert rows of ``columns``."""
+    given = _given(_like(table, columns))
+    return insert(table).from_select(columns, select(*(given.c[name] for name in columns)))
+
+
+def awaited() -> ClauseElement:
+    """The ids, out of those given, for which pending calls wait."""
+    given = _given([column("id", Text)])
+    waiting = schema.pending & calls.c.after.in_(select(given.c.id))
+    return select(calls.c.after).where(waiting).distinct()
+
+
+def _given(columns: Iterable[ColumnClause[Any]]) -> TableValuedAlias:
+    rows = func.json_to_recordset(bindparam("rows", type_=JSON))
+    return rows.table_valued(*columns).render_derived(name="given", with_types=True)
+
+
+def _like(table: Table, columns: Iterable[str]) -> list[ColumnClause[Any]]:
+    found: list[Column[Any]] = [table.c[name] for name in columns]
+    return [column(each.name, each.type) for each in found]

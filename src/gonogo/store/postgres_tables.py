@@ -1,0 +1,116 @@
+"""The tables on a PostgreSQL connection whose transactions are drafted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from gonogo.records import Attempt, Call, Control, State
+from gonogo.store import postgres_statements, rows, schema
+from gonogo.store.postgres_draft import Draft
+from gonogo.store.sql import SqlAttempts, SqlControls, SqlTransaction
+from gonogo.store.sql_calls import SqlCalls
+from gonogo.store.statements import names
+
+
+class DraftTransaction(SqlTransaction):
+    """The tables on one connection; used for one transaction after the other."""
+
+    __slots__ = ()
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self.calls = DraftCalls(draft)
+        self.attempts = DraftAttempts(draft)
+        self.controls = DraftControls(draft)
+
+
+class DraftCalls(SqlCalls):
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._draft = draft
+
+    def insert(self, call: Call) -> None:
+        fills = call.slots and call.state is State.DISPATCHED
+        times = (call.run_at, call.deadline_at, call.expires_at)
+        if not self._draft.guesses or fills or not _has_json(times):
+            super().insert(call)
+            return
+        self._draft.insert(schema.calls, rows.CALLS, call)
+        self._note_news(call)
+
+    def replace(self, before: Call, after: Call) -> bool:
+        slots = before.slots or after.slots
+        if not self._draft.guesses or slots or self._draft.replaces(before.id):
+            return super().replace(before, after)
+        changed = rows.CALLS.changes(before, after) or {"state": str(after.state)}
+        if not _has_json(changed.values()):
+            return super().replace(before, after)
+        self._draft.replace((before.id, before.epoch, str(before.state)), changed)
+        self._note_news(after)
+        return True
+
+    def claim(
+        self,
+        *,
+        owner: str,
+        queues: Sequence[str],
+        now: float,
+        lease_until: float,
+        limit: int,
+        turn: str = "",
+        passing: Collection[str] = (),
+    ) -> list[Call]:
+        if not queues:
+            return []
+        text = self._draft.texts.text(postgres_statements.claim_due, len(queues), len(passing))
+        wanted = {**names("queue", queues), **names("passing", sorted(passing)), "turn": turn}
+        taken = {"by": owner, "till": lease_until, "now": now, "most": limit, "limit": limit}
+        found = self._draft(text, {**wanted, **taken}).fetchall()
+        return [rows.CALLS.decode(columns) for _, *columns in sorted(found)]
+
+    def waiting_on(self, call_id: str) -> list[Call]:
+        if not self._draft.replaces(call_id):
+            return super().waiting_on(call_id)
+        self._draft.guess_unawaited(call_id)
+        return []
+
+
+class DraftAttempts(SqlAttempts):
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._draft = draft
+
+    def append(self, attempt: Attempt) -> None:
+        times = (attempt.started_at, attempt.ended_at)
+        if not self._draft.guesses or not _has_json(times):
+            super().append(attempt)
+            return
+        self._draft.insert(schema.attempts, rows.ATTEMPTS, attempt)
+
+
+class DraftControls(SqlControls):
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._draft = draft
+
+    def all(self) -> dict[str, Control]:
+        known = self._draft.controls()
+        if known is None:
+            return super().all()
+        return {control.name: control for control in map(rows.CONTROLS.decode, known)}
+
+    def put(self, control: Control) -> None:
+        super().put(control)
+        self._draft.forget_controls()
+
+    def clear(self, name: str) -> bool:
+        cleared = super().clear(name)
+        self._draft.forget_controls()
+        return cleared
+
+
+def _has_json(values: Iterable[Any]) -> bool:
+    """Whether all of them are the same in JSON: it has no number that is not finite."""
+    return all(type(value) is not float or math.isfinite(value) for value in values)

@@ -1,0 +1,189 @@
+"""PostgreSQL alone: transactions that are drafted on what is likely, and sent at once."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import structs
+from tests.store.making import NOW, attempt, call, queued
+from tests.store.together import together
+
+from gonogo.errors import GonogoError
+from gonogo.records import Control, Outcome, State
+from gonogo.store.postgres import PostgresStore
+from gonogo.store.postgres_prepared import Prepared
+
+ODD = 'it\'s 100 % \\ "odd" \n {"a": [1]} \u00e9 \U0001f600 $1 %(rows)s ; --'
+
+
+@pytest.fixture
+def pair(postgres_url):
+    """Two processes' stores; each has seen what it may guess from."""
+    stores = [PostgresStore(postgres_url) for _ in range(2)]
+    for store in stores:
+        store.write(lambda tx: tx.controls.all())
+    yield stores
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """Every message of a draft, as it is sent."""
+    sent = []
+    say = Prepared.say
+
+    def note(prepared, words):
+        sent.append(words)
+        return say(prepared, words)
+
+    monkeypatch.setattr(Prepared, "say", note)
+    return sent
+
+
+def put(store, *calls):
+    store.write(lambda tx: tx.calls.insert_many(calls))
+    return list(calls)
+
+
+def dispatched(**fields):
+    return call(State.DISPATCHED, epoch=1, attempt=1, lease_until=NOW + 9, **fields)
+
+
+def settle(before):
+    """What a settlement writes: the call, its attempt, and a look at who waits for it."""
+    after = structs.replace(before, state=State.SUCCEEDED, outcome=Outcome.SUCCEEDED, result="1")
+
+    def work(tx):
+        written = tx.calls.replace(before, after)
+        if written:
+            tx.attempts.append(attempt(before.id, 1))
+        return written, tx.calls.waiting_on(before.id)
+
+    return work
+
+
+def test_what_shares_a_commit_goes_in_one_message(pair, messages):
+    """However many calls are settled by one commit, all is written in one message."""
+    store = pair[0]
+    calls = put(store, *(dispatched() for _ in range(5)))
+    for one in put(store, dispatched(), dispatched(), dispatched(), dispatched()):
+        store.write(settle(one))  # from now on these statements are kept by the server
+    messages.clear()
+    assert together(store, [settle(one) for one in calls]) == [(True, [])] * 5
+    begun = [words for words in messages if words.startswith("BEGIN")]
+    assert len(messages) == len(begun) == 2  # the one that held them up, and theirs
+    assert store.read(lambda tx: tx.calls.counts()) == {State.SUCCEEDED: 9}
+    assert all(store.read(lambda tx, i=one.id: tx.attempts.of(i)) for one in calls)
+
+
+def test_a_call_that_somebody_else_changed_is_not_written(pair):
+    """A fence that does not hold is told to its writer, and to nobody who shares the commit."""
+    kept, taken = put(pair[0], dispatched(), dispatched())
+    pair[1].write(lambda tx: tx.calls.replace(taken, structs.replace(taken, epoch=2)))
+    assert together(pair[0], [settle(kept), settle(taken)]) == [(True, []), (False, [])]
+    assert pair[0].read(lambda tx: tx.calls.get(taken.id)).state is State.DISPATCHED
+    assert pair[0].read(lambda tx: tx.attempts.of(taken.id)) == []
+
+
+def test_who_waits_is_found_though_nobody_was_expected(pair):
+    """A call that came to wait, from whatever process, is told to who ends the other one."""
+    first, other = put(pair[0], dispatched(), dispatched())
+    (second,) = put(pair[1], queued(after=first.id, waits=True))
+    results = together(pair[0], [settle(other), settle(first)])
+    assert results == [(True, []), (True, [second])]
+
+
+def test_a_switch_that_was_set_elsewhere_is_seen_at_once(pair):
+    """Nothing is decided by the switches of the last transaction."""
+    control = Control(name="halt:*", actor="ann", reason="r", set_at=NOW)
+
+    def look(tx):
+        tx.calls.insert(call())
+        return list(tx.controls.all())
+
+    assert pair[0].write(look) == []
+    pair[1].write(lambda tx: tx.controls.put(control))
+    assert pair[0].write(look) == ["halt:*"]
+    assert pair[0].write(lambda tx: list(tx.controls.all())) == ["halt:*"]
+    pair[1].write(lambda tx: tx.controls.clear("halt:*"))
+    assert pair[0].write(look) == []
+
+
+def test_a_refusal_by_a_switch_that_is_gone_is_taken_back(pair):
+    """Also who writes nothing is told of the switches as they are."""
+    control = Control(name="halt:*", actor="ann", reason="r", set_at=NOW)
+    pair[0].write(lambda tx: tx.controls.put(control))
+    pair[0].write(lambda tx: tx.controls.all())
+    pair[1].write(lambda tx: tx.controls.clear("halt:*"))
+
+    def admit(tx):
+        if tx.controls.all():
+            raise PermissionError
+        return "admitted"
+
+    assert pair[0].write(admit) == "admitted"
+
+
+@pytest.mark.parametrize("count", [1, 2, 19, 20, 1500])
+def test_rows_are_what_was_given_however_they_are_sent(pair, count):
+    """Any text survives, in one row or in many, and so do times and what has no value."""
+    calls = [queued(args=ODD, note=ODD, key=f"{ODD}{n}", run_at=NOW + n / 7) for n in range(count)]
+    put(pair[0], *calls)
+    changed = [structs.replace(one, state=State.CLAIMED, note=ODD * 2, owner=None) for one in calls]
+
+    def work(tx):
+        for before, after in zip(calls, changed, strict=True):
+            assert tx.calls.replace(before, after)
+        return [tx.calls.get(one.id) for one in calls[:50]]
+
+    assert pair[0].write(work) == changed[:50]
+    assert [pair[1].read(lambda tx, i=one.id: tx.calls.get(i)) for one in changed[:50]] == changed[
+        :50
+    ]
+
+
+def test_times_without_an_end_are_kept(pair):
+    """What JSON has no number for is written all the same."""
+    (one,) = put(pair[0], queued(deadline_at=float("inf")))
+    assert pair[1].read(lambda tx: tx.calls.get(one.id)) == one
+    after = structs.replace(one, expires_at=float("inf"))
+    assert pair[0].write(lambda tx: tx.calls.replace(one, after))
+    assert pair[1].read(lambda tx: tx.calls.get(one.id)) == after
+
+
+@pytest.mark.parametrize("note", ["a \0 in it", "half a \ud800 pair"])
+def test_what_cannot_be_written_fails_its_own_writer_alone(pair, note):
+    """A text that the server does not take leaves the others of the commit as they are."""
+    works = [lambda tx: tx.calls.insert(call()) for _ in range(2)]
+    works.insert(1, lambda tx: tx.calls.insert(call(note=note)))
+    first, bad, last = together(pair[0], works)
+    assert first is None
+    assert last is None
+    assert isinstance(bad, GonogoError | ValueError)
+    assert pair[0].read(lambda tx: tx.calls.counts()) == {State.PENDING: 2}
+
+
+def test_the_same_call_may_change_twice_in_one_transaction(pair):
+    """Each change is made to what the one before it left."""
+    (one,) = put(pair[0], queued())
+    claimed = structs.replace(one, state=State.CLAIMED, epoch=1)
+    gone = structs.replace(claimed, state=State.DISPATCHED, note="second")
+
+    def work(tx):
+        return tx.calls.replace(one, claimed), tx.calls.replace(claimed, gone)
+
+    assert pair[0].write(work) == (True, True)
+    assert pair[1].read(lambda tx: tx.calls.get(one.id)) == gone
+
+
+def test_statements_that_a_session_lost_are_said_in_full(pair):
+    """Somebody who empties the session of prepared statements only costs a round."""
+    store = pair[0]
+    for _ in range(5):
+        store.write(lambda tx: tx.calls.insert(call()))
+    held = store._writer._raw.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
+    assert held[0] > 0
+    store._writer._raw.execute("DEALLOCATE ALL")
+    for _ in range(5):
+        store.write(lambda tx: tx.calls.insert(call()))
+    assert store.read(lambda tx: tx.calls.counts()) == {State.PENDING: 10}
