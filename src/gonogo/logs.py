@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token, copy_context
 from functools import wraps
 from typing import IO, Any, ParamSpec, TypeVar

@@ -25,7 +25,7 @@ from gonogo.store.postgres_prepared import Prepared
 from gonogo.store.postgres_statements import FENCE
 from gonogo.store.rows import Rows
 from gonogo.store.run import Cursor, Run
-from gonogo.store.statements import Statements
+from gonogo.store.statements import Statements, Text
 
 Row = Mapping[str, Any]
 Look = Callable[[Cursor], None]
@@ -96,7 +96,7 @@ class Draft(Run):
         self.open = False
         self.xid = ""
 
-    def __call__(self, text: str, parameters: Mapping[str, Any]) -> Cursor:
+    def __call__(self, text: Text, parameters: Mapping[str, Any]) -> Cursor:
         if any(len(rows) >= _COPIED for _, rows in self._inserts.values()):
             self.send()
         if self.open and not self._rows:

@@ -38,7 +38,7 @@ class DraftCalls(SqlCalls):
             super().insert(call)
             return
         self._draft.insert(schema.calls, rows.CALLS, call)
-        self._note_news(call)
+        self._note(call)
 
     def replace(self, before: Call, after: Call) -> bool:
         slots = before.slots or after.slots
@@ -48,7 +48,7 @@ class DraftCalls(SqlCalls):
         if not _has_json(changed.values()):
             return super().replace(before, after)
         self._draft.replace((before.id, before.epoch, str(before.state)), changed)
-        self._note_news(after)
+        self._note(after)
         return True
 
     def claim(
