@@ -187,3 +187,12 @@ def test_statements_that_a_session_lost_are_said_in_full(pair):
     for _ in range(5):
         store.write(lambda tx: tx.calls.insert(call()))
     assert store.read(lambda tx: tx.calls.counts()) == {State.PENDING: 10}
+
+
+def test_a_statement_that_cannot_be_kept_is_said_in_full(pair):
+    """A server that will not prepare a statement runs it all the same."""
+    prepared = pair[0]._writer._draft._prepared
+    for _ in range(5):
+        prepared.prepare()
+        answer = prepared.execute("SHOW server_version_num", {}).fetchone()
+        assert int(answer[0]) > 0

@@ -212,11 +212,8 @@ class Draft(Run):
         for table, (columns, inserted) in self._inserts.items():
             given, values = _given(columns, inserted)
             text = self.texts.text(postgres_statements.insert_rows, table, given)
-            yield (
-                text,
-                _array([_encode(dict(zip(given, row, strict=True))) for row in values]),
-                None,
-            )
+            encoded = [_encode(dict(zip(given, row, strict=True))) for row in values]
+            yield text, _array(encoded), None
         if self._awaited:
             text = self.texts.text(postgres_statements.awaited)
             yield text, _array(self._awaited), partial(_require_count, 0)

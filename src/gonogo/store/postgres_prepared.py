@@ -60,7 +60,7 @@ class Prepared:
         if self.keeps:
             kept = self._kept.get(text)
             if kept is not None:
-                return self._cursor.mogrify(kept, parameters) if parameters else kept
+                return self._cursor.mogrify(kept, parameters)
             self._said[text] += 1
         return self._cursor.mogrify(text, parameters)
 
@@ -86,6 +86,11 @@ class Prepared:
             self._raw.execute(f"PREPARE {name} AS {_PARAMETER.sub(place, text)}".encode())
         except errors.DuplicatePreparedStatement:  # somebody else's: the session is not ours
             self._keep_no_more()
+            return
+        except psycopg.Error:
+            if self._raw.closed:
+                raise
+            self._kept[text] = text  # not for keeping, and not asked again
             return
         values = ", ".join(f"%({parameter})s" for parameter in places)
         self._kept[text] = f"EXECUTE {name}({values})" if values else f"EXECUTE {name}"
