@@ -142,5 +142,6 @@ def _settle(engine: Engine, sandbox: SandboxOrchestrator) -> None:
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
+            connection.exec_driver_sql("CHECKPOINT")
     engine.dispose()
     sandbox.store.close()  # the last one out folds SQLite's log into the file
