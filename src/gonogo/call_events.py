@@ -60,5 +60,5 @@ class CallEvents:
             self._emit("call.settled", ended, call, detail)
 
     def _emit(self, name: str, at: float, call: Call, detail: dict[str, Any]) -> None:
-        event = Event(name, at, call.id, call.action, call.key, call.correlation_id, detail)
+        event = Event(name, at, call.id, call.action, call.key, call.correlation, detail)
         self._events.emit(event)

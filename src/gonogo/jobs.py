@@ -15,6 +15,7 @@ from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
 from gonogo.explain import explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
+from gonogo.history import attempts_of
 from gonogo.precedence import queued
 from gonogo.records import TERMINAL, Call, State, advance
 from gonogo.settlement import withdrawn
@@ -240,7 +241,7 @@ class Jobs:
             call = tx.calls.get(call_id)
             if call is None:
                 raise NotFound(f"there is no call {call_id!r} in this ledger", call_id=call_id)
-            attempts, decisions = tx.attempts.of(call_id), list(tx.decisions.of(call_id))
+            attempts, decisions = attempts_of(tx, call), list(tx.decisions.of(call_id))
             if call.plan_id is not None:
                 decisions += tx.decisions.of(call.plan_id)
             holder = tx.calls.holder(call.action, call.key) if call.key is not None else None

@@ -41,7 +41,7 @@ class Performer:
         """
         context = self._context(action, call)
         try:
-            with correlation(call.correlation_id), entered(context):
+            with correlation(call.correlation), entered(context):
                 self._require_in_time(call)
                 if action.is_async:
                     value = (loop or _NewLoop()).run(self._limited(action, bound))
@@ -56,7 +56,7 @@ class Performer:
         """One attempt of an ``async def`` action in the running loop; it is cancelled on time."""
         context = self._context(action, call)
         try:
-            with correlation(call.correlation_id), entered(context):
+            with correlation(call.correlation), entered(context):
                 self._require_in_time(call)
                 value = await self._limited(action, bound)
                 require_over(value)
@@ -86,7 +86,7 @@ class Performer:
             action=call.action,
             key=call.key,
             attempt=call.attempt,
-            correlation_id=call.correlation_id,
+            correlation_id=call.correlation,
             deadline=ends,
             log=self._logger,
             clock=self._clock,

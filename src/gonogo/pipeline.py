@@ -171,7 +171,7 @@ class Pipeline:
             priority=policy.priority,
             run_at=now,
             deadline_at=None if policy.deadline is None else now + policy.deadline,
-            correlation_id=get_correlation_id() or call_id,
+            correlation_id=get_correlation_id(),
             repeatable=policy.repeatable,
         )
 

@@ -215,6 +215,11 @@ class Call(Struct, frozen=True, kw_only=True, gc=False):
         return f"{self.action} ({self.key or self.id})"
 
     @property
+    def correlation(self) -> str:
+        """What its log lines and events carry: its correlation id, or its own outside of any."""
+        return self.correlation_id or self.id
+
+    @property
     def fence(self) -> tuple[str, int, State]:
         """What every write to this call must match."""
         return self.id, self.epoch, self.state

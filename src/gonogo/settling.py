@@ -95,8 +95,8 @@ class Settling:
         after = settlement.after
         if not self.conclude(tx, call, after, now):
             return self._late(tx, call, settlement, performed)
-        if settlement.attempt is not None:
-            tx.attempts.append(settlement.attempt)
+        if settlement.attempt is not None and after.state is not State.SUCCEEDED:
+            tx.attempts.append(settlement.attempt)  # of a success the call's own row says it all
         alert = None
         if (notice := settlement.notice) is not None:
             alert = self._alerts.fire(

@@ -66,7 +66,7 @@ def show(session: Session, call_id: str) -> None:
     sandbox = session.sandbox
     call = sandbox.call(call_id)
     attempts, decisions = sandbox.store.read(
-        lambda tx: (tx.attempts.of(call_id), tx.decisions.of(call_id))
+        lambda tx: (attempts_of(tx, call), tx.decisions.of(call_id))
     )
     view = call_view(call)
     lines = [f"{name:<14} {_shown(value)}" for name, value in view.items() if value is not None]

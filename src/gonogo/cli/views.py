@@ -41,6 +41,7 @@ def call_view(call: Call) -> dict[str, Any]:
     view: dict[str, Any] = {"id": call.id, "action": call.action, "key": call.key}
     view.update(state=call.state.value, happened=call.happened)
     view.update({k: v for k, v in _plain(call).items() if k not in view and k not in _HIDDEN})
+    view["correlation_id"] = call.correlation
     for name in ("args", "result", "facts"):
         view[name] = opened(getattr(call, name))
     return view

@@ -19,7 +19,7 @@ def _partial(name: str, where: ColumnElement[bool], *columns: Any, unique: bool 
     Index(PREFIX + name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
-_partial("held_key", schema.holding, calls.c.action, calls.c.key, unique=True)
+_partial("held_key", schema.holding, calls.c.key, calls.c.action, unique=True)
 _partial(
     "due",
     schema.claimable,
@@ -35,7 +35,7 @@ _partial("expiry", schema.lapsing, calls.c.expires_at)
 _partial("after", and_(schema.pending, calls.c.after.is_not(None)), calls.c.after)
 _partial("plan_calls", calls.c.plan_id.is_not(None), calls.c.plan_id, calls.c.position)
 _partial("correlation", calls.c.correlation_id.is_not(None), calls.c.correlation_id)
-_partial("key", calls.c.key.is_not(None), calls.c.key)
+_partial("key", schema.keyed, calls.c.key)
 # Without its condition it would be preferred to the partial ones; with all states it would be long.
 _partial("state", schema.remarkable, calls.c.state, calls.c.id)
 Index("gonogo_action", calls.c.action, calls.c.id)

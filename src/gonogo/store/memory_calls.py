@@ -332,6 +332,6 @@ def _matches(call: Call, wanted: CallFilter) -> bool:
         and (wanted.action is None or call.action == wanted.action)
         and (wanted.key is None or call.key == wanted.key)
         and (wanted.plan_id is None or call.plan_id == wanted.plan_id)
-        and (wanted.correlation_id is None or call.correlation_id == wanted.correlation_id)
+        and (wanted.correlation_id is None or call.correlation == wanted.correlation_id)
         and (wanted.before is None or call.id < wanted.before)
     )

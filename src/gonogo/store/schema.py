@@ -118,6 +118,8 @@ remarkable = calls.c.state != literal(State.SUCCEEDED)
 deadlined = and_(pending, calls.c.deadline_at.is_not(None))
 holding: ColumnElement[bool] = literal_column("held")
 """The call holds its key; spelled so that it means the same in every database."""
+keyed = and_(literal_column("NOT held"), calls.c.key.is_not(None))
+"""The call has given its key up; it can still be found by it."""
 lapsing = and_(holding, calls.c.expires_at.is_not(None))
 forgettable = and_(literal_column("NOT held"), finished)
 """Calls that are over and that nobody can ask for by their key any more."""

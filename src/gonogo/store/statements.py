@@ -20,6 +20,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
+    or_,
     select,
     true,
     union_all,
@@ -401,6 +402,12 @@ def _newest_in(state: str, fields: tuple[str, ...]) -> Select[Any]:
 def _matches(field: str, action: ColumnElement[str]) -> ColumnElement[bool]:
     if field == "before":
         return calls.c.id < bindparam(field)
+    if field == "key":  # in one index or in the other
+        named = calls.c.key == bindparam(field)
+        return or_(schema.holding & named, schema.keyed & named)
+    if field == "correlation_id":
+        own = calls.c.correlation_id.is_(None) & (calls.c.id == bindparam(field))
+        return or_(calls.c.correlation_id == bindparam(field), own)
     return (action if field == "action" else calls.c[field]) == bindparam(field)
 
 
