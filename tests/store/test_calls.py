@@ -303,6 +303,24 @@ def test_counts_are_by_state(store):
     assert store.read(lambda tx: tx.calls.counts()) == {**counted, State.SUCCEEDED: 1}
 
 
+def test_a_call_outside_of_any_correlation_is_found_by_its_own_id(store):
+    """Beside those that were asked for while it was performed."""
+    outer, _ = put(store, call(State.SUCCEEDED), call(State.SUCCEEDED, correlation_id="c"))
+    (inner,) = put(store, call(State.SUCCEEDED, correlation_id=outer.id))
+    wanted = CallFilter(correlation_id=outer.id)
+    found = store.read(lambda tx: tx.calls.find(wanted))
+    assert {one.id for one in found} == {outer.id, inner.id}
+    wanted = CallFilter(correlation_id=inner.id)
+    assert store.read(lambda tx: tx.calls.find(wanted)) == []
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_call_is_found_by_its_key_whether_it_holds_it_or_not(store, held):
+    """A person asks for what was done under a key, whatever became of the key."""
+    one, _ = put(store, call(State.FAILED, key="k", held=held), call(State.FAILED, key="x"))
+    assert store.read(lambda tx: tx.calls.find(CallFilter(key="k"))) == [one]
+
+
 def test_the_next_chore_is_the_earliest_of_all(store):
     """A lease, a doubt, a deadline and a key that lapses: whichever comes first."""
     assert store.read(lambda tx: tx.calls.next_chore()) is None

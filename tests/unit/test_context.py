@@ -35,7 +35,7 @@ def test_the_context_tells_of_the_attempt(
     call = only(sandbox)
     assert [c.attempt for c in seen] == [1, 2]
     assert {(c.id, c.action, c.key, c.correlation_id) for c in seen} == {
-        (call.id, "pay", "A", call.correlation_id)
+        (call.id, "pay", "A", call.id)
     }
     assert left == [30.0, 0.0, 30.0, 0.0]
     assert seen[0].log is sandbox.logger

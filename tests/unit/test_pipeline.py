@@ -30,6 +30,7 @@ from gonogo.errors import (
     Refused,
     StoreUnavailable,
 )
+from gonogo.history import attempts_of
 from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import NEVER, Outcome, State
@@ -185,7 +186,9 @@ def test_a_refused_connection_is_retried_and_charged_once(sandbox: SandboxOrches
 
     assert (receipt.value, receipt.attempts, receipt.replayed) == ("ok", 2, False)
     assert used(sandbox) == 1
-    assert [a.outcome for a in sandbox.store.read(lambda tx: tx.attempts.of(receipt.call_id))] == [
+    call = only(sandbox)
+    tried = sandbox.store.read(lambda tx: attempts_of(tx, call))
+    assert [attempt.outcome for attempt in tried] == [
         Outcome.NOT_APPLIED,
         Outcome.SUCCEEDED,
     ]
@@ -343,7 +346,8 @@ def test_snooze_uses_no_attempt(sandbox: SandboxOrchestrator, fake_clock: FakeCl
     assert (receipt.value, receipt.attempts, script.ran) == ("ok", 1, 6)
     assert fake_clock.slept == [60.0] * 5
     assert used(sandbox) == 1
-    assert len(sandbox.store.read(lambda tx: tx.attempts.of(receipt.call_id))) == 1
+    call = only(sandbox)
+    assert len(sandbox.store.read(lambda tx: attempts_of(tx, call))) == 1
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), "soon", None])

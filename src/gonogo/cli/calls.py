@@ -12,6 +12,7 @@ from gonogo.cli.output import clean
 from gonogo.cli.views import EFFECT, attempt_view, call_view, decision_view, when
 from gonogo.decisions import Resolution
 from gonogo.errors import Refused
+from gonogo.history import attempts_of
 from gonogo.records import Call, State
 
 
