@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -103,6 +103,7 @@ class Action(Generic[P, R]):
             self._require_fields(limit.key, f"key of limit {limit.name!r}")
             self._require_fields(limit.cost, f"cost of limit {limit.name!r}")
         self._require_one_slot_each()
+        self._has_functions = any(map(callable, _sources(policy)))
         for slots in policy.concurrency:
             self._require_fields(slots.key, "key of a concurrency limit")
         self._result = _decoder(self.parameters.returns)
@@ -211,6 +212,12 @@ class Action(Generic[P, R]):
                 f"action {self.name!r}: {hook} takes a plain function, also for an async action"
             )
         return fn
+
+    @property
+    def runs_code_first(self) -> bool:
+        """Whether code of its own runs before it is admitted: a precondition, or a function that
+        gives the cost or key of a limit, or the key of its concurrency."""
+        return self.reader is not None or self._has_functions
 
     def key_of(self, arguments: Mapping[str, Any]) -> str | None:
         """The idempotency key for these arguments; ``None`` when the action has none."""
@@ -353,6 +360,14 @@ class CallView:
 
     def __repr__(self) -> str:
         return f"<call {self.id} of {self.action!r}, key {self.key!r}>"
+
+
+def _sources(policy: Policy) -> Iterator[object]:
+    """What gives the costs and keys of its limits and slots: constants, templates, functions."""
+    for limit in policy.limits:
+        yield from (limit.cost, limit.key)
+    for slots in policy.concurrency:
+        yield slots.key
 
 
 def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:

@@ -222,8 +222,8 @@ class Delivery:
     ) -> Begun | None:
         """`perform`, and begin what was claimed for later where there is ``more`` to be done.
 
-        Its admission shares the commit of the settlement, unless code of its own runs before it:
-        nothing may keep an outcome waiting.
+        Its admission shares the commit of the settlement, unless code of the user's runs before
+        it: nothing may keep an outcome waiting.
         """
         begun = work if isinstance(work, Begun) else self._begin(work)
         if not isinstance(begun, Begun):
@@ -234,7 +234,7 @@ class Delivery:
         def write() -> Write | None:
             nonlocal following, relay
             following = self._next_ready() if more() else None
-            if following is None or self._runs_code_first(following):
+            if following is None or self._may_take_long(following):
                 return None
             relay = Relay(self._pipeline.store, functools.partial(self._begin, following))
             return relay
@@ -275,14 +275,13 @@ class Delivery:
             self._running.pop(call.id, None)
             self._given_up.pop(call.id, None)
 
-    def _runs_code_first(self, call: Call) -> bool:
+    def _may_take_long(self, call: Call) -> bool:
         """Whether checks or functions of the user run before it is admitted."""
         action = self._pipeline.actions.get(call.action)
         if action is None:
             return False
-        policy = action.policy
-        takes = policy.limits or policy.concurrency
-        return policy.irreversible or action.reader is not None or bool(takes)
+        checks = action.policy.irreversible and not self._pipeline.readiness.knows_go("worker")
+        return action.runs_code_first or checks
 
     def _admitted(self, call: Call, write: Write | None) -> Begun | Call:
         action = self._pipeline.actions.get(call.action)
@@ -290,7 +289,7 @@ class Delivery:
             return self._park(call, "its action is not declared in this process")
         if call.deadline_at is not None and call.deadline_at <= self._clock.now():
             return self._fail(call, "its deadline passed before it could run")
-        if call.note == AHEAD and self._runs_code_first(call):
+        if call.note == AHEAD and action.runs_code_first:
             call = self._claims.begin(call)
         try:
             bound = action.parameters.load(call.args)

@@ -18,6 +18,8 @@ from gonogo.secrets import describe
 from gonogo.store.port import Store, Transaction
 
 HOLD = "hold"
+_MOMENT = 0.1
+"""Seconds for which a verdict must still be fresh where nobody may be kept waiting."""
 """Name of the control, and of its line in the evidence."""
 
 GROUPS = ("call", "worker")
@@ -235,9 +237,16 @@ class SandboxReadinessChecker:
             "evidence": [_plain(result) for result in readiness.evidence],
         }
 
-    def _is_known_go(self, group: str | None) -> bool:
+    def knows_go(self, group: str) -> bool:
+        """Whether the verdict of ``group`` is GO and fresh, for a moment at least.
+
+        Then `require` runs no check and keeps nobody waiting.
+        """
+        return self._is_known_go(group, _MOMENT)
+
+    def _is_known_go(self, group: str | None, longer: float = 0.0) -> bool:
         until = self._go_until.get(group)
-        return until is not None and self._clock.now() < until
+        return until is not None and self._clock.now() + longer < until
 
     def _remember(self, group: str | None, readiness: Readiness, checks: Iterable[Check]) -> None:
         if readiness.verdict is not Verdict.GO:

@@ -95,12 +95,29 @@ def test_whose_own_code_runs_first_is_counted_before(sandboxes: Sandboxes) -> No
     assert attempts == [1]
 
 
-def test_a_payment_is_not_begun_before_the_one_before_is_settled(
+def test_payments_share_commits_while_the_verdict_is_fresh(
     sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checks run before it, and nothing may keep an outcome waiting; so it has its own commit."""
+    """No check has to run before the next one, and its limits are given by templates."""
     sandbox = sandboxes()
     sandbox.arm(**WHO)
+    cents = Limit("cents", 1_000, per="1h", cost="{cents}")
+    handles = payment(sandbox, limits=[cents]).enqueue_many([("A",), ("B",), ("C",)])
+    seen = commits(sandbox, monkeypatch)
+    used_to(sandbox, 3)
+    carry_out(sandbox)
+    assert [handle.call().attempt for handle in handles] == [1] * 3
+    assert [handle.state() for handle in handles] == [State.SUCCEEDED] * 3
+    assert seen == [2] * 2
+
+
+def test_a_payment_that_must_be_checked_is_not_begun_before_the_last_one_is_settled(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may keep an outcome waiting, so it has its own commit."""
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    sandbox.readiness_checker.register_check("bank", lambda: True, groups=("worker",))
     handles = payment(sandbox).enqueue_many([("A",), ("B",)])
     seen = commits(sandbox, monkeypatch)
     used_to(sandbox, 2)
