@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from gonogo.clock import give_way
+from gonogo.store.fates import Fate, Piece
 from gonogo.store.port import Transaction
 
 T = TypeVar("T")
@@ -73,14 +74,19 @@ class GroupCommit:
     def write(self, work: Callable[[Transaction], T], durable: bool) -> T:
         """Run ``work`` in a commit, shared or not; its result after the commit."""
         job = Job(work, durable)
-        self.run((job,))
+        self._run((job,))
         if job.error is not None:
             raise job.error
         result: T = job.result
         return result
 
-    def run(self, jobs: Sequence[Job]) -> None:
-        """See ``jobs`` through, together where they fit into one commit: each gets its own fate."""
+    def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
+        """Run all of them, together where they fit into one commit: each has its own fate."""
+        jobs = [Job(work, durable) for work, durable in pieces]
+        self._run(jobs)
+        return [Fate(job.result, job.error) for job in jobs]
+
+    def _run(self, jobs: Sequence[Job]) -> None:
         try:
             with self._mutex:
                 self._waiting += jobs

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import make_engine, parse, shown
-from gonogo.store.fates import Fate, Piece, one_by_one
+from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Transaction
 from gonogo.store.postgres_connection import PRIMARY, Connection, Place, Timeouts
@@ -98,7 +98,8 @@ class PostgresStore:
         return self._persist(lambda: self._on_reader(lambda reader: reader.query(work)))
 
     def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
-        return one_by_one(self.write, pieces)
+        self._refuse_nesting()
+        return self._group.write_all(pieces)
 
     def join(
         self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]

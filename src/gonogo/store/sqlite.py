@@ -91,9 +91,7 @@ class SqliteStore:
 
     def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
         self._refuse_nesting()
-        jobs = [Job(work, durable) for work, durable in pieces]
-        self._group.run(jobs)
-        return [Fate(job.result, job.error) for job in jobs]
+        return self._group.write_all(pieces)
 
     def join(
         self, session: object, work: Callable[[Transaction], T], then: Callable[[], None]
