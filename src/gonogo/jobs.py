@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 TURN = 4e-6
 """Seconds between the due times of calls that are queued together: they keep their order."""
 
+SLACK = 0.02
+"""Seconds by which the clocks of a ledger's processes may differ: what is due now is so by all."""
+
 _POLL = 0.1
 
 
@@ -251,10 +254,12 @@ class Jobs:
 
 
 def _in_turn(drafts: list[Call], options: JobOptions) -> list[Call]:
-    """Due one after the other; the last of them now, or the first of them when it was wanted."""
-    first = 0 if options.run_at is not None else 1 - len(drafts)
+    """Due one after the other; all of them now, or the first of them when it was wanted."""
+    at_once = options.run_at is None
+    first = 1 - len(drafts) if at_once else 0
+    slack = SLACK if at_once else 0.0
     return [
-        structs.replace(draft, run_at=draft.run_at + turn * TURN)
+        structs.replace(draft, run_at=draft.run_at - slack + turn * TURN)
         for turn, draft in enumerate(drafts, first)
     ]
 

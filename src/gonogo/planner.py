@@ -16,7 +16,7 @@ from gonogo.events import Event
 from gonogo.forecasting import forecast, totals_of
 from gonogo.handle import Handle
 from gonogo.ids import new_id
-from gonogo.jobs import TURN, Jobs
+from gonogo.jobs import SLACK, TURN, Jobs
 from gonogo.pipeline import Pipeline
 from gonogo.plan import TO_DO, Plan, digest_of
 from gonogo.precedence import queued, require_hope
@@ -227,7 +227,9 @@ class Planner:
         """Ids of the calls that are queued by it."""
         to_do: list[str] = []
         for call in calls:
-            turn = now - (plan.size - (call.position or 0)) * TURN  # due now, in the plan's order
+            turn = (
+                now - SLACK - (plan.size - (call.position or 0)) * TURN
+            )  # due now, in the plan's order
             if call.verdict not in TO_DO:
                 tx.calls.replace(call, advance(call, State.DISCARDED, settled_at=now))
                 continue
