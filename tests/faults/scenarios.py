@@ -197,7 +197,10 @@ def _stopping(order: Order, place: Boundary) -> Order:
 
 def _state_of(pid: int) -> str:
     """As the kernel calls it: ``T`` stopped, ``Z`` dead."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0].upper()
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0].upper()
+    except FileNotFoundError:  # dead, and its parent has heard of it
+        return "Z"
 
 
 def _rest(victim: Victim) -> None:
