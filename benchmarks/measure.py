@@ -26,6 +26,11 @@ class Effort:
     full: bool
     seed: int
 
+    @property
+    def few(self) -> int:
+        """Rounds of a scene in which one takes seconds."""
+        return min(self.rounds, self.of(3, 7))
+
     def of(self, quick: int, full: int) -> int:
         """The one or the other number, as this effort wants it."""
         return full if self.full else quick

@@ -101,6 +101,7 @@ def _enqueue_many(effort: Effort) -> Iterator[Scene]:
             rows,
             [Target(OURS, PGQUEUER, 1.0)],
             RATE,
+            rounds=effort.few,
         )
 
 
@@ -131,7 +132,7 @@ def _process(processes: int) -> Stage:
                     Target(OURS, CELERY, 1 / 3),
                 ],
                 RATE,
-                rounds=min(effort.rounds, effort.of(3, 7)),
+                rounds=effort.few,
             )
 
     return stage
@@ -170,13 +171,13 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
                 Target(f"{OURS} p95", None, 0.005),
                 *(Target(f"{OURS} p95", f"{peer} p95", 1.0) for peer in contenders if peer != OURS),
             ],
-            rounds=min(effort.rounds, effort.of(3, 7)),
+            rounds=effort.few,
         )
 
 
 @contextmanager
 def _idle(effort: Effort) -> Iterator[Scene]:
-    seconds = effort.of(5, 30)
+    seconds = effort.of(4, 30)
 
     def measure(contender: Contender) -> Callable[[], Mapping[str, float]]:
         def idled() -> Mapping[str, float]:
@@ -196,7 +197,7 @@ def _idle(effort: Effort) -> Iterator[Scene]:
             {name: measure(contender) for name, contender in contenders.items()},
             [Target(f"{OURS} core %", None, 0.5), Target(f"{OURS} queries/s", None, 2.0)],
             NUMBER,
-            rounds=min(effort.rounds, effort.of(2, 3)),
+            rounds=effort.of(1, 3),
         )
 
 

@@ -112,6 +112,7 @@ def process(threads: int) -> Stage:
                 },
                 [Target(ours, huey, 1 / 3), Target(ours, dbos, 1 / 20)] if threads > 1 else [],
                 RATE,
+                rounds=effort.few,
             )
 
     return stage
@@ -159,6 +160,7 @@ def pickup_inside(effort: Effort) -> Iterator[Scene]:
                 Target("gonogo p95", "insert and commit p95", 2.0),
                 *_below_peers(),
             ],
+            rounds=effort.few,
         )
 
 
@@ -181,6 +183,7 @@ def pickup_across(effort: Effort) -> Iterator[Scene]:
             "to the job's first line in the other process",
             contenders,
             [Target("gonogo p95", None, 30e-3), *_below_peers()],
+            rounds=effort.few,
         )
 
 
@@ -238,7 +241,7 @@ def _pickups(queue: Queue, began: Mapping[int, float], jobs: int) -> Measure:
 
 @contextmanager
 def idle(effort: Effort) -> Iterator[Scene]:
-    seconds = float(effort.of(5, 30))
+    seconds = float(effort.of(4, 30))
     sides = (
         ("gonogo", "gonogo", 0.0),
         ("gonogo, 4 threads", "gonogo", 0.0),
@@ -269,7 +272,7 @@ def idle(effort: Effort) -> Iterator[Scene]:
                 )
             ],
             NUMBER,
-            rounds=effort.of(2, 4),
+            rounds=effort.of(1, 4),
         )
 
 
