@@ -93,6 +93,15 @@ def test_who_waits_is_found_though_nobody_was_expected(pair):
     assert results == [(True, []), (True, [second])]
 
 
+@pytest.mark.parametrize("count", [1, 19, 20, 1500])
+def test_who_came_to_wait_in_the_same_commit_is_found(pair, count):
+    """Calls queued after another one that ends in the same commit are told to who ends it."""
+    (first,) = put(pair[0], dispatched())
+    waiting = [queued(after=first.id, waits=True) for _ in range(count)]
+    results = together(pair[0], [lambda tx: tx.calls.insert_many(waiting), settle(first)])
+    assert results == [None, (True, waiting)]
+
+
 def test_a_switch_that_was_set_elsewhere_is_seen_at_once(pair):
     """Nothing is decided by the switches of the last transaction."""
     control = Control(name="halt:*", actor="ann", reason="r", set_at=NOW)
