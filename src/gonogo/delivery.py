@@ -426,7 +426,8 @@ class Delivery:
     def _give_back_unbegun(self, now: float) -> None:
         """Let other processes have what was claimed for threads that turned out to be busy."""
         with self._mutex:
-            old = [c for c in self._ready if (c.lease_until or now) - self.lease < now - UNBEGUN]
+            mine = [c for c in self._ready if c.owner == self.owner]  # see _next_ready
+            old = [c for c in mine if (c.lease_until or now) - self.lease < now - UNBEGUN]
             for call in old:
                 self._ready.remove(call)
                 del self._running[call.id]
@@ -470,6 +471,8 @@ class Delivery:
             begun = self._running.values()
             waiting = [c for c, action in begun if action is None and c.owner == self.owner]
             self._ready.clear()
+            for call in waiting:
+                del self._running[call.id]
         try:
             for call in waiting:
                 self._release(call, SHORTEST_WAIT, "its worker stopped before it began")
