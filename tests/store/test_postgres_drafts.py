@@ -205,3 +205,18 @@ def test_a_statement_that_cannot_be_kept_is_said_in_full(pair):
         prepared.prepare()
         answer = prepared.execute("SHOW server_version_num", {}).fetchone()
         assert int(answer[0]) > 0
+
+
+def test_the_name_of_a_kept_statement_means_one_text(pair):
+    """Where two processes' sessions turn out to be one, neither runs the other's statement."""
+    works = [lambda tx: tx.calls.insert(call()), lambda tx: tx.calls.get("none")]
+    texts = {}
+    for store, order in zip(pair, (works, works[::-1]), strict=True):
+        for work in order:
+            for _ in range(5):
+                store.write(work)
+        words = "SELECT name, statement FROM pg_prepared_statements"
+        for name, statement in store._writer._raw.execute(words):
+            texts.setdefault(name, set()).add(statement)
+    assert len(texts) > 2
+    assert all(len(meant) == 1 for meant in texts.values())
