@@ -189,9 +189,7 @@ class Delivery:
 
     def next_due(self) -> float | None:
         """Seconds until there may be something to claim; ``None`` when there is nothing."""
-        due = self._claims.next_due(self.queues)
-        self.asks()
-        return due
+        return self._claims.next_due(self.queues)
 
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
