@@ -287,9 +287,9 @@ class Delivery:
             return self._park(call, "its action is not declared in this process")
         if call.deadline_at is not None and call.deadline_at <= self._clock.now():
             return self._fail(call, "its deadline passed before it could run")
-        if call.note == AHEAD and action.runs_code_first:
-            call = self._claims.begin(call)
         try:
+            if call.note == AHEAD and action.runs_code_first:
+                call = self._claims.begin(call)
             bound = action.parameters.load(call.args)
             if bound.fingerprint != call.fingerprint:
                 return self._fail(call, "its arguments are not the ones that were asked for")
