@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from gonogo.clock import Clock
+from gonogo.errors import InFlight
 from gonogo.handout import is_free, pending_again
 from gonogo.owner import Owner
 from gonogo.pauses import running
@@ -112,9 +113,18 @@ class Claims:
         return max(0.0, run_at - now)
 
     def begin(self, call: Call) -> Call:
-        """Count the attempt of a call that was claimed ahead, before any code of its own runs."""
+        """Count the attempt of a call that was claimed ahead, before any code of its own runs.
+
+        Raises `InFlight` when somebody else has it by now, and `StoreError` like `take`.
+        """
         begun = counted(call)
-        self._store.write(lambda tx: tx.calls.replace(call, begun), durable=False)
+        if not self._store.write(lambda tx: tx.calls.replace(call, begun), durable=False):
+            raise InFlight(
+                f"{call.action}: call {call.id} was taken over by somebody else",
+                action=call.action,
+                key=call.key,
+                call_id=call.id,
+            )
         return begun
 
     def _passed_over(self, now: float) -> dict[str, float]:

@@ -189,9 +189,7 @@ class Delivery:
 
     def next_due(self) -> float | None:
         """Seconds until there may be something to claim; ``None`` when there is nothing."""
-        due = self._claims.next_due(self.queues)
-        self.asks()
-        return due
+        return self._claims.next_due(self.queues)
 
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
@@ -289,9 +287,9 @@ class Delivery:
             return self._park(call, "its action is not declared in this process")
         if call.deadline_at is not None and call.deadline_at <= self._clock.now():
             return self._fail(call, "its deadline passed before it could run")
-        if call.note == AHEAD and action.runs_code_first:
-            call = self._claims.begin(call)
         try:
+            if call.note == AHEAD and action.runs_code_first:
+                call = self._claims.begin(call)
             bound = action.parameters.load(call.args)
             if bound.fingerprint != call.fingerprint:
                 return self._fail(call, "its arguments are not the ones that were asked for")
@@ -426,7 +424,8 @@ class Delivery:
     def _give_back_unbegun(self, now: float) -> None:
         """Let other processes have what was claimed for threads that turned out to be busy."""
         with self._mutex:
-            old = [c for c in self._ready if (c.lease_until or now) - self.lease < now - UNBEGUN]
+            mine = [c for c in self._ready if c.owner == self.owner]  # see _next_ready
+            old = [c for c in mine if (c.lease_until or now) - self.lease < now - UNBEGUN]
             for call in old:
                 self._ready.remove(call)
                 del self._running[call.id]
@@ -470,6 +469,8 @@ class Delivery:
             begun = self._running.values()
             waiting = [c for c, action in begun if action is None and c.owner == self.owner]
             self._ready.clear()
+            for call in waiting:
+                del self._running[call.id]
         try:
             for call in waiting:
                 self._release(call, SHORTEST_WAIT, "its worker stopped before it began")

@@ -305,16 +305,21 @@ class GovernorEnforcer:
         return _ALLOWED
 
     def _prepare(self, store: MemoryStore, resources: tuple[str, ...], now: float) -> None:
-        """Let later checks of ``resources`` go without a transaction, if they can."""
+        """Let later checks of ``resources`` go without a transaction, if they can.
+
+        The store is asked without our lock, for which a denial waits inside of a transaction.
+        """
+        limits = [self._limits.get(name) for name in resources]
+        charges = [limit.charge_of(1, None, now) for limit in limits if limit is not None]
+        if len(charges) < len(resources) or any(c.since is not None for c in charges):
+            return  # no limit is a message of its own; a period of the calendar turns
+        halting = {name for resource in resources for name in switches(resource)}
+        use = store.prepare(charges, halting, now)
+        if use is None:
+            return
         with self._mutex:
-            limits = [self._limits.get(name) for name in resources]
-            charges = [limit.charge_of(1, None, now) for limit in limits if limit is not None]
-            if len(charges) < len(resources) or any(c.since is not None for c in charges):
-                return  # no limit is a message of its own; a period of the calendar turns
-            halting = {name for resource in resources for name in switches(resource)}
-            use = store.prepare(charges, halting, now)
-            if use is None:
-                return
+            if limits != [self._limits.get(name) for name in resources]:
+                return  # other terms hold by now
             if len(self._prepared) >= _MANY:
                 self._prepared.clear()
             self._prepared[resources if len(resources) > 1 else resources[0]] = use

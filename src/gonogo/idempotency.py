@@ -275,8 +275,8 @@ class IdempotencyManager:
         if not self._store.shared and call.key is not None:
             self._answers[call.key] = answer  # before the others can know that it is there
         settled = self._succeeded(call, value)
-        self._settle(call, settled)
-        answer.until = math.inf if settled.expires_at is None else settled.expires_at
+        if self._settle(call, settled):  # else it counts as unknown by now
+            answer.until = math.inf if settled.expires_at is None else settled.expires_at
 
     def _succeeded(self, call: Call, value: Any) -> Call:
         result, note = None, None
@@ -314,11 +314,12 @@ class IdempotencyManager:
             expires_at=now + (self._ttl or 0.0) if keeps else None,
         )
 
-    def _settle(self, before: Call, after: Call) -> None:
-        self._store.write(lambda tx: tx.calls.replace(before, after), durable=False)
+    def _settle(self, before: Call, after: Call) -> bool:
+        written = self._store.write(lambda tx: tx.calls.replace(before, after), durable=False)
         if self._waiting:  # one who comes this moment looks again by himself
             with self._settled:
                 self._settled.notify_all()
+        return written
 
     def _find(self, key: str) -> Call | None:
         return self._store.read(lambda tx: tx.calls.holder(SCOPE, key))

@@ -226,10 +226,9 @@ class Planner:
     def _queue(self, tx: Transaction, plan: PlanRecord, calls: list[Call], now: float) -> list[str]:
         """Ids of the calls that are queued by it."""
         to_do: list[str] = []
+        first = now - SLACK - plan.size * TURN  # all are due now, in the plan's order
         for call in calls:
-            turn = (
-                now - SLACK - (plan.size - (call.position or 0)) * TURN
-            )  # due now, in the plan's order
+            turn = first + (call.position or 0) * TURN
             if call.verdict not in TO_DO:
                 tx.calls.replace(call, advance(call, State.DISCARDED, settled_at=now))
                 continue

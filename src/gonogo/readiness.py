@@ -18,9 +18,10 @@ from gonogo.secrets import describe
 from gonogo.store.port import Store, Transaction
 
 HOLD = "hold"
+"""Name of the control, and of its line in the evidence."""
+
 _MOMENT = 0.1
 """Seconds for which a verdict must still be fresh where nobody may be kept waiting."""
-"""Name of the control, and of its line in the evidence."""
 
 GROUPS = ("call", "worker")
 

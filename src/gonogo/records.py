@@ -264,7 +264,10 @@ def advance(call: Call, state: State, **changes: Any) -> Call:
 
 
 class Attempt(Struct, frozen=True, kw_only=True, gc=False):
-    """One try at a call, written when it is over (or found dead)."""
+    """One try at a call, written when it is over (or found dead).
+
+    Of one that succeeded the call's own row tells it all; see `gonogo.history`.
+    """
 
     call_id: str
     attempt: int

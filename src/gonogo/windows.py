@@ -85,8 +85,8 @@ class SlidingWindow(Window):
         if used <= limit and now > self._latest and len(times) < self._many:
             self._latest = now
             self._used = used
+            self._costs.append(cost)  # first: see _drop
             times.append(now)
-            self._costs.append(cost)
             return now
         return super().grant(now, cost, limit)
 
@@ -99,8 +99,8 @@ class SlidingWindow(Window):
         if self._times and self._times[-1] == now:
             self._costs[-1] += cost
         else:
+            self._costs.append(cost)  # first: see _drop
             self._times.append(now)
-            self._costs.append(cost)
         return now
 
     def add(self, mark: float, cost: int) -> int:
@@ -148,8 +148,14 @@ class SlidingWindow(Window):
         return place if there else None
 
     def _drop(self) -> None:
-        """Uncount the entries that are over, and forget them once they are half of all."""
+        """Uncount the entries that are over, and forget them once they are half of all.
+
+        Whoever was interrupted left a cost without a time. So later costs count from the time of
+        an entry that came after theirs, which holds them back longer and never shorter.
+        """
         times, begin = self._times, self._begin
+        if len(self._costs) > len(times):
+            times.append(self._latest)
         if begin < len(times) and self._end(times[begin]) <= self._latest:
             over = bisect_right(times, self._latest, begin, key=self._end)
             self._used -= sum(self._costs[begin:over])

@@ -333,6 +333,7 @@ class WorkerProcess:
         dues = [self._local.next_due()]
         if self._delivery is not None:
             dues.append(self._delivery.next_due() if self._delivery.fit else PAUSE_AFTER_FAULT)
+            self._delivery.asks()
         soonest = min([self.poll_interval, *(due for due in dues if due is not None)])
         return max(SHORTEST_PAUSE, soonest)
 

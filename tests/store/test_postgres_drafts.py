@@ -93,6 +93,15 @@ def test_who_waits_is_found_though_nobody_was_expected(pair):
     assert results == [(True, []), (True, [second])]
 
 
+@pytest.mark.parametrize("count", [1, 19, 20, 1500])
+def test_who_came_to_wait_in_the_same_commit_is_found(pair, count):
+    """Calls queued after another one that ends in the same commit are told to who ends it."""
+    (first,) = put(pair[0], dispatched())
+    waiting = [queued(after=first.id, waits=True) for _ in range(count)]
+    results = together(pair[0], [lambda tx: tx.calls.insert_many(waiting), settle(first)])
+    assert results == [None, (True, waiting)]
+
+
 def test_a_switch_that_was_set_elsewhere_is_seen_at_once(pair):
     """Nothing is decided by the switches of the last transaction."""
     control = Control(name="halt:*", actor="ann", reason="r", set_at=NOW)
@@ -196,3 +205,18 @@ def test_a_statement_that_cannot_be_kept_is_said_in_full(pair):
         prepared.prepare()
         answer = prepared.execute("SHOW server_version_num", {}).fetchone()
         assert int(answer[0]) > 0
+
+
+def test_the_name_of_a_kept_statement_means_one_text(pair):
+    """Where two processes' sessions turn out to be one, neither runs the other's statement."""
+    works = [lambda tx: tx.calls.insert(call()), lambda tx: tx.calls.get("none")]
+    texts = {}
+    for store, order in zip(pair, (works, works[::-1]), strict=True):
+        for work in order:
+            for _ in range(5):
+                store.write(work)
+        words = "SELECT name, statement FROM pg_prepared_statements"
+        for name, statement in store._writer._raw.execute(words):
+            texts.setdefault(name, set()).add(statement)
+    assert len(texts) > 2
+    assert all(len(meant) == 1 for meant in texts.values())

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.store.making import NOW, call, charge, queued
+from tests.store.together import together
 
 import gonogo
 from gonogo.errors import ConfigurationError, SchemaError, StoreUnavailable
@@ -576,3 +577,34 @@ def test_limits_that_are_over_are_swept(store):
         )
     rows = store._writer._raw.execute("SELECT count(*) FROM gonogo_limits").fetchone()[0]
     assert rows <= 2
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_an_interrupted_commit_is_not_written_twice(store, heard):
+    """Ctrl-C at a shared commit is the leader's alone; the others' work is written once."""
+    runs = []
+
+    class Interrupting:
+        def __init__(self, raw):
+            self._raw = raw
+
+        def __getattr__(self, name):
+            return getattr(self._raw, name)
+
+        def commit(self):
+            store._writer._raw = self._raw
+            if heard:
+                self._raw.commit()
+            raise KeyboardInterrupt
+
+    def work(tx):
+        runs.append(1)
+        if len(runs) == 1:
+            store._writer._raw = Interrupting(store._writer._raw)
+        tx.calls.insert(call())
+        return len(runs)
+
+    first, *others = together(store, [work, work, work])
+    assert isinstance(first, KeyboardInterrupt)
+    assert others == ([2, 3] if heard else [4, 5])
+    assert counts(store) == {State.PENDING: 3 if heard else 2}

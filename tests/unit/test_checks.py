@@ -23,14 +23,26 @@ def test_a_worker_that_asks_for_work_is_alive(shared: Sandboxes) -> None:
 
 
 def test_a_worker_that_only_beats_is_not(shared: Sandboxes) -> None:
-    """A process whose threads ask for nothing any more is up and of no use."""
+    """A process whose threads ask for nothing any more is up and of no use, whatever it hears."""
     here, elsewhere = shared(), shared()
     elsewhere.delivery.claim()
     shared.clock.advance(60)
+    elsewhere.worker._heard()
     elsewhere.delivery.keep()
     ok, evidence = says(here)
     assert not ok
     assert "none of them asks for work" in evidence
+
+
+def test_a_worker_that_looks_out_is_alive(shared: Sandboxes) -> None:
+    """A thread that asks when something will be due need not claim to be of use."""
+    here, elsewhere = shared(), shared()
+    elsewhere.delivery.claim()
+    shared.clock.advance(60)
+    elsewhere.delivery.keep()
+    elsewhere.worker._pause()
+    elsewhere.delivery.keep()
+    assert says(here) == (True, "1 elsewhere")
 
 
 def test_a_worker_that_is_busy_need_not_ask(shared: Sandboxes) -> None:

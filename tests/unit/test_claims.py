@@ -68,6 +68,22 @@ def test_who_leaves_gives_back_what_no_thread_began(locked: SandboxOrchestrator)
     locked.delivery.claim(3)
     locked.delivery.leave()
     assert states(locked) == {"pending": 3}
+    for call in locked.calls():
+        locked.jobs.cancel(call.id, **WHO)
+    assert locked.delivery.idle()
+
+
+def test_a_child_gives_back_nothing_of_its_parents(sandboxes: Sandboxes) -> None:
+    """What a process claimed before it forked is for the parent to begin, or to give back."""
+    sandbox = sandboxes()
+    act = action(sandbox, "act", [])
+    act.enqueue_many([("a",), ("b",)])
+    sandbox.delivery.claim(2)
+    sandboxes.clock.advance(1.5)
+    sandbox.pipeline.owner.name = "the child"
+    sandbox.delivery.keep()
+    sandbox.delivery.leave()
+    assert states(sandbox) == {"claimed": 2}
 
 
 def test_a_flood_of_one_action_starves_no_other(locked: SandboxOrchestrator) -> None:

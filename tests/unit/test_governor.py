@@ -381,6 +381,51 @@ def test_an_interrupted_check_of_several_uses_none(
     assert [used(governor, name) for name in ("a", "b", "c")] == [1, 1, 1]
 
 
+def test_a_check_being_prepared_waits_for_no_denial(
+    governor: GovernorEnforcer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is granted and who is denied in the same moment do not wait for each other for ever."""
+    governor.set_limit("payment", 10, 60)
+    full = Charge("api", "api", 0, 1, 60.0)
+    store, inside, prepare = governor._store, threading.Event(), MemoryStore.prepare
+
+    def denied(tx: Any) -> None:
+        inside.set()
+        asking.join(0.2)
+        with pytest.raises(RateLimited):
+            governor.reserve(tx, [full], 0.0)
+
+    def after_the_other_began(*given: Any) -> Any:
+        denying.start()
+        inside.wait(10)
+        return prepare(*given)
+
+    monkeypatch.setattr(MemoryStore, "prepare", after_the_other_began)
+    denying = threading.Thread(target=store.write, args=(denied,), daemon=True)
+    asking = threading.Thread(target=governor.check_limit, args=("payment",), daemon=True)
+    asking.start()
+    asking.join(5)
+    assert not asking.is_alive()
+
+
+def test_terms_that_change_while_a_check_is_prepared_hold(
+    governor: GovernorEnforcer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is prepared under old terms is not kept once there are others."""
+    governor.set_limit("payment", 10, 60)
+    prepare = MemoryStore.prepare
+
+    def meanwhile(*given: Any) -> Any:
+        use = prepare(*given)
+        governor.set_limit("payment", 1, 60)
+        return use
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryStore, "prepare", meanwhile)
+        governor.check_limit("payment")
+    assert not governor.check_limit("payment")[0]
+
+
 # Declaring
 
 

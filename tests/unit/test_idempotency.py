@@ -205,6 +205,25 @@ def test_a_second_caller_is_refused_while_the_first_runs(keys: IdempotencyManage
     assert keys.process_idempotent("k", work) == "done"
 
 
+def test_what_counts_as_unknown_is_not_answered_from_memory(
+    store: Store, fake_clock: FakeClock
+) -> None:
+    """A result that comes after its lease was over leaves the key in doubt."""
+    keys = IdempotencyManager(store=store, clock=fake_clock, lease_seconds=30)
+
+    def slow() -> str:
+        fake_clock.advance(31)
+        with pytest.raises(OutcomeUnknown):
+            keys.process_idempotent("k", Work())
+        return "late"
+
+    assert keys.process_idempotent("k", slow) == "late"
+    with pytest.raises(OutcomeUnknown):
+        keys.process_idempotent("k", Work())
+    assert keys.forget("k", reason="looked")
+    assert keys.process_idempotent("k", Work("anew")) == "anew"
+
+
 def test_a_caller_that_went_silent_leaves_an_unknown_key(
     store: Store, fake_clock: FakeClock
 ) -> None:

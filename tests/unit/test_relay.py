@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from msgspec import structs
 from tests.support.scene import SOON, WHO, Sandboxes, payment, reminder
 
 from gonogo.errors import StoreUnavailable
@@ -93,6 +94,28 @@ def test_whose_own_code_runs_first_is_counted_before(sandboxes: Sandboxes) -> No
     carry_out(sandbox)
     assert (handle.state(), handle.call().attempt) == (State.SUCCEEDED, 1)
     assert attempts == [1]
+
+
+def test_nothing_of_a_call_that_was_taken_over_runs(sandboxes: Sandboxes) -> None:
+    """Not even what gives its cost, when somebody else has what was claimed ahead."""
+    sandbox, asked = sandboxes(), list[object]()
+
+    def cost(arguments: object) -> int:
+        asked.append(arguments)
+        return 1
+
+    reminder(sandbox, lambda text: None, name="first").enqueue("a")
+    limits = [Limit("units", 5, per="1h", cost=cost)]
+    handle = reminder(sandbox, lambda text: None, name="second", limits=limits).enqueue("b")
+    used_to(sandbox, 2)
+    work: Any = sandbox.delivery.claim(1, ahead=True)
+    (ahead,) = sandbox.delivery._ready
+    other = structs.replace(ahead, epoch=ahead.epoch + 1, owner="somebody else")
+    assert sandbox.store.write(lambda tx: tx.calls.replace(ahead, other))
+    while work is not None:
+        work = sandbox.delivery.carry_on(work, more=lambda: True)
+    assert asked == []
+    assert (handle.call().owner, handle.state()) == ("somebody else", State.CLAIMED)
 
 
 def test_payments_share_commits_while_the_verdict_is_fresh(

@@ -51,6 +51,37 @@ def test_the_exact_window_forgets_what_is_over_without_being_asked():
     assert window.used(T + 4_999) == 60
 
 
+class Interrupted(list[float]):
+    """A list that is interrupted when it has taken something in, once."""
+
+    armed = True
+
+    def append(self, entry: float) -> None:
+        super().append(entry)
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("count", ["take", "grant"])
+@pytest.mark.parametrize("place", ["_times", "_costs"])
+def test_an_interrupt_makes_nothing_count_shorter(before, count, place):
+    """After Ctrl-C at any step of counting, what comes later counts its time, and is over then."""
+    window = SlidingWindow(60.0)
+    for tick in range(before):
+        window.take(T + tick, 1)
+    setattr(window, place, Interrupted(getattr(window, place)))
+    with pytest.raises(KeyboardInterrupt):
+        window.take(T + 2, 1) if count == "take" else window.grant(T + 2, 1, 99)
+    for tick in (10, 20):
+        assert window.grant(T + tick, 5, 99) == T + tick
+    assert window.used(T + 69) >= 10
+    assert window.used(T + 79) >= 5
+    assert window.used(T + 200) == 0
+    assert window.grant(T + 200, 5, 5) is not None
+
+
 def test_a_mark_is_found_among_many():
     """Units are given back at their own instant, also when earlier ones are over."""
     window = SlidingWindow(60.0)

@@ -151,7 +151,7 @@ class Calls(Protocol):
 
 
 class Attempts(Protocol):
-    """The attempts, append-only."""
+    """The attempts of which the calls themselves do not tell, append-only."""
 
     def append(self, attempt: Attempt) -> None: ...
 

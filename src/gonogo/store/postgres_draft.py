@@ -158,10 +158,13 @@ class Draft(Run):
     def send(self) -> None:
         """Begin, if it has not begun, and write what is drafted.
 
+        Rows that are copied come last, so none are where the guesses must be looked up behind them.
+
         Raises:
             Misjudged: a guess was wrong.
         """
-        many = [table for table, (_, rows) in self._inserts.items() if len(rows) >= _COPIED]
+        inserts = {} if self._awaited else self._inserts
+        many = [table for table, (_, rows) in inserts.items() if len(rows) >= _COPIED]
         copied = [(table, *self._inserts.pop(table)) for table in many]
         self._rows -= sum(len(rows) for *_, rows in copied)
         if self._rows or not self.open:

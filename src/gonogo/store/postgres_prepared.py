@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import psycopg
@@ -72,7 +73,7 @@ class Prepared:
         for text in often:
             self._said.pop(text, None)
             if self.keeps and len(self._kept) < _MANY:
-                self._prepare(text, f"gonogo_{len(self._kept)}")
+                self._prepare(text, _name(text))
 
     def _prepare(self, text: str, name: str) -> None:
         places: dict[str, int] = {}
@@ -99,3 +100,8 @@ class Prepared:
         self.keeps = False
         self._kept.clear()
         self._said.clear()
+
+
+def _name(text: str) -> str:
+    """One for this text alone: in a session that is shared after all, nothing else is meant."""
+    return f"gonogo_{blake2b(text.encode(), digest_size=16).hexdigest()}"

@@ -26,7 +26,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.expression import ClauseElement, ColumnClause
 
-from gonogo.records import State
 from gonogo.store import schema, statements
 from gonogo.store.rows import CALLS
 from gonogo.store.schema import calls
@@ -70,13 +69,7 @@ def claim_due(queues: int, passed: int) -> ClauseElement:
     return (
         update(calls)
         .where(calls.c.id == chosen.c.id, schema.claimable)
-        .values(
-            state=schema.literal(State.CLAIMED),
-            owner=bindparam("by"),
-            lease_until=bindparam("till"),
-            epoch=calls.c.epoch + schema.ONE,
-            attempt=calls.c.attempt + schema.ONE,
-        )
+        .values(statements.claimed())
         .returning(chosen.c.place, *(calls.c[name] for name in CALLS.columns))
     )
 

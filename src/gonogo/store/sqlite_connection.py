@@ -70,7 +70,7 @@ class Connection:
                 for job in batch:
                     if job is not failed:
                         self._run_apart(job)
-            self._raw.commit()
+            self._commit(batch)
             committed = True
         except sqlite3.Error as error:
             raise translate(error, self._where) from error
@@ -139,6 +139,18 @@ class Connection:
             self._raw.execute(wanted)
             self._synchronous = wanted
 
+    def _commit(self, batch: Sequence[Job]) -> None:
+        """Commit, and mark the jobs as done: whatever comes now, they must not run again."""
+        try:
+            self._raw.commit()
+        except sqlite3.Error:
+            raise
+        except BaseException:  # Ctrl-C, which comes when the commit is over
+            if not self._raw.in_transaction:
+                _mark_done(batch)
+            raise
+        _mark_done(batch)
+
     def _run_together(self, batch: Sequence[Job]) -> Job | None:
         """Run the jobs until one fails, which is returned: it has its answer."""
         for job in batch:
@@ -168,3 +180,8 @@ class Connection:
         if self._reads and primary(error) == sqlite3.SQLITE_READONLY:
             return RuntimeError(READ_ONLY)
         return translate(error, self._where)
+
+
+def _mark_done(batch: Sequence[Job]) -> None:
+    for job in batch:
+        job.done = True

@@ -262,15 +262,20 @@ def claim_calls(size: int) -> ClauseElement:
     return (
         update(calls)
         .where(_among(calls.c.id, "id", size), schema.claimable)
-        .values(
-            state=schema.literal(State.CLAIMED),
-            owner=bindparam("by"),
-            lease_until=bindparam("till"),
-            epoch=calls.c.epoch + schema.ONE,
-            attempt=calls.c.attempt + schema.ONE,
-        )
+        .values(claimed())
         .returning(*(calls.c[name] for name in rows.CALLS.columns))
     )
+
+
+def claimed() -> dict[str, Any]:
+    """What a claim sets."""
+    return {
+        "state": schema.literal(State.CLAIMED),
+        "owner": bindparam("by"),
+        "lease_until": bindparam("till"),
+        "epoch": calls.c.epoch + schema.ONE,
+        "attempt": calls.c.attempt + schema.ONE,
+    }
 
 
 def renew_call() -> ClauseElement:
