@@ -67,6 +67,8 @@ class Admission:
         except Refused as refusal:
             refusal.action = refusal.action or call.action
             refusal.key = refusal.key or call.key
+            if isinstance(refusal, RateLimited):
+                self._governor.note_denial(refusal, self._clock.now())
             self._call_events.refused(call, refusal)
             raise
         if admitted.id == call.id:

@@ -62,11 +62,15 @@ class RateLimited(Refused):
     """A rate, budget or concurrency limit has no room; ``retry_after`` says when it may.
 
     ``limit`` is the name of the limit, where one denied it; ``row`` is what was counted, the name
-    of the limit or of the slots, with its key where it has one: ``api[customer-7]``.
+    of the limit or of the slots, with its key where it has one: ``api[customer-7]``. Where it was a
+    limit, ``used`` of its ``max`` units were in use and ``cost`` were wanted.
     """
 
     limit: str | None = None
     row: str | None = None
+    used: int | None = None
+    max: int | None = None
+    cost: int | None = None
 
 
 class KeyConflict(Refused):

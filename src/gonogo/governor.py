@@ -199,15 +199,18 @@ class GovernorEnforcer:
     ) -> tuple[Reservation, ...]:
         """Take all of ``charges`` or none; for ``clock`` see `Limits.reserve`.
 
+        A store may run the transaction again, so whoever began it notes a denial, once; see
+        `note_denial`.
+
         Raises:
             RateLimited: naming the limit that has no room and when it will; nothing was used.
         """
         granted = tx.limits.reserve(charges, now, clock)
         if isinstance(granted, Denial):
             window = next(c.window for c in charges if c.row == granted.row)
-            self._note("denied", granted, now)
             refusal = RateLimited(explain_denial(granted, window), retry_after=granted.retry_after)
             refusal.limit, refusal.row = granted.limit, granted.row
+            refusal.used, refusal.max, refusal.cost = granted.used, granted.max, granted.cost
             raise refusal
         return granted
 
@@ -417,7 +420,19 @@ class GovernorEnforcer:
                 check_halt(controls, name, now)
             return self.reserve(tx, charges, now, self._clock.now)
 
-        return self._store.write(work)
+        try:
+            return self._store.write(work)
+        except RateLimited as refusal:
+            self.note_denial(refusal, now)
+            raise
+
+    def note_denial(self, refusal: RateLimited, now: float) -> None:
+        """Count a refusal that is on its way to its caller; nothing, where no limit was reached."""
+        limit, row = refusal.limit, refusal.row
+        used, most, cost = refusal.used, refusal.max, refusal.cost
+        if limit is None or row is None or used is None or most is None or cost is None:
+            return
+        self._note("denied", Denial(limit, row, used, most, cost, refusal.retry_after), now)
 
     def _note(self, kind: Literal["denied", "overspent"], denial: Denial, now: float) -> None:
         with self._mutex:

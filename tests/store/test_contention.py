@@ -6,15 +6,17 @@ import itertools
 import json
 import subprocess
 import sys
+from functools import partial
 
 import psycopg
 import pytest
 from tests.store.making import NOW, call, charge
-from tests.store.together import together
+from tests.store.together import all_together, together
 from tests.support import crossed
 from tests.support.postgres import plain
 
 from gonogo.errors import StoreUnavailable
+from gonogo.governor import GovernorEnforcer
 from gonogo.records import State
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_errors import Contention, Crossed, Lost
@@ -135,3 +137,15 @@ def test_crossed_limits_of_two_processes_deny_nobody(postgres_url):
     used = store.read(lambda tx: [one.used for one in tx.limits.usage(charges, NOW)])
     assert used == [2 * each, 2 * each]
     store.close()
+
+
+def test_a_denial_in_a_shared_commit_is_counted_once(ledger, fake_clock):
+    """However often the commit it stood in was run."""
+    governor = GovernorEnforcer(store=ledger, clock=fake_clock)
+    governor.set_limit("payment", 1, 60)
+    assert governor.check_limit("payment") == (True, "Allowed")
+    others = partial(ledger.write, writer())
+    results = all_together(ledger, [others, partial(governor.check_limit, "payment"), others])
+    assert results[1][0] is False
+    assert governor.get_status("payment")["denied_count"] == 1
+    assert len(governor.violations()) == 1
