@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks import tables
-from benchmarks.measure import Effort, Stage, play
+from benchmarks.measure import Effort, Result, Stage, play
 from benchmarks.scenes import SCENES
 
 PEERS = (
@@ -25,6 +25,8 @@ PEERS = (
     *("stamina", "backoff", "structlog", "orjson", "python-json-logger", "loguru", "ctrlrun"),
     *("dbos", "huey", "procrastinate", "pgqueuer", "celery", "SQLAlchemy", "msgspec", "psycopg"),
 )
+
+HEADING = "## The last run"
 
 
 def main() -> int:
@@ -36,28 +38,38 @@ def main() -> int:
         print("\n".join(SCENES))
         return 0 if options.list else 2
     print(_machine(), f"seed {options.seed}", sep="\n", flush=True)
-    results = []
-    for name, stage in chosen.items():
-        results.append(_played(name, stage, effort))
+    found = [_played(name, stage, effort) for name, stage in chosen.items()]
+    results = [result for result in found if result is not None]
     missed = tables.missed(results)
     print(f"\n{len(missed)} of {sum(len(r.targets) for r in results)} targets missed")
     print("\n".join(f"  {line}" for line in missed))
     if options.page:
         lines = [line for result in results for line in tables.page(result)]
-        options.page.write_text("\n".join(lines))
+        _write(options.page, [f"{_machine()}; seed {options.seed}.", "", *lines])
     if options.json:
         samples = {result.title: result.samples for result in results}
         options.json.write_text(json.dumps({"machine": _machine(), "samples": samples}, indent=1))
-    return 1 if missed else 0
+    return 1 if missed or None in found else 0
 
 
-def _played(name: str, stage: Stage, effort: Effort) -> tables.Result:
+def _played(name: str, stage: Stage, effort: Effort) -> Result | None:
+    """What came of a scene; ``None`` where it could not be set, as without a server."""
     random.seed(effort.seed)
     began = time.perf_counter()
-    result = play(stage, effort)
+    try:
+        result = play(stage, effort)
+    except Exception as error:
+        print(f"\n{name}: not measured: {type(error).__name__}: {error}", flush=True)
+        return None
     print(f"\n{name} ({time.perf_counter() - began:.0f} s): ", end="")
     print("\n".join(tables.terminal(result)), flush=True)
     return result
+
+
+def _write(page: Path, lines: list[str]) -> None:
+    """The tables, after what the page says before them."""
+    before = page.read_text().partition(HEADING)[0] if page.exists() else ""
+    page.write_text("\n".join([f"{before}{HEADING}", "", *lines]).rstrip() + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -66,7 +78,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of every scene")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="scenes whose name begins so")
     parser.add_argument("--seed", type=int, default=20270301)
-    parser.add_argument("--page", type=Path, help="write the tables as Markdown")
+    parser.add_argument(
+        "--page",
+        type=Path,
+        help="a page in Markdown, of which the tables of the last run are replaced",
+    )
     parser.add_argument("--json", type=Path, help="write every sample")
     parser.add_argument("--list", action="store_true", help="name the scenes")
     return parser.parse_args()

@@ -101,6 +101,7 @@ class Scene:
         settings: what makes the contenders equal: durability, sizes, processes.
         contenders: by name, each with its measure of one round.
         rounds: how many, where the effort's number does not fit.
+        fresh: every round begins anew and warms itself, so that the first counts like the others.
     """
 
     title: str
@@ -109,6 +110,7 @@ class Scene:
     targets: list[Target] = field(default_factory=list)
     unit: Unit = EACH
     rounds: int | None = None
+    fresh: bool = False
 
 
 Stage = Callable[[Effort], AbstractContextManager[Scene]]
@@ -168,14 +170,14 @@ def play(stage: Stage, effort: Effort) -> Result:
     """Set the scene, measure every contender in every round, and take it down.
 
     A contender that fails is left out of the rounds that follow and named in the result; the
-    others go on. The first round of each is not counted: it loads and fills caches.
+    others go on. The first round is not counted, unless each is fresh: it loads and fills caches.
     """
     with stage(effort) as scene:
         result = Result(scene)
         names = list(scene.contenders)
         result.rounds = scene.rounds or effort.rounds
         result.samples = {}
-        for turn in range(-1 if result.rounds > 1 else 0, result.rounds):
+        for turn in range(0 if scene.fresh or result.rounds == 1 else -1, result.rounds):
             for place in range(len(names)):
                 name = names[(place + turn) % len(names)]
                 if name in result.failed:

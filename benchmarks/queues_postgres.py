@@ -133,6 +133,7 @@ def _process(processes: int) -> Stage:
                 ],
                 RATE,
                 rounds=effort.few,
+                fresh=True,
             )
 
     return stage

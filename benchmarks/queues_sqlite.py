@@ -113,6 +113,7 @@ def process(threads: int) -> Stage:
                 [Target(ours, huey, 1 / 3), Target(ours, dbos, 1 / 20)] if threads > 1 else [],
                 RATE,
                 rounds=effort.few,
+                fresh=True,
             )
 
     return stage
