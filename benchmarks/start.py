@@ -158,20 +158,26 @@ def _weighed(run: Children, statement: str) -> Callable[[], float]:
 @contextmanager
 def threads(effort: Effort) -> Iterator[Scene]:
     """What a worker starts."""
-    sizes = (1, 4, 16)
+    ledgers = {"in memory": "use_memory_db=True", "on a file": "'sqlite:///threads.db'"}
+    rows = {
+        f"gonogo {name}, {workers} workers": (where, workers)
+        for name, where in ledgers.items()
+        for workers in (1, 4, 16)
+    }
     with children() as run:
         yield Scene(
             "Threads that an initialized sandbox adds",
-            "SQLite ledger; worker threads, their keeper and the heartbeat",
-            {f"gonogo, {n} workers": _counted(run, n) for n in sizes},
-            [Target(f"gonogo, {n} workers", None, n + 2) for n in sizes],
+            "worker threads, their keeper and the heartbeat; on a file one more, which hears of "
+            "other processes' jobs",
+            {name: _counted(run, *row) for name, row in rows.items()},
+            [Target(name, None, workers + 2) for name, (_, workers) in rows.items()],
             NUMBER,
             rounds=1,
         )
 
 
-def _counted(run: Children, workers: int) -> Callable[[], float]:
-    return lambda: float(run.answer("-c", _THREADS.format(workers=workers)))
+def _counted(run: Children, where: str, workers: int) -> Callable[[], float]:
+    return lambda: float(run.answer("-c", _THREADS.format(where=where, workers=workers)))
 
 
 SCENES: dict[str, Stage] = {
