@@ -38,7 +38,7 @@ _THREADS = """
 import threading
 before = threading.active_count()
 from gonogo import SandboxOrchestrator
-sandbox = SandboxOrchestrator("sqlite:///threads.db", max_workers={workers}).initialize()
+sandbox = SandboxOrchestrator({where}, max_workers={workers}).initialize()
 print(threading.active_count() - before)
 sandbox.cleanup()
 """
