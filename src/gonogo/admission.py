@@ -17,7 +17,7 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import AHEAD, Call, Charge, State, advance, counted
+from gonogo.records import Call, Charge, State, advance, counted
 from gonogo.settlement import in_doubt
 from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
@@ -147,7 +147,7 @@ class Admission:
     def _guard(self, tx: Transaction, action: Action[Any, Any], call: Call, now: float) -> None:
         controls = tx.controls.all()
         check_halt(controls, action.name, now)
-        if call.note == AHEAD and call.queue is not None:
+        if call.queue is not None:
             check_pause(controls, call.queue, now)
         if action.policy.irreversible:
             self._readiness.require_not_held(controls, action.name, call.key)

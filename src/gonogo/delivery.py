@@ -238,7 +238,12 @@ class Delivery:
             relay = Relay(self._pipeline.store, functools.partial(self._begin, following))
             return relay
 
-        self._finish(begun, loop, write)
+        try:
+            self._finish(begun, loop, write)
+        except BaseException:
+            if following is not None:  # nobody begins it here: found again when its lease ends
+                self._forget(following)
+            raise
         if following is None:
             return None
         fate = None if relay is None else relay.following

@@ -279,3 +279,26 @@ def test_what_was_not_begun_keeps_its_place(sandboxes: Sandboxes) -> None:
     sandboxes.clock.advance(0.01)
     drain(sandbox)
     assert sent == ["0", "1", "2"]
+
+
+def test_an_interrupt_between_two_calls_leaves_the_next_one_to_its_lease(
+    sandboxes: Sandboxes,
+) -> None:
+    """It is not kept alive for a thread that will never begin it."""
+    sandbox, sent = sandboxes(lease=10.0), list[str]()
+
+    def interrupt(event: object) -> None:
+        raise KeyboardInterrupt
+
+    reminder(sandbox, sent.append).enqueue_many([("0",), ("1",)])
+    end = sandbox.events.subscribe(interrupt, names=("call.settled",))
+    used_to(sandbox, 2)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(sandbox)
+    end()
+    sandboxes.clock.advance(9)
+    sandbox.delivery.keep()
+    sandboxes.clock.advance(1)
+    sandbox.worker.keep_once()
+    drain(sandbox)
+    assert sent == ["0", "1"]
