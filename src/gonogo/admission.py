@@ -15,6 +15,7 @@ from gonogo.governor import GovernorEnforcer
 from gonogo.halts import check_halt
 from gonogo.idempotency import IdempotencyManager
 from gonogo.owner import Owner
+from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, Charge, State, advance, counted
 from gonogo.settlement import in_doubt
@@ -148,6 +149,8 @@ class Admission:
     def _guard(self, tx: Transaction, action: Action[Any, Any], call: Call, now: float) -> None:
         controls = tx.controls.all()
         check_halt(controls, action.name, now)
+        if call.queue is not None:
+            check_pause(controls, call.queue, now)
         if action.policy.irreversible:
             self._readiness.require_not_held(controls, action.name, call.key)
             if call.approved_by is None:

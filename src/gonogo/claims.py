@@ -11,7 +11,7 @@ from gonogo.clock import Clock
 from gonogo.errors import InFlight
 from gonogo.handout import is_free, pending_again
 from gonogo.owner import Owner
-from gonogo.pauses import running
+from gonogo.pauses import check_pause, running
 from gonogo.records import AHEAD, Call, State, counted
 from gonogo.store.port import Store, Transaction
 
@@ -115,10 +115,18 @@ class Claims:
     def begin(self, call: Call) -> Call:
         """Count the attempt of a call that was claimed ahead, before any code of its own runs.
 
-        Raises `InFlight` when somebody else has it by now, and `StoreError` like `take`.
+        Raises `InFlight` when somebody else has it by now, `QueuePaused` when its queue was paused
+        meanwhile, and `StoreError` like `take`.
         """
         begun = counted(call)
-        if not self._store.write(lambda tx: tx.calls.replace(call, begun), durable=False):
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> bool:
+            if call.queue is not None:
+                check_pause(tx.controls.all(), call.queue, now)
+            return tx.calls.replace(call, begun)
+
+        if not self._store.write(work, durable=False):
             raise InFlight(
                 f"{call.action}: call {call.id} was taken over by somebody else",
                 action=call.action,

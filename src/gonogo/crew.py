@@ -49,11 +49,6 @@ class Crew:
         return threading.current_thread() in self._members
 
     @property
-    def busy(self) -> bool:
-        """Whether any thread carries out a job."""
-        return any(job_id is not None for job_id in list(self._members.values()))
-
-    @property
     def idle(self) -> int:
         """How many threads carry out nothing."""
         return sum(job_id is None for job_id in list(self._members.values()))

@@ -23,6 +23,7 @@ from gonogo.errors import (
     Refused,
 )
 from gonogo.idempotency import IdempotencyManager
+from gonogo.pauses import QueuePaused
 from gonogo.perform import Loop
 from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
@@ -221,7 +222,7 @@ class Delivery:
         """`perform`, and begin what was claimed for later where there is ``more`` to be done.
 
         Its admission shares the commit of the settlement, unless code of the user's runs before
-        it: nothing may keep an outcome waiting.
+        it: nothing may keep an outcome waiting, and who hears of an outcome may throw a switch.
         """
         begun = work if isinstance(work, Begun) else self._begin(work)
         if not isinstance(begun, Begun):
@@ -237,7 +238,12 @@ class Delivery:
             relay = Relay(self._pipeline.store, functools.partial(self._begin, following))
             return relay
 
-        self._finish(begun, loop, write)
+        try:
+            self._finish(begun, loop, write)
+        except BaseException:
+            if following is not None:  # nobody begins it here: found again when its lease ends
+                self._forget(following)
+            raise
         if following is None:
             return None
         fate = None if relay is None else relay.following
@@ -274,7 +280,9 @@ class Delivery:
             self._given_up.pop(call.id, None)
 
     def _may_take_long(self, call: Call) -> bool:
-        """Whether checks or functions of the user run before it is admitted."""
+        """Whether code of the user's runs before it is admitted, or hears of the last one first."""
+        if not self._pipeline.events.quick:
+            return True
         action = self._pipeline.actions.get(call.action)
         if action is None:
             return False
@@ -302,6 +310,8 @@ class Delivery:
             if refusal.row is not None and "[" not in refusal.row:  # all its calls count there
                 self._claims.pass_over(call.action, refusal.retry_after)
             return self._release(call, refusal.retry_after, str(refusal))
+        except QueuePaused as refusal:
+            return self._put_back(call, str(refusal))
         except Refused as refusal:
             return self._release(call, refusal.retry_after or LONGEST_WAIT / 2, str(refusal))
         except ConfigurationError as error:
@@ -318,13 +328,17 @@ class Delivery:
         return admitted
 
     def _release(self, call: Call, wait: float, why: str) -> Call:
-        """Put it back: nothing happened, no attempt is used up."""
+        """Put it back and leave it alone for a while."""
         run_at = self._clock.now() + min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
+        return self._put_back(call, why, run_at)
+
+    def _put_back(self, call: Call, why: str, run_at: float | None = None) -> Call:
+        """Put it back, in its place in the queue: nothing happened, no attempt is used up."""
         after = advance(
             call,
             State.PENDING,
             attempt=call.attempt - (call.note != AHEAD),
-            run_at=run_at,
+            run_at=call.run_at if run_at is None else run_at,
             lease_until=None,
             owner=None,
             note=why,
@@ -430,7 +444,7 @@ class Delivery:
                 self._ready.remove(call)
                 del self._running[call.id]
         for call in old:
-            self._release(call, SHORTEST_WAIT, "no thread of its worker was free")
+            self._put_back(call, "no thread of its worker was free")
 
     def overtime(self) -> list[str]:
         """Ids of calls whose function runs on beyond its time-out; each is settled as unknown.
@@ -473,7 +487,7 @@ class Delivery:
                 del self._running[call.id]
         try:
             for call in waiting:
-                self._release(call, SHORTEST_WAIT, "its worker stopped before it began")
+                self._put_back(call, "its worker stopped before it began")
             self._pipeline.store.write(lambda tx: tx.beats.remove(self.owner), durable=False)
         except GonogoError as error:  # the lease ends by itself
             self._pipeline.logger.log_action("worker.leave_failed", "warning", error=str(error))

@@ -88,11 +88,14 @@ class Event(Struct, frozen=True):
 class _Observer:
     """One subscriber, what it wants to hear, and how often it failed."""
 
-    __slots__ = ("failures", "fn", "name", "names")
+    __slots__ = ("failures", "fn", "name", "names", "quick")
 
-    def __init__(self, fn: Callable[[Event], object], names: frozenset[str] | None) -> None:
+    def __init__(
+        self, fn: Callable[[Event], object], names: frozenset[str] | None, quick: bool
+    ) -> None:
         self.fn = fn
         self.names = names
+        self.quick = quick
         self.name = str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
         self.failures = 0
 
@@ -112,14 +115,26 @@ class EventBus:
         return bool(self._observers)
 
     @property
+    def quick(self) -> bool:
+        """Whether every subscriber said so: none takes its time over an event, or acts on it."""
+        return all(observer.quick for observer in self._observers)
+
+    @property
     def failures(self) -> list[tuple[str, int]]:
         """For every subscriber, oldest first: its name and how often it has raised."""
         return [(observer.name, observer.failures) for observer in self._observers]
 
     def subscribe(
-        self, fn: Callable[[Event], object], names: Iterable[str] | None = None
+        self,
+        fn: Callable[[Event], object],
+        names: Iterable[str] | None = None,
+        *,
+        quick: bool = False,
     ) -> Callable[[], None]:
         """Call ``fn`` with every event, or with those of ``names``. Returns how to end it.
+
+        A ``quick`` one takes no time and throws no switch. For others a worker admits its next
+        call only after they heard how the last one ended, in a commit of its own.
 
         Raises:
             ConfigurationError: when ``fn`` cannot be called or a name is not an event's.
@@ -132,7 +147,7 @@ class EventBus:
                 f"there is no event {', '.join(sorted(unknown))}; there are: "
                 f"{', '.join(sorted(NAMES))}"
             )
-        observer = _Observer(fn, wanted)
+        observer = _Observer(fn, wanted, quick)
         with self._lock:
             self._observers = (*self._observers, observer)
 

@@ -31,7 +31,7 @@ def log_events(events: EventBus, logger: StructuredLogger) -> None:
             with correlation(event.correlation_id) if event.correlation_id else nullcontext():
                 logger.log_action(event.name, level, **{**event.detail, **fields})
 
-    events.subscribe(write)
+    events.subscribe(write, quick=True)
 
 
 def alert_on_refusals(events: EventBus, alerts: AlertSystem, clock: Clock) -> None:
@@ -50,7 +50,7 @@ def alert_on_refusals(events: EventBus, alerts: AlertSystem, clock: Clock) -> No
         name = event.action or "sandbox"
         alerts.alert(name, f"refused: {kind}", "warning", context, patience=0)
 
-    events.subscribe(alert, names=("call.refused",))
+    events.subscribe(alert, names=("call.refused",), quick=True)
 
 
 def alert_on_sickness(heartbeat: SchedulerHeartbeat, alerts: AlertSystem) -> None:

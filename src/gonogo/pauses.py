@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gonogo.decisions import decision, require_who_and_why
-from gonogo.errors import ConfigurationError
+from gonogo.errors import ConfigurationError, Refused
 from gonogo.records import Control
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 PREFIX = "pause:"
 SCHEDULE = "pause-schedule:"
 """Begins the name of the control that pauses a schedule."""
+
+
+class QueuePaused(Refused):
+    """A call was claimed of a queue that was paused before it began: it goes back in its place."""
 
 
 class QueueStatus(Struct, frozen=True):
@@ -47,6 +51,20 @@ def running(
     if not controls:
         return tuple(names)
     return tuple(name for name in names if not _active(controls.get(prefix + name), now))
+
+
+def check_pause(controls: Mapping[str, Control], queue: str, now: float) -> None:
+    """Refuse what was claimed of ``queue`` and not begun, while it is paused at ``now``.
+
+    Raises:
+        QueuePaused: it is.
+    """
+    control = controls.get(PREFIX + queue)
+    if control is not None and control.active(now):
+        raise QueuePaused(
+            f"queue {queue!r} is paused by {control.actor}: {control.reason}. "
+            "Resume it to let its jobs run"
+        )
 
 
 def _active(control: Control | None, now: float) -> bool:

@@ -86,7 +86,7 @@ class Pinger:
         with self._mutex:
             if not self._listening:
                 self._listening = True
-                self._events.subscribe(self._heard, names=_MEANINGS)
+                self._events.subscribe(self._heard, names=_MEANINGS, quick=True)
 
     def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until every ping is out; whether they are."""

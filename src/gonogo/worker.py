@@ -338,7 +338,10 @@ class WorkerProcess:
         return max(SHORTEST_PAUSE, soonest)
 
     def _keep(self, stop: threading.Event) -> None:
-        """The keeper's life, until the worker stopped and its last job ended."""
+        """The keeper's life, until the worker stopped and its last thread left.
+
+        A thread without a job may be about to begin one: it claims, or goes from one to the next.
+        """
         pause = 1.0 if self._delivery is None else min(1.0, self._delivery.lease / 3)
         tend = self.keep_once
         while True:
@@ -349,7 +352,7 @@ class WorkerProcess:
                 self._logger.log_action("worker.keeper_fault", "error", error=describe(error))
             if stop.wait(pause):
                 with self._changed:
-                    if self._changed.wait_for(lambda: not self._crew.busy, pause):
+                    if self._changed.wait_for(lambda: not self._crew.others, pause):
                         return
 
     def _give_up(self, job_ids: list[str]) -> None:

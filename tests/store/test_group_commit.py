@@ -146,7 +146,7 @@ def test_an_interrupted_follower_is_not_run(group, commits, monkeypatch):
     for thread in threads:
         thread.join(30)
     assert results == {0: 0, 1: 1}
-    assert not group._led
+    assert group._leader is None
 
 
 def test_what_was_done_before_an_interrupt_is_not_run_again(group, commits):
@@ -224,7 +224,7 @@ def test_a_leader_interrupted_while_it_lets_others_come_strands_nobody(group, co
     with pytest.raises(KeyboardInterrupt):
         group.write(lambda _: results.setdefault("ran", True), True)
     late[0].join(30)
-    assert (results[10], "ran" in results, group._led) == (10, False, False)
+    assert (results[10], "ran" in results, group._leader is not None) == (10, False, False)
 
 
 def test_a_caller_that_is_alone_waits_for_nobody(group, commits, monkeypatch):
@@ -232,3 +232,25 @@ def test_a_caller_that_is_alone_waits_for_nobody(group, commits, monkeypatch):
     monkeypatch.setattr("gonogo.store.group.give_way", lambda: pytest.fail("it waited"))
     commits.go.release(2)
     assert [group.write(lambda _, n=n: n, True) for n in range(2)] == [0, 1]
+
+
+def test_an_interrupt_while_the_lead_is_handed_over_strands_nobody(group, commits, monkeypatch):
+    """Whoever is interrupted as it tells the others does so first: nobody else would ever lead."""
+    results, threads = crowd(group, commits, 2)
+    from gonogo.store.group import Job
+
+    wake, interrupts = Job.wake, [KeyboardInterrupt()]
+
+    def interrupted(job):
+        if interrupts:
+            raise interrupts.pop()
+        wake(job)
+
+    monkeypatch.setattr(Job, "wake", interrupted)
+    commits.go.release(3)
+    for thread in threads:
+        thread.join(5)
+    assert sorted(n for n, result in results.items() if result == n) == [1, 2]
+    assert isinstance(results[0], KeyboardInterrupt)
+    start(group, results, 3).join(5)
+    assert results[3] == 3

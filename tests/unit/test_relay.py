@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.support.scene import SOON, WHO, Sandboxes, payment, reminder
+from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
 from gonogo.errors import StoreUnavailable
 from gonogo.limits import Limit
@@ -163,6 +163,43 @@ def test_a_refused_admission_takes_no_settlement_back(sandboxes: Sandboxes) -> N
     )
 
 
+def test_a_listener_may_stop_what_would_be_next(sandboxes: Sandboxes) -> None:
+    """Who hears how a call ended and throws a switch is in time: the next one is not begun yet."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    sandbox.events.subscribe(lambda event: sandbox.halt(**WHO), names=("call.settled",))
+    first, second = payment(sandbox, provider).enqueue_many([("A",), ("B",)])
+    used_to(sandbox, 2)
+    carry_out(sandbox)
+    assert provider.book == ["A"]
+    assert (first.state(), second.state(), second.call().attempt) == (
+        *(State.SUCCEEDED, State.PENDING, 0),
+    )
+
+
+def test_a_pause_stops_what_was_claimed_ahead(sandboxes: Sandboxes) -> None:
+    """Nothing of a paused queue is begun; what was claimed goes back unused, in its place."""
+    sandbox, sent = sandboxes(), list[str]()
+
+    def send(text: str) -> None:
+        sent.append(text)
+        if text == "0":
+            sandbox.pause("default", **WHO)
+
+    handles = reminder(sandbox, send).enqueue_many([(str(n),) for n in range(3)])
+    used_to(sandbox, 3)
+    while sandbox.delivery._ready or not sent:
+        carry_out(sandbox)
+    assert sent == ["0"]
+    calls = [handle.call() for handle in handles[1:]]
+    assert [(call.state, call.attempt, call.owner) for call in calls] == [
+        (State.PENDING, 0, None)
+    ] * 2
+    sandbox.unpause("default", **WHO)
+    drain(sandbox)
+    assert sent == ["0", "1", "2"]
+
+
 def test_a_crash_test_passes_both_boundaries(sandboxes: Sandboxes) -> None:
     """A process can be killed inside and after each of the two, as if they were apart."""
     sandbox, passed = sandboxes(), list[Boundary]()
@@ -226,3 +263,42 @@ def test_a_thread_that_is_to_stop_begins_nothing_more(shared: Sandboxes) -> None
     calls: list[Call] = [handle.call() for handle in handles]
     assert [call.state for call in calls] == [State.SUCCEEDED, State.PENDING, State.PENDING]
     assert [call.attempt for call in calls] == [1, 0, 0]
+
+
+def test_what_was_not_begun_keeps_its_place(sandboxes: Sandboxes) -> None:
+    """What a worker that stops had claimed goes back to where it was, not behind all others."""
+    sandbox, sent = sandboxes(), list[str]()
+    remind = reminder(sandbox, sent.append)
+    first = remind.enqueue_many([("0",), ("1",)])
+    used_to(sandbox, 2)
+    assert sandbox.delivery.claim(1, ahead=True) is not None
+    sandboxes.clock.advance(0.5)
+    remind.enqueue("2")
+    sandbox.delivery.leave()
+    assert [handle.state() for handle in first] == [State.PENDING] * 2
+    sandboxes.clock.advance(0.01)
+    drain(sandbox)
+    assert sent == ["0", "1", "2"]
+
+
+def test_an_interrupt_between_two_calls_leaves_the_next_one_to_its_lease(
+    sandboxes: Sandboxes,
+) -> None:
+    """It is not kept alive for a thread that will never begin it."""
+    sandbox, sent = sandboxes(lease=10.0), list[str]()
+
+    def interrupt(event: object) -> None:
+        raise KeyboardInterrupt
+
+    reminder(sandbox, sent.append).enqueue_many([("0",), ("1",)])
+    end = sandbox.events.subscribe(interrupt, names=("call.settled",))
+    used_to(sandbox, 2)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(sandbox)
+    end()
+    sandboxes.clock.advance(9)
+    sandbox.delivery.keep()
+    sandboxes.clock.advance(1)
+    sandbox.worker.keep_once()
+    drain(sandbox)
+    assert sent == ["0", "1"]

@@ -349,6 +349,45 @@ def test_a_long_job_outlives_its_lease_while_the_worker_stops(shared: Sandboxes)
     assert handle.state() is State.SUCCEEDED
 
 
+def test_a_job_that_is_claimed_while_the_worker_stops_keeps_its_lease(shared: Sandboxes) -> None:
+    """The keeper waits for every thread: one without a job may be about to begin one."""
+    sandbox = shared(lease=0.05)
+    job, claiming, stopped, enough = Signal(), threading.Event(), threading.Event(), Signal()
+    keep, claim, tend = sandbox.delivery.keep, sandbox.delivery.claim, sandbox.delivery.tend
+
+    def slowly(*hands: Any, **how: Any) -> Any:
+        found = claim(*hands, **how)
+        if found is not None:
+            claiming.set()
+            assert stopped.wait(SOON)
+        return found
+
+    def counted() -> set[str]:
+        if job.began.is_set():
+            enough.began.set()
+        return keep()
+
+    def later() -> int:
+        shared.clock.advance(0.02)
+        if claiming.is_set() and not sandbox.worker.is_running:
+            stopped.set()
+        return tend()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox.delivery, "claim", slowly)
+        patch.setattr(sandbox.delivery, "keep", counted)
+        patch.setattr(sandbox.delivery, "tend", later)
+        handle = reminder(sandbox, job).enqueue("hello")
+        sandbox.worker.start()
+        assert claiming.wait(SOON)
+        stopper = threading.Thread(target=sandbox.worker.stop, args=(SOON,))
+        stopper.start()
+        assert enough.began.wait(SOON)
+        job.let_go.set()
+        stopper.join(SOON)
+    assert handle.state() is State.SUCCEEDED
+
+
 @pytest.mark.parametrize("workers_wanted", [1, 4])
 def test_n_workers_need_n_threads_and_two_or_three(
     sandboxes: Sandboxes, workers_wanted: int

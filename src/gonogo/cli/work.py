@@ -128,5 +128,6 @@ def _count(sandbox: SandboxOrchestrator) -> dict[str, int]:
         with mutex:
             counts[told] = counts.get(told, 0) + 1
 
-    sandbox.events.subscribe(count, names=("call.settled", "call.recovered", "call.resolved"))
+    names = ("call.settled", "call.recovered", "call.resolved")
+    sandbox.events.subscribe(count, names, quick=True)
     return counts

@@ -28,13 +28,12 @@ class Job:
         done: it is certain what came of it, so it must not be run again.
     """
 
-    __slots__ = ("_gate", "done", "durable", "error", "leads", "result", "work")
+    __slots__ = ("_gate", "done", "durable", "error", "result", "work")
 
     def __init__(self, work: Callable[[Transaction], Any], durable: bool) -> None:
         self.work = work
         self.durable = durable
         self.done = False
-        self.leads = False
         self.result: Any = None
         self.error: BaseException | None = None
         self._gate: threading.Lock | None = None
@@ -43,6 +42,11 @@ class Job:
         """Be one that waits, for whom somebody else leads."""
         self._gate = threading.Lock()
         self._gate.acquire()
+
+    @property
+    def entered(self) -> bool:
+        """Whether it was ever in line."""
+        return self._gate is not None
 
     def wait(self) -> None:
         """Until it is done, or its caller has to lead."""
@@ -68,7 +72,8 @@ class GroupCommit:
         self._commit = commit
         self._mutex = threading.Lock()
         self._waiting: list[Job] = []
-        self._led = False
+        self._leader: Job | None = None
+        self._batch: list[Job] = []
         self._shared = 1
 
     def write(self, work: Callable[[Transaction], T], durable: bool) -> T:
@@ -90,12 +95,12 @@ class GroupCommit:
         try:
             with self._mutex:
                 self._waiting += jobs
-                jobs[0].leads, self._led = not self._led, True
                 for job in jobs:
-                    if not job.leads:
-                        job.enter()
+                    job.enter()
+                if self._leader is None:
+                    self._leader = jobs[0]
             for job in jobs:
-                if not job.leads:
+                if self._leader is not job:
                     job.wait()
                 if not job.done:
                     self._lead(job)
@@ -105,29 +110,22 @@ class GroupCommit:
             raise
 
     def _lead(self, own: Job) -> None:
-        batch: list[Job] = []
+        self._gather()
+        with self._mutex:
+            others = [job for job in self._waiting if job is not own]
+            self._batch = batch = [own, *others[: _LARGEST - 1]]
+            self._waiting = [job for job in self._waiting if job not in batch]
+        self._shared = len(batch)
         try:
-            self._gather()
-            with self._mutex:
-                self._waiting.remove(own)
-                batch = [own, *self._waiting[: _LARGEST - 1]]
-                del self._waiting[: _LARGEST - 1]
-            self._shared = len(batch)
             self._commit(batch)
         except Exception as error:  # noqa: BLE001 - it reaches every caller
             for job in batch:
                 if not job.done:
                     job.result, job.error = None, _own_copy(error)
-        except BaseException:
-            with self._mutex:
-                self._waiting[:0] = [job for job in batch[1:] if not job.done]
-            batch = [own, *(job for job in batch if job.done and job is not own)]
-            raise
-        finally:
-            for job in batch:
-                job.done = True
-                job.wake()
-            self._resign()
+                    job.done = True
+        for job in batch:
+            job.done = True
+        self._resign(own)
 
     def _gather(self) -> None:
         """Let those come that the last commit woke, as long as each turn brings somebody."""
@@ -136,13 +134,32 @@ class GroupCommit:
             came = len(self._waiting)
             give_way()
 
-    def _resign(self) -> None:
-        """Hand the lead to the next in line, if there is one."""
+    def _resign(self, own: Job) -> None:
+        """Tell those whose work is over, and hand the lead to the next in line, if there is one.
+
+        Whoever leads does this whatever interrupts it, or all others would wait for ever.
+        """
         with self._mutex:
-            self._led = bool(self._waiting)
-            if self._led:
-                self._waiting[0].leads = True
-                self._waiting[0].wake()
+            try:
+                self._hand_over(own)
+            except BaseException:
+                self._hand_over(own)
+                raise
+
+    def _hand_over(self, own: Job) -> None:
+        """May be begun anew. Work of which nothing is certain goes back in line, but ``own``."""
+        if self._leader is own:
+            batch = [job for job in self._batch if job is not own]
+            back = [job for job in batch if not job.done and job not in self._waiting]
+            self._waiting[:0] = back
+            for job in batch:
+                if job.done:
+                    job.wake()
+            own.done = True
+            self._batch = []
+            self._leader = self._waiting[0] if self._waiting else None
+        if self._leader is not None:
+            self._leader.wake()
 
     def _abandon(self, job: Job) -> None:
         """The caller was interrupted: take its job back, or see it through if it is running."""
@@ -150,10 +167,12 @@ class GroupCommit:
             waits = job in self._waiting
             if waits:
                 self._waiting.remove(job)
-        if waits and job.leads:
-            self._resign()
-        elif not waits and not job.done:
+            leads = self._leader is job
+        if leads:
+            self._resign(job)
+        elif not waits and not job.done and job.entered:
             job.wait()
+            self._abandon(job)  # it may have come back in line, if its leader was interrupted too
 
 
 def _own_copy(error: Exception) -> Exception:
