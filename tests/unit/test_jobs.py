@@ -190,6 +190,30 @@ def test_higher_priority_runs_first(armed: SandboxOrchestrator) -> None:
     assert provider.book == ["high", "first", "second", "low"]
 
 
+def earliest(sandbox: SandboxOrchestrator) -> float:
+    found = sandbox.store.read(lambda tx: tx.calls.next_run_at(["default"]))
+    assert found is not None
+    return found
+
+
+def test_a_job_for_now_is_due_by_a_clock_that_is_a_little_behind(sandboxes: Sandboxes) -> None:
+    """The clocks of a ledger's processes differ by milliseconds; nobody waits for them to pass."""
+    sandbox = sandboxes()
+    reminder(sandbox, print).enqueue("now")
+    assert earliest(sandbox) <= sandboxes.clock.now() - 0.02
+
+
+def test_a_planned_job_is_due_by_a_clock_that_is_a_little_behind(sandboxes: Sandboxes) -> None:
+    """The same of what a plan queues when it is applied."""
+    sandbox = sandboxes()
+    pay = payment(sandbox)
+    with sandbox.rehearse("march") as plan:
+        pay("A-1")
+    sandbox.approve(plan, **WHO)
+    sandbox.apply(plan)
+    assert earliest(sandbox) <= sandboxes.clock.now() - 0.02
+
+
 @pytest.mark.parametrize("delay", [60, "1m", timedelta(minutes=1)])
 def test_a_delayed_job_waits_its_time(sandboxes: Sandboxes, delay: Any) -> None:
     """A delayed job runs when its time has come and not before."""
