@@ -379,9 +379,10 @@ class Delivery:
         While nothing is to be done it costs a beat every third of the lease, and a read every few
         seconds. Returns how many calls changed. Raises `StoreError` like them.
         """
-        self._give_back_unbegun(self._clock.now())
         if self._given_up or self._clock.monotonic() - self._renewed_at >= self.lease / 3:
             self.keep()
+        else:
+            self._give_back_unbegun(self._clock.now())
         if not self._has_chore():
             return 0
         changed = self.maintain()
