@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
@@ -373,6 +373,33 @@ def test_the_app_stays_open_to_what_comes_after(tmp_path: Path) -> None:
     assert TASK in app.tasks
     delivery.close()
     sandbox.cleanup()
+
+
+def test_the_task_is_whole_whoever_asks_for_it_first(tmp_path: Path) -> None:
+    """The thread that sends and the program may both be the first to need it."""
+    begun, performed = threading.Event(), threading.Event()
+
+    class Slow(Task):
+        @classmethod
+        def annotate(cls) -> None:
+            if cls.name == TASK and not begun.is_set():
+                begun.set()
+                performed.wait(0.2)  # if it can be: not before this one is done
+            super().annotate()
+
+    sandbox = open_sandbox(f"sqlite:///{tmp_path}/ledger.db", FakeClock())
+    pay = sandbox.action("pay", key="pay:{invoice}", irreversible=True)(lambda invoice: invoice)
+    app = Celery("shop", broker="memory://", task_cls=Slow)
+    delivery = CeleryDelivery(sandbox, app)
+    app.amqp.send_task_message = lambda *_args, **_options: None
+    try:
+        handle = pay.enqueue("A-1")
+        assert begun.wait(SOON), "the thread that sends has not asked for it"
+        assert app.tasks[TASK](handle.id) == "succeeded"
+        performed.set()
+    finally:
+        delivery.close()
+        sandbox.cleanup()
 
 
 def test_a_worker_that_stops_ends_no_program(scene: Scene) -> None:

@@ -91,6 +91,7 @@ class CeleryDelivery:
                 f"the app {app.main!r} has a task {TASK} already: it delivers one sandbox, and "
                 "would perform nothing of a second one. Declare all actions on one sandbox"
             )
+        self._app = app
         self._sandbox = sandbox
         self._delivery = sandbox.delivery
         names = tuple(sandbox.settings.queue_names if queues is None else queues)
@@ -179,6 +180,7 @@ class CeleryDelivery:
                 break
             for call in calls:
                 try:
+                    self._app.finalize(auto=True)  # its lock: two threads must not make the task
                     self._task.apply_async((call.id,), queue=route.target, retry=False)
                 except Exception as error:  # noqa: BLE001 - whatever keeps a message from leaving
                     why = f"the broker did not take it: {describe(error)}"
