@@ -19,8 +19,9 @@ from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, Charge, State, advance, counted
 from gonogo.settlement import in_doubt
-from gonogo.store.fates import Write
+from gonogo.store.fates import Piece
 from gonogo.store.port import Store, Transaction
+from gonogo.writing import Writing
 
 Takes = tuple[tuple[tuple[str, int], ...], list[Charge]]
 """The slots a call fills, each with the number allowed at once, and what it uses of its limits."""
@@ -50,21 +51,14 @@ class Admission:
         self._call_events = call_events
         self._owner = owner
 
-    def admit(
-        self,
-        action: Action[Any, Any],
-        bound: Bound,
-        call: Call,
-        *,
-        lease: float,
-        group: str,
-        write: Write | None = None,
-    ) -> Call:
-        """See `Pipeline.admit`."""
+    def admitting(
+        self, action: Action[Any, Any], bound: Bound, call: Call, *, lease: float, group: str
+    ) -> Writing[Call]:
+        """See `Pipeline.admitting`."""
         try:
             if action.policy.irreversible:
                 self._readiness.require(group, action.name, call.key)
-            admitted = self._pass(action, bound, call, lease, write or self._store.write)
+            admitted = yield from self._pass(action, bound, call, lease)
         except Refused as refusal:
             refusal.action = refusal.action or call.action
             refusal.key = refusal.key or call.key
@@ -77,21 +71,24 @@ class Admission:
         return admitted
 
     def _pass(
-        self, action: Action[Any, Any], bound: Bound, call: Call, lease: float, write: Write
-    ) -> Call:
+        self, action: Action[Any, Any], bound: Bound, call: Call, lease: float
+    ) -> Writing[Call]:
         """Read the precondition, which is user code, outside of the transaction.
 
         Of a call whose key is taken it is not read: what was true before the effect need not be
         true after it, and the recorded answer stands.
         """
+        admitted: Call | None = None
         if action.reader is None:
-            return self._commit(action, bound, call, lease, write, facts=True) or call
+            admitted = yield self._piece(action, bound, call, lease, facts=True)
+            return admitted or call
         if call.epoch == 0 and self._is_taken(call):
-            admitted = self._commit(action, bound, call, lease, write, facts=False)
+            admitted = yield self._piece(action, bound, call, lease, facts=False)
             if admitted is not None:
                 return admitted
         require_same(call, read_facts(action, bound.values, call.key))
-        return self._commit(action, bound, call, lease, write, facts=True) or call
+        admitted = yield self._piece(action, bound, call, lease, facts=True)
+        return admitted or call
 
     def _is_taken(self, call: Call) -> bool:
         if (key := call.key) is None:
@@ -99,17 +96,10 @@ class Admission:
         holder = self._store.read(lambda tx: tx.calls.holder(call.action, key))
         return holder is not None and not self._keys.lapsed(holder, self._clock.now())
 
-    def _commit(
-        self,
-        action: Action[Any, Any],
-        bound: Bound,
-        call: Call,
-        lease: float,
-        write: Write,
-        *,
-        facts: bool,
-    ) -> Call | None:
-        """The transaction. ``None`` when ``facts`` are still to be read: the key came free.
+    def _piece(
+        self, action: Action[Any, Any], bound: Bound, call: Call, lease: float, *, facts: bool
+    ) -> Piece:
+        """The transaction. It gives ``None`` when ``facts`` are to be read: the key came free.
 
         What the call takes is asked for before it, because users' functions may answer, and no
         user's code runs inside a transaction; a failure of theirs counts where it is needed.
@@ -144,7 +134,7 @@ class Admission:
                 )
             return dispatched
 
-        return write(work)
+        return work, True
 
     def _guard(self, tx: Transaction, action: Action[Any, Any], call: Call, now: float) -> None:
         controls = tx.controls.all()

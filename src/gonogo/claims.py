@@ -15,10 +15,6 @@ from gonogo.pauses import check_pause, running
 from gonogo.records import AHEAD, Call, State, counted
 from gonogo.store.port import Store, Transaction
 
-MOST_AHEAD = 60
-SOON = 0.1
-"""Calls that are claimed ahead at most, and seconds within which they shall be begun."""
-
 LONGEST_PASS = 1.0
 """Seconds for which an action that has no room is passed over, at most."""
 
@@ -145,20 +141,3 @@ def _for_later(tx: Transaction, call: Call) -> Call:
     waiting = structs.replace(call, attempt=call.attempt - 1, note=AHEAD)
     tx.calls.replace(call, waiting)
     return waiting
-
-
-class Pace:
-    """How many calls to claim ahead: about as many as are begun within `SOON`, by experience."""
-
-    def __init__(self) -> None:
-        self._since = float("-inf")
-        self._size = 0
-
-    def ahead(self, now: float) -> int:
-        """How many, when all that was claimed before is begun at ``now``."""
-        took = max(now - self._since, SOON / 4)
-        return min(MOST_AHEAD, int(self._size * SOON / took))
-
-    def note(self, now: float, size: int) -> None:
-        """So many were claimed at ``now``."""
-        self._since, self._size = now, size

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from gonogo.action import Action
-from gonogo.arguments import Bound
-from gonogo.claims import Claims, Pace
+from gonogo.claims import Claims
 from gonogo.clock import Clock, refresh
 from gonogo.errors import (
     ConfigurationError,
@@ -22,18 +19,20 @@ from gonogo.errors import (
     RateLimited,
     Refused,
 )
+from gonogo.events import Event
 from gonogo.idempotency import IdempotencyManager
+from gonogo.pace import Durations, Pace
 from gonogo.pauses import QueuePaused
 from gonogo.perform import Loop
 from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
 from gonogo.records import AHEAD, Beat, Call, Severity, State, advance
 from gonogo.recovery import Recovery
-from gonogo.relay import Relay
 from gonogo.retention import Retention
-from gonogo.settlement import withdrawn
-from gonogo.store.fates import Write
+from gonogo.settlement import in_doubt, withdrawn
 from gonogo.store.port import Transaction
+from gonogo.underway import Begun, Over, UnderWay
+from gonogo.writing import Writing, alone, together
 
 LEASE = 30.0
 """Seconds a claim holds without being renewed; a dead worker's calls are found after that."""
@@ -48,6 +47,10 @@ LONGEST_WAIT = 60.0
 UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
 
+MOST_TOGETHER = 32
+TOGETHER = 0.002
+"""Calls that are begun together at most, and seconds that their code takes in all."""
+
 LONGEST_ASK = 0.1
 """Seconds for which a thread waits for another one's claim before it claims by itself."""
 
@@ -56,19 +59,6 @@ OVERTIME = 1.0
 
 LOOK_EVERY = 5.0
 """Seconds after which an idle process asks again when the next chore is due."""
-
-
-class Begun(Struct, frozen=True):
-    """A call of which everything is allowed and committed, and nothing performed."""
-
-    call: Call
-    action: Action[Any, Any]
-    bound: Bound
-
-    @property
-    def id(self) -> str:
-        """Of the call."""
-        return self.call.id
 
 
 class Delivery:
@@ -96,19 +86,19 @@ class Delivery:
         self.lease = lease
         self.queues = tuple(queues)
         self._pipeline = pipeline
+        self._store = pipeline.store
         self._recovery = recovery
         self._clock: Clock = pipeline.clock
         self._keys: IdempotencyManager = pipeline.keys
         self._pace = Pace()
         self._claims = Claims(pipeline.store, pipeline.clock, owner=pipeline.owner, lease=lease)
         self._retention = Retention(pipeline.store, pipeline.clock, keep=retention)
-        self._running: dict[str, tuple[Call, Action[Any, Any] | None]] = {}
-        self._ready: deque[Call] = deque()
-        self._given_up: dict[str, Call] = {}
-        self._mutex = threading.Lock()
+        self._hand = UnderWay(pipeline.owner)
+        self._durations = Durations()
         self._asking = threading.Lock()
         self._renewed_at = self._asked_at = self._clock.monotonic()
         self._look_at = self._renewed_at
+        pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
 
     @property
     def owner(self) -> str:
@@ -120,41 +110,36 @@ class Delivery:
         """Whether this process may claim: its own beat reached the ledger within the lease."""
         return self._clock.monotonic() - self._renewed_at < self.lease
 
-    def claim(self, hands: int | Callable[[], int] = 1, *, ahead: bool = False) -> Call | None:
-        """The next due call, claimed for this process; ``None`` when there is none.
+    def claim(
+        self, hands: int | Callable[[], int] = 1, *, ahead: bool = False
+    ) -> Call | Begun | None:
+        """What a thread is to do next, claimed for this process; ``None`` when there is nothing.
 
-        As many are claimed at once as there are free ``hands``, and where wanted as many ``ahead``
-        as will be begun soon; the others are handed out next. Of threads that come together one
-        claims for all, and counts the hands when it does. Raises `StoreError` when the ledger
-        cannot be asked.
+        As many calls are claimed at once as there are free ``hands``, and where wanted as many
+        ``ahead`` as will be begun soon; the others are handed out next. Of threads that come
+        together one claims for all, and counts the hands when it does. Raises `StoreError` when the
+        ledger cannot be asked.
         """
-        if (ready := self._next_ready()) is not None:
-            return ready
+        if (work := self._at_hand()) is not None:
+            return work
         asks_for_all = self._asking.acquire(timeout=LONGEST_ASK)
         try:
-            found = self._next_ready()
+            found = self._at_hand()
             return found or self._ask(hands if isinstance(hands, int) else hands(), ahead)
         finally:
             if asks_for_all:
                 self._asking.release()
 
+    def _at_hand(self) -> Call | Begun | None:
+        return self._hand.next_begun() or self._hand.next_ready()
+
     def _ask(self, hands: int, ahead: bool) -> Call | None:
         more = self._pace.ahead(self._clock.monotonic()) if ahead else 0
         claimed = self._claims.take(self.queues, hands, more)
-        with self._mutex:
-            self._asked_at = self._clock.monotonic()
-            self._pace.note(self._asked_at, len(claimed))
-            self._running.update({call.id: (call, None) for call in claimed})
-            self._ready.extend(claimed[1:])
+        self._asked_at = now = self._clock.monotonic()
+        self._pace.note(now, len(claimed))
+        self._hand.claimed(claimed, now, ready=claimed[1:])
         return claimed[0] if claimed else None
-
-    def _next_ready(self) -> Call | None:
-        with self._mutex:
-            while self._ready:
-                ready = self._ready.popleft()
-                if ready.owner == self.owner:  # else it is our parent's, which forked us
-                    return ready
-        return None
 
     def take(self, call_id: str) -> Call | None:
         """This very call, claimed for this process; ``None`` when somebody else has it or had it.
@@ -162,20 +147,18 @@ class Delivery:
         Raises `StoreError` when the ledger cannot be asked.
         """
         claimed = self._claims.take_one(call_id)
-        with self._mutex:
-            self._asked_at = self._clock.monotonic()
-            if claimed is not None:
-                self._running[claimed.id] = (claimed, None)
+        self._asked_at = now = self._clock.monotonic()
+        if claimed is not None:
+            self._hand.claimed((claimed,), now)
         return claimed
 
     def asks(self) -> None:
         """Somebody of this process asks for work: it is of use though there is none."""
-        with self._mutex:
-            self._asked_at = self._clock.monotonic()
+        self._asked_at = self._clock.monotonic()
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
         """See `Store.listen`."""
-        return self._pipeline.store.listen(wake)
+        return self._store.listen(wake)
 
     def find(self, call_id: str) -> Call | None:
         """The call of that id, if the ledger has it."""
@@ -198,14 +181,12 @@ class Delivery:
         Looks for evidence about unknown calls count as well.
         """
         due = self._clock.now() + within
-        with self._mutex:
-            if self._running or self._recovery.looking:
-                return False
-
+        if self._hand or self._recovery.looking:
+            return False
         wait = self._claims.next_due(self.queues)
         if wait is not None and wait <= within:
             return False
-        return not self._pipeline.store.read(lambda tx: tx.calls.doubtful(due, 1))
+        return not self._store.read(lambda tx: tx.calls.doubtful(due, 1))
 
     def perform(self, call: Call, *, loop: Loop | None = None) -> Call:
         """Admit, perform and settle a claimed call; returns it as it is afterwards.
@@ -213,71 +194,97 @@ class Delivery:
         A refusal puts it back with its reason. Raises `StoreError` when the ledger is out of
         reach: then the call is found again when its lease ends.
         """
-        begun = self._begin(call)
-        return self._finish(begun, loop) if isinstance(begun, Begun) else begun
+        begun = alone(self._store, self._beginning(call))
+        if not isinstance(begun, Begun):
+            return begun
+        return alone(self._store, self._settling(self._perform(begun, loop)))
 
     def carry_on(
         self, work: Call | Begun, *, more: Callable[[], bool], loop: Loop | None = None
     ) -> Begun | None:
-        """`perform`, and begin what was claimed for later where there is ``more`` to be done.
+        """`perform`, and begin what is next where there is ``more`` to be done.
 
         Its admission shares the commit of the settlement, unless code of the user's runs before
         it: nothing may keep an outcome waiting, and who hears of an outcome may throw a switch.
+        Calls whose code takes next to no time are begun together and settled together.
         """
-        begun = work if isinstance(work, Begun) else self._begin(work)
+        begun = work if isinstance(work, Begun) else alone(self._store, self._beginning(work))
         if not isinstance(begun, Begun):
             return None
-        following: Call | None = None
-        relay: Relay[Call | Begun] | None = None
+        over = self._perform(begun, loop)
+        now = self._clock.monotonic()
+        waits_since = self._hand.end(over, now)
+        with_others = begun.brief and over.performed.error is None
+        if with_others and now - waits_since < TOGETHER and more():
+            following = self._hand.next_begun()
+            if following is not None:
+                return following
+        return self._turn_over(more)
 
-        def write() -> Write | None:
-            nonlocal following, relay
-            following = self._next_ready() if more() else None
-            if following is None or self._may_take_long(following):
-                return None
-            relay = Relay(self._pipeline.store, functools.partial(self._begin, following))
-            return relay
-
+    def _perform(self, begun: Begun, loop: Loop | None) -> Over:
+        began = self._clock.monotonic()
         try:
-            self._finish(begun, loop, write)
-        except BaseException:
-            if following is not None:  # nobody begins it here: found again when its lease ends
-                self._forget(following)
+            performed = self._pipeline.performer.run(begun.action, begun.call, begun.bound, loop)
+        except BaseException:  # it never raises, but an interrupt may come in between
+            self._hand.forget(begun.id)
             raise
-        if following is None:
-            return None
-        fate = None if relay is None else relay.following
-        next_one = self._begin(following) if fate is None else fate.get()
-        return next_one if isinstance(next_one, Begun) else None
+        self._durations.note(begun.call.action, self._clock.monotonic() - began)
+        return Over(begun, performed)
 
-    def _begin(self, call: Call, write: Write | None = None) -> Begun | Call:
+    def _turn_over(self, more: Callable[[], bool]) -> Begun | None:
+        """Settle what is over and begin what is next, in one commit where that may be."""
+        over = self._hand.take_over()
+        following = self._hand.next_few(self._brief, TOGETHER) if more() else []
+        settling = [self._settling(each) for each in over]
+        beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
+        try:
+            if following and self._may_take_long(following[0]):
+                fates = together(self._store, settling) + together(self._store, beginning)
+            else:
+                fates = together(self._store, [*settling, *beginning])
+        except BaseException:  # nobody ends or begins them here: found when their leases end
+            for call_id in [*(each.begun.id for each in over), *(call.id for call in following)]:
+                self._hand.forget(call_id)
+            raise
+        begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
+        self._hand.begin_soon(begun, self._clock.monotonic())
+        for fate in fates:
+            fate.get()
+        return self._hand.next_begun()
+
+    def _brief(self, call: Call) -> float | None:
+        """Seconds that it will take, if it may be begun together with others.
+
+        A death of this process uses up an attempt of each, so that is the first of several.
+        """
+        action = self._pipeline.actions.get(call.action)
+        if action is None or not action.policy.repeatable or action.policy.irreversible:
+            return None
+        first = call.attempt == 0 and call.max_attempts > 1
+        if not first or action.policy.concurrency or self._may_take_long(call):
+            return None
+        takes = self._durations.of(call.action)
+        return None if takes is None else max(takes, TOGETHER / MOST_TOGETHER)
+
+    def _beginning(self, call: Call, *, brief: bool = False) -> Writing[Begun | Call]:
         """Admit it; where that is refused, the call as it is then."""
         begun: Begun | Call = call
         try:
-            begun = self._admitted(call, write)
+            begun = yield from self._admitting(call, brief)
         finally:
             if not isinstance(begun, Begun):
-                self._forget(call)
+                self._hand.forget(call.id)
         return begun
 
-    def _finish(
-        self, begun: Begun, loop: Loop | None, write: Callable[[], Write | None] = lambda: None
-    ) -> Call:
-        """Perform and settle what was begun, by the ``write`` that is asked for in between."""
-        call, action = begun.call, begun.action
+    def _settling(self, over: Over) -> Writing[Call]:
+        begun = over.begun
         try:
-            performed = self._pipeline.performer.run(action, call, begun.bound, loop)
-            return self._pipeline.settle(action, call, performed, write=write())
+            return (yield from self._pipeline.settling(begun.action, begun.call, over.performed))
         except OutcomeUnknown as error:  # not written: found again when its lease ends
             self._pipeline.logger.log_action("call.not_settled", "error", error=str(error))
-            return call
+            return begun.call
         finally:
-            self._forget(call)
-
-    def _forget(self, call: Call) -> None:
-        with self._mutex:
-            self._running.pop(call.id, None)
-            self._given_up.pop(call.id, None)
+            self._hand.forget(begun.call.id)
 
     def _may_take_long(self, call: Call) -> bool:
         """Whether code of the user's runs before it is admitted, or hears of the last one first."""
@@ -289,7 +296,7 @@ class Delivery:
         checks = action.policy.irreversible and not self._pipeline.readiness.knows_go("worker")
         return action.runs_code_first or checks
 
-    def _admitted(self, call: Call, write: Write | None) -> Begun | Call:
+    def _admitting(self, call: Call, brief: bool) -> Writing[Begun | Call]:
         action = self._pipeline.actions.get(call.action)
         if action is None:
             return self._park(call, "its action is not declared in this process")
@@ -301,7 +308,11 @@ class Delivery:
             bound = action.parameters.load(call.args)
             if bound.fingerprint != call.fingerprint:
                 return self._fail(call, "its arguments are not the ones that were asked for")
-            return Begun(self._admit(action, bound, call, write), action, bound)
+            admitted = yield from self._pipeline.admitting(
+                action, bound, call, lease=self.lease, group="worker"
+            )
+            self._hand.admitted(admitted, action)
+            return Begun(admitted, action, bound, brief)
         except Drifted as refusal:
             return self._fail(call, str(refusal))
         except RateLimited as refusal:
@@ -317,16 +328,6 @@ class Delivery:
         except ConfigurationError as error:
             return self._park(call, str(error))
 
-    def _admit(
-        self, action: Action[Any, Any], bound: Bound, call: Call, write: Write | None = None
-    ) -> Call:
-        admitted = self._pipeline.admit(
-            action, bound, call, lease=self.lease, group="worker", write=write
-        )
-        with self._mutex:
-            self._running[call.id] = (admitted, action)
-        return admitted
-
     def _release(self, call: Call, wait: float, why: str) -> Call:
         """Put it back and leave it alone for a while."""
         run_at = self._clock.now() + min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
@@ -334,16 +335,19 @@ class Delivery:
 
     def _put_back(self, call: Call, why: str, run_at: float | None = None) -> Call:
         """Put it back, in its place in the queue: nothing happened, no attempt is used up."""
+        unused = call.state is State.DISPATCHED and not in_doubt(call)
+        now = self._clock.now()
         after = advance(
             call,
             State.PENDING,
             attempt=call.attempt - (call.note != AHEAD),
             run_at=call.run_at if run_at is None else run_at,
+            reservations=() if unused else call.reservations,
             lease_until=None,
             owner=None,
             note=why,
         )
-        self._replace(call, after)
+        self._store.write(lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False)
         return after
 
     def _park(self, call: Call, why: str) -> Call:
@@ -355,7 +359,7 @@ class Delivery:
         now = self._clock.now()
         action = self._pipeline.actions.get(call.action)
         after = withdrawn(action, call, State.FAILED, now, why)
-        ended = self._pipeline.store.write(
+        ended = self._store.write(
             lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False
         )
         if not ended:  # somebody else has the call by now
@@ -363,9 +367,6 @@ class Delivery:
         self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=why)
         self._alert(call, "refused for good", why)
         return after
-
-    def _replace(self, before: Call, after: Call) -> bool:
-        return self._pipeline.store.write(lambda tx: tx.calls.replace(before, after), durable=False)
 
     def _alert(self, call: Call, reason: str, why: str) -> None:
         context = {"call": call.id, "key": call.key, "why": why}
@@ -379,10 +380,10 @@ class Delivery:
         While nothing is to be done it costs a beat every third of the lease, and a read every few
         seconds. Returns how many calls changed. Raises `StoreError` like them.
         """
-        if self._given_up or self._clock.monotonic() - self._renewed_at >= self.lease / 3:
+        if self._hand.given_up or self._clock.monotonic() - self._renewed_at >= self.lease / 3:
             self.keep()
         else:
-            self._give_back_unbegun(self._clock.now())
+            self._tidy()
         if not self._has_chore():
             return 0
         changed = self.maintain()
@@ -396,7 +397,7 @@ class Delivery:
         begun = self._clock.monotonic()
         if begun < self._look_at:
             return False
-        at = self._pipeline.store.read(lambda tx: tx.calls.next_chore())
+        at = self._store.read(lambda tx: tx.calls.next_chore())
         wait = LOOK_EVERY if at is None else at - self._clock.now()
         self._look_at = begun + min(wait, LOOK_EVERY, self.lease / 3)
         return wait <= 0
@@ -408,10 +409,8 @@ class Delivery:
         """
         refresh(self._clock)
         now, begun = self._clock.now(), self._clock.monotonic()
-        self._give_back_unbegun(now)
-        with self._mutex:
-            held = {call_id: call.epoch for call_id, (call, _) in self._running.items()}
-            given_up = list(self._given_up.values())
+        self._tidy()
+        held, given_up = self._hand.held, self._hand.given_up
 
         def work(tx: Transaction) -> set[str]:
             tx.beats.put(
@@ -432,20 +431,31 @@ class Delivery:
                 return set()
             return tx.calls.renew(owner=self.owner, calls=held, lease_until=now + self.lease)
 
-        renewed = self._pipeline.store.write(work, durable=False)
+        renewed = self._store.write(work, durable=False)
         self._renewed_at = begun
         return set(held) - renewed
 
-    def _give_back_unbegun(self, now: float) -> None:
-        """Let other processes have what was claimed for threads that turned out to be busy."""
-        with self._mutex:
-            mine = [c for c in self._ready if c.owner == self.owner]  # see _next_ready
-            old = [c for c in mine if (c.lease_until or now) - self.lease < now - UNBEGUN]
-            for call in old:
-                self._ready.remove(call)
-                del self._running[call.id]
-        for call in old:
-            self._put_back(call, "no thread of its worker was free")
+    def _tidy(self) -> None:
+        """See to what waits here for threads that turned out to be busy."""
+        before = self._clock.monotonic() - UNBEGUN
+        together(self._store, [self._settling(over) for over in self._hand.take_over(before)])
+        ready, begun = self._hand.take_ready(before), self._hand.take_begun(before)
+        self._give_back(ready, begun, "no thread of its worker was free")
+
+    def _give_back(self, ready: Sequence[Call], begun: Sequence[Begun], why: str) -> None:
+        """Let others have what nobody performs here; it costs no attempt."""
+        for each in begun:
+            self._hand.forget(each.id)
+        for call in ready:
+            self._put_back(call, why)
+        for each in begun:
+            after = self._put_back(each.call, why)
+            detail = {"attempt": after.attempt, "run_at": after.run_at}
+            self._pipeline.tell("call.retry_scheduled", after, **detail)
+
+    def _heed(self, _: Event) -> None:
+        """A switch was thrown: what is begun and waits for a thread is to pass it as well."""
+        self._give_back((), self._hand.take_begun(), "a switch was thrown before it began")
 
     def overtime(self) -> list[str]:
         """Ids of calls whose function runs on beyond its time-out; each is settled as unknown.
@@ -455,18 +465,14 @@ class Delivery:
         patience for evidence that nothing happened begins anew.
         """
         now = self._clock.now()
-        with self._mutex:
-            mine = [(c, a) for c, a in self._running.values() if c.owner == self.owner]
-            late = [(c, a) for c, a in mine if a is not None and _late(c, a, now)]
+        late = [(c, a) for c, a in self._hand.performing if _late(c, a, now)]
         for call, action in late:
             error = TimeoutError(f"no outcome within {action.policy.timeout:g} s")
             try:
                 self._pipeline.settle(action, call, Performed(ended_at=now, error=error))
             except OutcomeUnknown:  # not written: the lease is no longer renewed and will end
                 pass
-            with self._mutex:
-                if self._running.pop(call.id, None) is not None:  # else it ended meanwhile
-                    self._given_up[call.id] = call
+            self._hand.give_up(call)
         return [call.id for call, _ in late]
 
     def maintain(self) -> int:
@@ -480,16 +486,12 @@ class Delivery:
 
     def leave(self) -> None:
         """Take the beat away and release what was claimed and not begun."""
-        with self._mutex:
-            begun = self._running.values()
-            waiting = [c for c, action in begun if action is None and c.owner == self.owner]
-            self._ready.clear()
-            for call in waiting:
-                del self._running[call.id]
+        why = "its worker stopped before it began"
         try:
-            for call in waiting:
-                self._put_back(call, "its worker stopped before it began")
-            self._pipeline.store.write(lambda tx: tx.beats.remove(self.owner), durable=False)
+            together(self._store, [self._settling(over) for over in self._hand.take_over()])
+            begun = self._hand.take_begun()
+            self._give_back(self._hand.take_unbegun(), begun, why)
+            self._store.write(lambda tx: tx.beats.remove(self.owner), durable=False)
         except GonogoError as error:  # the lease ends by itself
             self._pipeline.logger.log_action("worker.leave_failed", "warning", error=str(error))
 

@@ -30,8 +30,8 @@ from gonogo.performed import Performed
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Call, State
 from gonogo.settling import Settling
-from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
+from gonogo.writing import Writing, alone
 
 if TYPE_CHECKING:
     from gonogo.recovery import Recovery
@@ -96,45 +96,39 @@ class Pipeline:
     # the three steps
 
     def admit(
-        self,
-        action: Action[Any, Any],
-        bound: Bound,
-        call: Call,
-        *,
-        lease: float,
-        group: str,
-        write: Write | None = None,
+        self, action: Action[Any, Any], bound: Bound, call: Call, *, lease: float, group: str
     ) -> Call:
         """Pass every guard and commit ``dispatched``, before the first byte of the effect leaves.
 
         ``call`` is a draft (epoch 0), a direct call that waits for its retry (pending), or one a
-        worker claimed. Returns it dispatched, or another call that holds its key. ``write`` commits
-        it instead of the store's own.
+        worker claimed. Returns it dispatched, or another call that holds its key.
 
         Raises the guard's `Refused` (nothing is claimed, nothing is used up) or `StoreError`.
         """
-        return self._admission.admit(action, bound, call, lease=lease, group=group, write=write)
+        return alone(self.store, self.admitting(action, bound, call, lease=lease, group=group))
+
+    def admitting(
+        self, action: Action[Any, Any], bound: Bound, call: Call, *, lease: float, group: str
+    ) -> Writing[Call]:
+        """`admit`, for whoever lets it share a commit."""
+        return self._admission.admitting(action, bound, call, lease=lease, group=group)
 
     def perform(self, action: Action[Any, Any], call: Call, bound: Bound) -> Performed:
         """Run the action's code once, in this thread; never raises."""
         return self.performer.run(action, call, bound)
 
-    def settle(
-        self,
-        action: Action[Any, Any],
-        call: Call,
-        performed: Performed,
-        *,
-        write: Write | None = None,
-    ) -> Call:
+    def settle(self, action: Action[Any, Any], call: Call, performed: Performed) -> Call:
         """Write what an attempt did, fenced by ``(id, epoch, state)``. Returns the call as it is.
 
         When the fence is lost (the lease ran out meanwhile) the result is kept as evidence.
         Raises `OutcomeUnknown` when the ledger cannot be written: the attempt is over, and when
-        the lease ends the call will be found and counted as unknown. ``write`` commits it instead
-        of the store's own.
+        the lease ends the call will be found and counted as unknown.
         """
-        settled = self._settling.settle(action, call, performed, write=write)
+        return alone(self.store, self.settling(action, call, performed))
+
+    def settling(self, action: Action[Any, Any], call: Call, performed: Performed) -> Writing[Call]:
+        """`settle`, for whoever lets it share a commit."""
+        settled = yield from self._settling.settling(action, call, performed)
         with self.settled:
             self.settled.notify_all()
         return settled

@@ -18,8 +18,8 @@ from gonogo.performed import Performed
 from gonogo.precedence import follow
 from gonogo.records import Alert, Call, Outcome, Severity, State, advance
 from gonogo.settlement import Settlement, judge
-from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
+from gonogo.writing import Writing
 
 Written = tuple[Call, Alert | None, bool]
 
@@ -44,20 +44,13 @@ class Settling:
         self._call_events = call_events
         self._random = random
 
-    def settle(
-        self,
-        action: Action[Any, Any],
-        call: Call,
-        performed: Performed,
-        *,
-        write: Write | None = None,
-    ) -> Call:
-        """See `Pipeline.settle`."""
-        write = write or self._store.write
+    def settling(self, action: Action[Any, Any], call: Call, performed: Performed) -> Writing[Call]:
+        """See `Pipeline.settling`."""
         try:
             settlement = judge(action, call, performed, self._random(), self._began(action, call))
-            settled, alert, late = write(
-                lambda tx: self._write(tx, call, settlement, performed), durable=False
+            written: Written = yield (
+                lambda tx: self._write(tx, call, settlement, performed),
+                False,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the effect was tried and nothing is written
             raise OutcomeUnknown(
@@ -67,6 +60,7 @@ class Settling:
                 key=call.key,
                 call_id=call.id,
             ) from (performed.cause or error)
+        settled, alert, late = written
         if alert is not None:
             self._alerts.publish(alert)
         if settled.state is State.SUCCEEDED and not late:

@@ -19,8 +19,9 @@ from gonogo.secrets import describe
 if TYPE_CHECKING:
     import asyncio
 
-    from gonogo.delivery import Begun, Delivery
+    from gonogo.delivery import Delivery
     from gonogo.perform import Loop
+    from gonogo.underway import Begun
 
 PAUSE_AFTER_FAULT = 1.0
 """Seconds a thread waits after the ledger could not be asked."""

@@ -6,7 +6,8 @@ from tests.support.scene import WHO, Provider, Sandboxes, payment
 
 from gonogo.cli.work import _count, _remaining
 from gonogo.evidence import landed
-from gonogo.records import State
+from gonogo.records import Call, State
+from gonogo.writing import alone
 
 
 def test_what_it_recovered_and_resolved_is_counted(sandboxes: Sandboxes) -> None:
@@ -17,8 +18,8 @@ def test_what_it_recovered_and_resolved_is_counted(sandboxes: Sandboxes) -> None
     pay.verify(lambda call: landed("found"))
     handle = pay.enqueue("A")
     call = sandbox.delivery.claim()
-    assert call is not None
-    sandbox.delivery._admit(pay, pay.parameters.load(call.args), call)
+    assert isinstance(call, Call)
+    alone(sandbox.store, sandbox.delivery._beginning(call))
     counts = _count(sandbox)
     assert _remaining(sandbox) == "1 dispatched"
 

@@ -377,7 +377,7 @@ def test_an_idle_process_does_its_chores_on_time(sandboxes: Sandboxes) -> None:
     sandbox.worker.keep_once()
     claimed = sandbox.delivery.claim()
     assert claimed is not None
-    sandbox.delivery._running.clear()  # as if its process had died
+    sandbox.delivery._hand.forget(claimed.id)  # as if its process had died
     ends = sandboxes.clock.now() + 10
     while sandboxes.clock.now() < ends - 1:
         sandboxes.clock.advance(1)

@@ -30,6 +30,8 @@ from gonogo.performed import Performed
 from gonogo.records import Call, Outcome, State
 from gonogo.retry import Retry
 from gonogo.signals import Rejected
+from gonogo.underway import Begun
+from gonogo.writing import alone
 
 
 class Crash(BaseException):
@@ -40,9 +42,10 @@ def dispatched(sandbox: SandboxOrchestrator) -> Call:
     """The next job as its worker left it when it died inside the effect."""
     delivery = sandbox.delivery
     call = delivery.claim()
-    assert call is not None
-    action = sandbox.pipeline.actions[call.action]
-    return delivery._admit(action, action.parameters.load(call.args), call)
+    assert isinstance(call, Call)
+    begun = alone(sandbox.store, delivery._beginning(call))
+    assert isinstance(begun, Begun)
+    return begun.call
 
 
 def in_doubt(sandbox: SandboxOrchestrator, **declared: Any) -> tuple[Any, Handle]:

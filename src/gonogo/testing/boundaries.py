@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gonogo.action import Action
 from gonogo.boundaries import Boundary, Step, after, before, inside
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
-from gonogo.store.fates import Fate, Piece
 from gonogo.store.port import Transaction
+from gonogo.writing import Writing
 
 T = TypeVar("T")
 Reach = Callable[[Boundary], object]
@@ -37,7 +37,6 @@ def instrument(sandbox: SandboxOrchestrator, reach: Reach) -> None:
         (sandbox.scheduler, "_take", Step.TICK),
         (sandbox.delivery._claims, "take", Step.CLAIM),
         (sandbox.delivery._claims, "take_one", Step.CLAIM),
-        (sandbox.pipeline, "admit", Step.ADMIT),
         (sandbox.delivery, "_release", Step.RELEASE),
         (sandbox.delivery, "keep", Step.KEEP),
         (sandbox.recovery, "recover", Step.RECOVER),
@@ -46,7 +45,10 @@ def instrument(sandbox: SandboxOrchestrator, reach: Reach) -> None:
         (doubts, "resolve", Step.RESOLVE),
     ):
         steps.wrap(owner, name, step)
-    steps.wrap(sandbox.pipeline, "settle", Step.SETTLE, _settle_or_retry)
+    _wrap_writing(
+        sandbox.pipeline, "admitting", Step.ADMIT, reach, lambda *_: lambda tx: Step.ADMIT
+    )
+    _wrap_writing(sandbox.pipeline, "settling", Step.SETTLE, reach, _settle_or_retry)
     _ends(sandbox.pipeline.performer, reach)
     for action in sandbox.actions.values():
         _mark(action, reach)
@@ -59,83 +61,92 @@ class _Steps:
         self._reach = reach
         self._thread = threading.local()
         self._store_write = sandbox.store.write
-        self._store_write_all = sandbox.store.write_all
         sandbox.store.write = self._write  # type: ignore[method-assign]  # of this one object
-        sandbox.store.write_all = self._write_all  # type: ignore[method-assign]  # same
 
-    def wrap(
-        self,
-        owner: Any,
-        name: str,
-        step: Step,
-        written: Callable[..., Written] = lambda step, *_: lambda tx: step,
-    ) -> None:
+    def wrap(self, owner: Any, name: str, step: Step) -> None:
         """Let ``owner.name`` begin ``step``; its first write that writes something is the step."""
         fn = getattr(owner, name)
 
         @functools.wraps(fn)
         def begun(*args: Any, **kwargs: Any) -> Any:
             self._reach(before(step))
-            outer, outermost = self._begun()
-            self._thread.begun = (written(step, *args), outer)
+            outer, self._thread.step = self._step, step
             try:
                 return fn(*args, **kwargs)
             finally:
-                self._thread.begun = outer, outermost
+                self._thread.step = outer
 
         setattr(owner, name, begun)
 
     def _write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
-        step_of, outer = self._begun()
-        if step_of is None:
+        step = self._step
+        if step is None or isinstance(work, _Watched):
             return self._store_write(work, durable=durable)
-        self._thread.begun = None, outer  # what observers write meanwhile is not of the step
-        steps: list[Step] = []
-        result = self._store_write(self._watched(work, step_of, steps), durable=durable)
-        if steps:
-            self._reach(after(steps[0]))
+        self._thread.step = None  # what observers write meanwhile is not of the step
+        watched = _Watched(work, lambda tx: step, self._reach)
+        result: T = self._store_write(watched, durable=durable)
+        if watched.step is not None:
+            self._reach(after(watched.step))
         else:
-            self._thread.begun = step_of, outer
+            self._thread.step = step
         return result
 
-    def _write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
-        """A step within another one, and both in one commit: the outer one's piece comes first."""
-        inner, outer = self._begun()
-        self._thread.begun = None, None
-        steps: list[Step] = []
-        fates = self._store_write_all(
-            [
-                (work if step_of is None else self._watched(work, step_of, steps), durable)
-                for (work, durable), step_of in zip(pieces, (outer, inner), strict=True)
-            ]
-        )
-        for step in steps:
-            self._reach(after(step))
-        return fates
+    @property
+    def _step(self) -> Step | None:
+        """What the calling thread is about to write."""
+        return getattr(self._thread, "step", None)
 
-    def _begun(self) -> tuple[Written | None, Written | None]:
-        """What the calling thread is about to write, and the step around that one."""
-        found: tuple[Written | None, Written | None] = getattr(self._thread, "begun", (None, None))
-        return found
 
-    def _watched(
-        self, work: Callable[[Transaction], T], step_of: Written, steps: list[Step]
-    ) -> Callable[[Transaction], T]:
-        """``work`` that reaches the inside of its step, and adds the step where it wrote."""
-        mine: list[Step] = []
+class _Watched:
+    """Work that reaches the inside of its step.
 
-        def watched(tx: Transaction) -> T:
-            for step in mine:
-                steps.remove(step)
-            mine.clear()
-            result = work(tx)
-            if _writes(result):
-                mine.append(step_of(tx))
-                steps.append(mine[0])
-                self._reach(inside(mine[0]))
-            return result
+    Attributes:
+        step: the step that it wrote, if it wrote one when it was last run.
+    """
 
-        return watched
+    def __init__(self, work: Callable[[Transaction], Any], step_of: Written, reach: Reach) -> None:
+        self._work = work
+        self._step_of = step_of
+        self._reach = reach
+        self.step: Step | None = None
+
+    def __call__(self, tx: Transaction) -> Any:
+        self.step = None
+        result = self._work(tx)
+        if _writes(result):
+            self.step = self._step_of(tx)
+            self._reach(inside(self.step))
+        return result
+
+
+def _wrap_writing(
+    owner: Any, name: str, step: Step, reach: Reach, written: Callable[..., Written]
+) -> None:
+    """Let ``owner.name`` begin ``step``, which may share its commit; ``written`` is what it was."""
+    fn = getattr(owner, name)
+
+    @functools.wraps(fn)
+    def begun(*args: Any, **kwargs: Any) -> Writing[Any]:
+        step_of = written(*args)
+        reach(before(step))
+        writing = fn(*args, **kwargs)
+        work, durable = next(writing)
+        while True:
+            watched = _Watched(work, step_of, reach)
+            try:
+                result = yield watched, durable
+            except BaseException as error:  # noqa: BLE001 - it is the writing's to answer
+                ask = functools.partial(writing.throw, error)
+            else:
+                if watched.step is not None:
+                    reach(after(watched.step))
+                ask = functools.partial(writing.send, result)
+            try:
+                work, durable = ask()
+            except StopIteration as stop:
+                return stop.value
+
+    setattr(owner, name, begun)
 
 
 def _writes(result: object) -> bool:
@@ -143,12 +154,17 @@ def _writes(result: object) -> bool:
     return result is not None and result is not False and result != []
 
 
-def _settle_or_retry(step: Step, action: Any, call: Any, performed: Any) -> Written:
+def _admits(*_: Any, **__: Any) -> Written:
+    return lambda tx: Step.ADMIT
+
+
+def _settle_or_retry(action: Any, call: Any, performed: Any) -> Written:
     """A settlement that puts the call back is a step of its own: it will run again."""
 
     def written(tx: Transaction) -> Step:
         stands = tx.calls.get(call.id)
-        return Step.RETRY if stands is not None and stands.state is State.PENDING else step
+        put_back = stands is not None and stands.state is State.PENDING
+        return Step.RETRY if put_back else Step.SETTLE
 
     return written
 

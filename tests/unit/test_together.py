@@ -1,4 +1,4 @@
-"""A settlement and the next admission in one commit: each has its own fate."""
+"""Settlements and admissions in one commit: each has its own fate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from msgspec import structs
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
 from gonogo.errors import StoreUnavailable
-from gonogo.limits import Limit
+from gonogo.jobs import Handle
+from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import AHEAD, Call, State
+from gonogo.retry import Retry
+from gonogo.signals import Rejected
 from gonogo.testing import Boundary, FaultyStore
 from gonogo.testing.boundaries import instrument
+from gonogo.underway import UnderWay
 
 
 def carry_out(sandbox: SandboxOrchestrator) -> None:
@@ -30,7 +34,7 @@ def used_to(sandbox: SandboxOrchestrator, pace: int) -> None:
 
 
 def commits(sandbox: SandboxOrchestrator, patch: pytest.MonkeyPatch) -> list[int]:
-    """How many pieces each joint commit from now on had."""
+    """How many pieces each commit of worker threads from now on has."""
     seen: list[int] = []
     write_all = sandbox.store.write_all
     patch.setattr(
@@ -42,7 +46,12 @@ def commits(sandbox: SandboxOrchestrator, patch: pytest.MonkeyPatch) -> list[int
 def test_jobs_in_a_row_share_commits(sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch) -> None:
     """All are done once, in order; a settlement has the next call's admission beside it."""
     sandbox, sent = sandboxes(), list[str]()
-    remind = reminder(sandbox, sent.append)
+
+    def send(text: str) -> None:
+        sent.append(text)
+        sandboxes.clock.advance(0.01)
+
+    remind = reminder(sandbox, send)
     handles = remind.enqueue_many([(str(n),) for n in range(5)])
     seen = commits(sandbox, monkeypatch)
     used_to(sandbox, 5)
@@ -51,7 +60,7 @@ def test_jobs_in_a_row_share_commits(sandboxes: Sandboxes, monkeypatch: pytest.M
     assert [handle.state() for handle in handles] == [State.SUCCEEDED] * 5
     assert [handle.call().attempt for handle in handles] == [1] * 5
     assert [handle.call().note for handle in handles] == [None] * 5
-    assert seen == [2] * 4
+    assert seen == [2, 2, 2, 2, 1]
 
 
 def test_what_is_claimed_ahead_costs_no_attempt(sandboxes: Sandboxes) -> None:
@@ -64,8 +73,7 @@ def test_what_is_claimed_ahead_costs_no_attempt(sandboxes: Sandboxes) -> None:
         assert begun is not None
         ahead = [call for call in sandbox.calls(states=(State.CLAIMED,)) if call.note == AHEAD]
         assert [call.attempt for call in ahead] == [0] * 3
-        sandbox.delivery._ready.clear()
-        sandbox.delivery._running.clear()
+        sandbox.delivery._hand.take_unbegun()
         sandbox.delivery._release(begun, 0, "this one is not what the test is about")
         sandboxes.clock.advance(11)
         sandbox.worker.keep_once()
@@ -109,7 +117,7 @@ def test_nothing_of_a_call_that_was_taken_over_runs(sandboxes: Sandboxes) -> Non
     handle = reminder(sandbox, lambda text: None, name="second", limits=limits).enqueue("b")
     used_to(sandbox, 2)
     work: Any = sandbox.delivery.claim(1, ahead=True)
-    (ahead,) = sandbox.delivery._ready
+    ((_, ahead),) = sandbox.delivery._hand._ready
     other = structs.replace(ahead, epoch=ahead.epoch + 1, owner="somebody else")
     assert sandbox.store.write(lambda tx: tx.calls.replace(ahead, other))
     while work is not None:
@@ -131,7 +139,7 @@ def test_payments_share_commits_while_the_verdict_is_fresh(
     carry_out(sandbox)
     assert [handle.call().attempt for handle in handles] == [1] * 3
     assert [handle.state() for handle in handles] == [State.SUCCEEDED] * 3
-    assert seen == [2] * 2
+    assert seen == [2, 2, 1]
 
 
 def test_a_payment_that_must_be_checked_is_not_begun_before_the_last_one_is_settled(
@@ -147,7 +155,7 @@ def test_a_payment_that_must_be_checked_is_not_begun_before_the_last_one_is_sett
     carry_out(sandbox)
     assert [handle.call().attempt for handle in handles] == [1, 1]
     assert [handle.state() for handle in handles] == [State.SUCCEEDED] * 2
-    assert seen == []
+    assert seen == [1, 1, 1]
 
 
 def test_a_refused_admission_takes_no_settlement_back(sandboxes: Sandboxes) -> None:
@@ -188,7 +196,7 @@ def test_a_pause_stops_what_was_claimed_ahead(sandboxes: Sandboxes) -> None:
 
     handles = reminder(sandbox, send).enqueue_many([(str(n),) for n in range(3)])
     used_to(sandbox, 3)
-    while sandbox.delivery._ready or not sent:
+    while sandbox.delivery._hand._ready or not sent:
         carry_out(sandbox)
     assert sent == ["0"]
     calls = [handle.call() for handle in handles[1:]]
@@ -237,7 +245,7 @@ def test_a_lost_commit_leaves_both_to_their_leases(sandboxes: Sandboxes) -> None
     assert sent == ["a"]
     states = sorted(state.value for state in sandbox.counts())
     assert states == ["claimed", "dispatched"]
-    assert sandbox.delivery._running == {}
+    assert sandbox.delivery._hand.held == {}
 
 
 def test_a_thread_that_is_to_stop_begins_nothing_more(shared: Sandboxes) -> None:
@@ -302,3 +310,236 @@ def test_an_interrupt_between_two_calls_leaves_the_next_one_to_its_lease(
     sandbox.worker.keep_once()
     drain(sandbox)
     assert sent == ["0", "1"]
+
+
+# calls that take next to no time
+
+
+def begun_together(sandbox: SandboxOrchestrator, texts: str, **declared: Any) -> list[Handle]:
+    """Jobs of ``remind``, claimed, that will be begun together when the first is over."""
+    handles: list[Handle] = sandbox.actions["remind"].enqueue_many([(text,) for text in texts])
+    used_to(sandbox, len(texts))
+    sandbox.delivery._durations.note("remind", 0.0)
+    return handles
+
+
+def states(handles: list[Handle]) -> list[tuple[State, int]]:
+    """Of each call, with the attempts that count."""
+    return [(handle.state(), handle.call().attempt) for handle in handles]
+
+
+def test_calls_that_take_no_time_are_begun_and_settled_together(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three commits for five jobs: the first alone, for nothing was known of it; then the rest."""
+    sandbox, sent = sandboxes(), list[str]()
+    remind = reminder(sandbox, sent.append)
+    handles = remind.enqueue_many([(str(n),) for n in range(5)])
+    seen = commits(sandbox, monkeypatch)
+    used_to(sandbox, 5)
+    carry_out(sandbox)
+    assert sent == list("01234")
+    assert states(handles) == [(State.SUCCEEDED, 1)] * 5
+    assert seen == [5, 4]
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"retry": Retry(max_retries=0)},
+        {"repeatable": False},
+        {"concurrency": [Concurrency(2)]},
+        {"limits": [Limit("units", 9, per="1h", cost=lambda arguments: 1)]},
+    ],
+    ids=["one attempt", "not repeatable", "slots", "own code first"],
+)
+def test_what_is_begun_by_itself(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch, declared: dict[str, Any]
+) -> None:
+    """A call that may not run twice, that would fill a slot while it waits, or runs code first."""
+    sandbox, sent = sandboxes(), list[str]()
+    reminder(sandbox, sent.append, **declared)
+    handles = begun_together(sandbox, "abcd")
+    seen = commits(sandbox, monkeypatch)
+    carry_out(sandbox)
+    assert sent == list("abcd")
+    assert states(handles) == [(State.SUCCEEDED, 1)] * 4
+    assert max(seen) <= 2
+
+
+def test_what_ran_before_is_begun_by_itself(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them may be what kills its worker: it takes an attempt of the others only once."""
+    sandbox, sent = sandboxes(lease=10.0), list[str]()
+    reminder(sandbox, sent.append)
+    handles = begun_together(sandbox, "abcd")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    sandbox.delivery.carry_on(first, more=lambda: True)
+    assert [handle.state() for handle in handles] == [State.SUCCEEDED, *[State.DISPATCHED] * 3]
+    sandbox.delivery._hand = UnderWay(sandbox.pipeline.owner)  # as if its process had died
+    sandboxes.clock.advance(11)
+    sandbox.worker.keep_once()
+    seen = commits(sandbox, monkeypatch)
+    used_to(sandbox, 4)
+    carry_out(sandbox)
+    assert states(handles) == [(State.SUCCEEDED, 1), *[(State.SUCCEEDED, 2)] * 3]
+    assert max(seen) <= 2
+
+
+def test_a_failure_is_settled_at_once(sandboxes: Sandboxes) -> None:
+    """Its outcome does not wait for those that were begun with it."""
+    sandbox, seen = sandboxes(), list[State]()
+
+    def send(text: str) -> None:
+        if text == "b":
+            raise Rejected("no such reader")
+        seen.append(handles[1].state())
+
+    reminder(sandbox, send)
+    handles = begun_together(sandbox, "abcd")
+    carry_out(sandbox)
+    assert seen == [State.CLAIMED, State.FAILED, State.FAILED]
+    assert [state for state, _ in states(handles)] == [
+        *(State.SUCCEEDED, State.FAILED, State.SUCCEEDED, State.SUCCEEDED),
+    ]
+
+
+def test_outcomes_do_not_wait_for_one_that_takes_long(sandboxes: Sandboxes) -> None:
+    """Once it takes more than a moment, what is over is settled before the next one runs."""
+    sandbox, seen = sandboxes(), list[int]()
+
+    def send(text: str) -> None:
+        seen.append(sum(handle.state() is State.SUCCEEDED for handle in handles))
+        if text == "c":
+            sandboxes.clock.advance(0.5)
+
+    reminder(sandbox, send)
+    handles = begun_together(sandbox, "abcde")
+    carry_out(sandbox)
+    assert seen == [0, 1, 1, 3, 3]
+
+
+def test_other_threads_perform_what_one_that_hangs_has_begun(shared: Sandboxes) -> None:
+    """They were begun together, and wait for any thread."""
+    sandbox, sent = shared(max_workers=2, worker_interval=3600.0), list[str]()
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def send(text: str) -> None:
+        if text == "b":
+            hangs.set()
+            go_on.wait(SOON)
+        sent.append(text)
+
+    reminder(sandbox, send)
+    handles = begun_together(sandbox, "abcd")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    second = sandbox.delivery.carry_on(first, more=lambda: True)
+    assert second is not None
+    stuck = threading.Thread(
+        target=sandbox.delivery.carry_on, args=(second,), kwargs={"more": bool}
+    )
+    stuck.start()
+    assert hangs.wait(SOON)
+    carry_out(sandbox)
+    assert sent == ["a", "c", "d"]
+    assert states(handles)[2:] == [(State.SUCCEEDED, 1)] * 2
+    go_on.set()
+    stuck.join(SOON)
+    assert states(handles) == [(State.SUCCEEDED, 1)] * 4
+
+
+def test_the_keeper_sees_to_what_waits_behind_one_that_hangs(sandboxes: Sandboxes) -> None:
+    """What is over is settled, and what is not begun goes back, in its place and unused."""
+    sandbox = sandboxes()
+    limit = Limit("units", 9, per="1h")
+    reminder(sandbox, lambda text: None, limits=[limit])
+    handles = begun_together(sandbox, "abcd")
+    due = [handle.call().run_at for handle in handles]
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    second = sandbox.delivery.carry_on(first, more=lambda: True)
+    assert second is not None
+    third = sandbox.delivery.carry_on(second, more=lambda: True)
+    assert third is not None  # a thread has it, and hangs
+    assert [state for state, _ in states(handles)] == [State.SUCCEEDED, *[State.DISPATCHED] * 3]
+    sandboxes.clock.advance(1.5)
+    sandbox.delivery.tend()
+    assert states(handles) == [
+        *((State.SUCCEEDED, 1), (State.SUCCEEDED, 1), (State.DISPATCHED, 1), (State.PENDING, 0)),
+    ]
+    assert handles[3].call().run_at == due[3]
+    assert sandbox.governor.get_status("units")["current_actions"] == 3
+
+
+def test_what_waits_for_a_thread_does_not_run_over_time(sandboxes: Sandboxes) -> None:
+    """Its time-out is for its own code."""
+    sandbox = sandboxes()
+    reminder(sandbox, lambda text: None, timeout=0.1)
+    handles = begun_together(sandbox, "abcd")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    second = sandbox.delivery.carry_on(first, more=lambda: True)
+    assert second is not None
+    sandbox.delivery.carry_on(second, more=lambda: True)
+    sandboxes.clock.advance(2)
+    assert sandbox.delivery.overtime() == [handles[2].id]
+
+
+@pytest.mark.parametrize("switch", ["halt", "hold", "pause"])
+def test_a_switch_stops_what_was_begun_and_waits(sandboxes: Sandboxes, switch: str) -> None:
+    """Whoever throws it in this process knows that nothing more begins when it is thrown."""
+    sandbox, sent = sandboxes(), list[str]()
+
+    def send(text: str) -> None:
+        sent.append(text)
+        if text == "b" and switch == "halt":
+            sandbox.halt("remind", **WHO)
+        elif text == "b" and switch == "pause":
+            sandbox.pause("default", **WHO)
+        elif text == "b":
+            sandbox.readiness_checker.hold(**WHO)
+
+    reminder(sandbox, send)
+    handles = begun_together(sandbox, "abcd")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    second = sandbox.delivery.carry_on(first, more=lambda: True)
+    assert second is not None
+    assert sandbox.delivery.carry_on(second, more=lambda: True) is None
+    assert sent == ["a", "b"]
+    assert states(handles)[2:] == [(State.PENDING, 0)] * 2
+
+
+def test_a_worker_that_stops_gives_back_what_waits(sandboxes: Sandboxes) -> None:
+    """What is over is settled; what was begun and not performed is free for others."""
+    sandbox = sandboxes()
+    reminder(sandbox, lambda text: None)
+    handles = begun_together(sandbox, "abcd")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    second = sandbox.delivery.carry_on(first, more=lambda: True)
+    assert second is not None
+    third = sandbox.delivery.carry_on(second, more=lambda: True)
+    assert third is not None
+    sandbox.delivery._hand.forget(third.id)  # as a thread that hangs
+    sandbox.delivery.leave()
+    assert states(handles) == [
+        *((State.SUCCEEDED, 1), (State.SUCCEEDED, 1), (State.DISPATCHED, 1), (State.PENDING, 0)),
+    ]
+
+
+def test_a_child_leaves_what_waits_to_its_parent(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It neither performs, nor settles, nor gives back what another process has in hand."""
+    sandbox = sandboxes()
+    reminder(sandbox, lambda text: None)
+    handles = begun_together(sandbox, "abcd")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    second = sandbox.delivery.carry_on(first, more=lambda: True)
+    assert second is not None
+    sandbox.delivery.carry_on(second, more=lambda: True)
+    before = states(handles)
+    monkeypatch.setattr(sandbox.pipeline.owner, "name", "the child")
+    assert sandbox.delivery.claim() is None
+    sandboxes.clock.advance(2)
+    sandbox.delivery.tend()
+    sandbox.delivery.leave()
+    assert states(handles) == before
