@@ -14,6 +14,7 @@ from gonogo.owner import Owner
 from gonogo.pauses import check_pause, running
 from gonogo.records import AHEAD, Call, State, counted
 from gonogo.store.port import Store, Transaction
+from gonogo.writing import Writing
 
 LONGEST_PASS = 1.0
 """Seconds for which an action that has no room is passed over, at most."""
@@ -35,8 +36,8 @@ class Claims:
         self._passing: dict[str, float] = {}
         self._mutex = threading.Lock()
 
-    def take(self, queues: Sequence[str], most: int, ahead: int = 0) -> list[Call]:
-        """Claim up to ``most`` due calls in one transaction, and ``ahead`` more for later.
+    def taking(self, queues: Sequence[str], most: int, ahead: int = 0) -> Writing[list[Call]]:
+        """Claim up to ``most`` due calls, and ``ahead`` more for later.
 
         Of the latter no attempt counts yet; see `AHEAD`. Raises `StoreError` when the ledger cannot
         be asked.
@@ -56,7 +57,7 @@ class Claims:
             )
             return claimed[:most] + [_for_later(tx, call) for call in claimed[most:]]
 
-        claimed = self._store.write(work, durable=False)
+        claimed: list[Call] = yield work, False
         if claimed:
             self._turn = claimed[-1].action
         return claimed

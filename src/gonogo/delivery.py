@@ -32,7 +32,7 @@ from gonogo.retention import Retention
 from gonogo.settlement import in_doubt, withdrawn
 from gonogo.store.port import Transaction
 from gonogo.underway import Begun, Over, UnderWay
-from gonogo.writing import Writing, alone, together
+from gonogo.writing import Writing, alone, at_once, together
 
 LEASE = 30.0
 """Seconds a claim holds without being renewed; a dead worker's calls are found after that."""
@@ -59,6 +59,10 @@ OVERTIME = 1.0
 
 LOOK_EVERY = 5.0
 """Seconds after which an idle process asks again when the next chore is due."""
+
+
+Follow = Callable[[list[Call]], Writing[Begun | Call] | None]
+"""What is to be carried out in the commit of a claim."""
 
 
 class Delivery:
@@ -110,22 +114,25 @@ class Delivery:
         """Whether this process may claim: its own beat reached the ledger within the lease."""
         return self._clock.monotonic() - self._renewed_at < self.lease
 
-    def claim(
-        self, hands: int | Callable[[], int] = 1, *, ahead: bool = False
-    ) -> Call | Begun | None:
-        """What a thread is to do next, claimed for this process; ``None`` when there is nothing.
+    def claim(self, hands: int = 1, *, ahead: bool = False) -> Call | Begun | None:
+        """What is to be done next, claimed for this process; ``None`` when there is nothing.
 
         As many calls are claimed at once as there are free ``hands``, and where wanted as many
-        ``ahead`` as will be begun soon; the others are handed out next. Of threads that come
-        together one claims for all, and counts the hands when it does. Raises `StoreError` when the
-        ledger cannot be asked.
+        ``ahead`` as will be begun soon; the others are handed out next. Raises `StoreError` when
+        the ledger cannot be asked.
+        """
+        return self._at_hand() or self._claim(self._claims_only, hands, ahead)
+
+    def begin(self, hands: Callable[[], int], *, ahead: bool = False) -> Call | Begun | None:
+        """`claim`, and begin it in the same commit unless something has to come in between.
+
+        Of threads that come together one claims for all, and counts the ``hands`` when it does.
         """
         if (work := self._at_hand()) is not None:
             return work
         asks_for_all = self._asking.acquire(timeout=LONGEST_ASK)
         try:
-            found = self._at_hand()
-            return found or self._ask(hands if isinstance(hands, int) else hands(), ahead)
+            return self._at_hand() or self._claim(self._begins_first, hands(), ahead)
         finally:
             if asks_for_all:
                 self._asking.release()
@@ -133,13 +140,23 @@ class Delivery:
     def _at_hand(self) -> Call | Begun | None:
         return self._hand.next_begun() or self._hand.next_ready()
 
-    def _ask(self, hands: int, ahead: bool) -> Call | None:
+    def _claim(self, follow: Follow, hands: int, ahead: bool) -> Call | Begun | None:
         more = self._pace.ahead(self._clock.monotonic()) if ahead else 0
-        claimed = self._claims.take(self.queues, hands, more)
+        taking = self._claims.taking(self.queues, hands, more)
+        claimed, first = at_once(self._store, taking, follow)
         self._asked_at = now = self._clock.monotonic()
         self._pace.note(now, len(claimed))
-        self._hand.claimed(claimed, now, ready=claimed[1:])
-        return claimed[0] if claimed else None
+        begun = isinstance(first, Begun)
+        self._hand.claimed(claimed[1:] if begun else claimed, now, ready=claimed[1:])
+        return first if begun else claimed[0] if claimed else None
+
+    def _begins_first(self, claimed: list[Call]) -> Writing[Begun | Call] | None:
+        if not claimed or self._may_take_long(claimed[0]):
+            return None
+        return self._beginning(claimed[0])
+
+    def _claims_only(self, claimed: list[Call]) -> None:
+        return None
 
     def take(self, call_id: str) -> Call | None:
         """This very call, claimed for this process; ``None`` when somebody else has it or had it.

@@ -258,7 +258,7 @@ class WorkerProcess:
         delivery = self._delivery
         if delivery is None or (self.is_running and not delivery.fit):
             return False
-        work: Call | Begun | None = delivery.claim(lambda: max(1, self._crew.idle), ahead=more())
+        work: Call | Begun | None = delivery.begin(lambda: max(1, self._crew.idle), ahead=more())
         if work is None:
             return False
         self.wake()

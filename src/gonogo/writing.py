@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
+from gonogo.errors import StoreError
 from gonogo.store.fates import Fate, Piece
-from gonogo.store.port import Store
+from gonogo.store.port import Store, Transaction
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 Writing = Generator[Piece, Any, T]
 """Yields each piece of work that is to be committed; gets its result, or its error thrown in."""
@@ -46,6 +48,36 @@ def together(store: Store, writings: Sequence[Writing[Any]]) -> list[Fate]:
             writing.close()
         raise
     return fates
+
+
+def at_once(
+    store: Store, first: Writing[T], follow: Callable[[T], Writing[R] | None]
+) -> tuple[T, R | None]:
+    """Carry out ``first``, of one piece, and what follows from its result, in one commit.
+
+    ``None`` for the second where nothing follows. So it is where what follows fails, or asks for
+    more than a piece: all of it is taken back, and only ``first`` is carried out.
+    """
+    work, durable = next(first)
+
+    def both(tx: Transaction) -> tuple[T, Writing[R] | None, Any]:
+        result = work(tx)
+        second = follow(result)
+        try:
+            return result, second, None if second is None else next(second)[0](tx)
+        except BaseException:
+            if second is not None:
+                second.close()
+            raise
+
+    try:
+        result, second, answer = store.write(both, durable=True)
+    except StoreError:
+        raise
+    except Exception:  # noqa: BLE001 - it comes again where what follows is carried out alone
+        return _go_on(store, first, Fate(store.write(work, durable=durable))), None
+    _go_on(store, first, Fate(result))
+    return result, None if second is None else _go_on(store, second, Fate(answer))
 
 
 def _go_on(store: Store, writing: Writing[T], fate: Fate) -> T:

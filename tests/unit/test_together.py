@@ -228,6 +228,55 @@ def test_a_crash_test_passes_both_boundaries(sandboxes: Sandboxes) -> None:
     ]
 
 
+def test_a_claim_and_its_admission_share_a_commit(sandboxes: Sandboxes) -> None:
+    """A worker's first call is claimed and begun at once; each is a boundary of its own."""
+    sandbox, passed = sandboxes(), list[Boundary]()
+    reminder(sandbox, lambda text: None).enqueue("a")
+    instrument(sandbox, passed.append)
+    begun = sandbox.delivery.begin(lambda: 1)
+    assert begun is not None
+    assert passed == [
+        *(Boundary.BEFORE_CLAIM, Boundary.INSIDE_CLAIM),
+        *(Boundary.BEFORE_ADMIT, Boundary.INSIDE_ADMIT),
+        *(Boundary.AFTER_CLAIM, Boundary.AFTER_ADMIT),
+    ]
+
+
+def test_a_claim_stands_where_its_admission_is_refused(sandboxes: Sandboxes) -> None:
+    """The refusal takes back what both wrote; then the claim is made alone, and refused again."""
+    sandbox = sandboxes()
+    limit = Limit("units", 1, per="1h")
+    remind = reminder(sandbox, lambda text: None, limits=[limit])
+    first, second = remind.enqueue_many([("a",), ("b",)])
+    drain(sandbox)
+    assert states([first, second]) == [(State.SUCCEEDED, 1), (State.PENDING, 0)]
+    assert sandbox.governor.get_status("units")["denied_count"] == 1
+    assert "Rate limit exceeded" in (second.call().note or "")
+
+
+def test_an_unfit_call_costs_no_other_its_claim(sandboxes: Sandboxes) -> None:
+    """What must be ended or parked needs a commit of its own; those behind it go on."""
+    sandbox, sent = sandboxes(), list[str]()
+    late = reminder(sandbox, sent.append, name="late", deadline=5.0).enqueue("late")
+    fine = reminder(sandbox, sent.append).enqueue("fine")
+    sandboxes.clock.advance(6)
+    drain(sandbox)
+    assert (late.state(), fine.state(), sent) == (State.FAILED, State.SUCCEEDED, ["fine"])
+
+
+def test_what_comes_between_claim_and_admission_keeps_them_apart(sandboxes: Sandboxes) -> None:
+    """Code of its own may take its time: it runs inside of no transaction."""
+    sandbox, sent = sandboxes(), list[str]()
+
+    def cost(_: object) -> int:
+        return sum(sandbox.counts().values())
+
+    limits = [Limit("units", 5, per="1h", cost=cost)]
+    handle = reminder(sandbox, sent.append, limits=limits).enqueue("a")
+    drain(sandbox)
+    assert (states([handle]), sent) == ([(State.SUCCEEDED, 1)], ["a"])
+
+
 def test_a_lost_commit_leaves_both_to_their_leases(sandboxes: Sandboxes) -> None:
     """Neither is begun a second time by whoever heard the error."""
     store = FaultyStore()

@@ -222,16 +222,16 @@ def test_a_ledger_that_fails_ends_no_thread(shared: Sandboxes) -> None:
     """A thread that cannot ask the ledger waits and asks again."""
     sandbox, asked, ran = shared(), threading.Event(), threading.Event()
     remind = reminder(sandbox, lambda text: ran.set())
-    claim, broken = sandbox.delivery.claim, [True]
+    begin, broken = sandbox.delivery.begin, [True]
 
-    def failing(hands: object = 1, *, ahead: bool = False) -> Any:
+    def failing(hands: Any, *, ahead: bool = False) -> Any:
         if broken:
             asked.set()
             raise StoreUnavailable("the disk is gone")
-        return claim(hands)
+        return begin(hands)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox.delivery, "claim", failing)
+        patch.setattr(sandbox.delivery, "begin", failing)
         patch.setattr("gonogo.worker.PAUSE_AFTER_FAULT", 0.01)
         sandbox.worker.start()
         remind.enqueue("hello")
@@ -353,10 +353,10 @@ def test_a_job_that_is_claimed_while_the_worker_stops_keeps_its_lease(shared: Sa
     """The keeper waits for every thread: one without a job may be about to begin one."""
     sandbox = shared(lease=0.05)
     job, claiming, stopped, enough = Signal(), threading.Event(), threading.Event(), Signal()
-    keep, claim, tend = sandbox.delivery.keep, sandbox.delivery.claim, sandbox.delivery.tend
+    keep, begin, tend = sandbox.delivery.keep, sandbox.delivery.begin, sandbox.delivery.tend
 
     def slowly(*hands: Any, **how: Any) -> Any:
-        found = claim(*hands, **how)
+        found = begin(*hands, **how)
         if found is not None:
             claiming.set()
             assert stopped.wait(SOON)
@@ -374,7 +374,7 @@ def test_a_job_that_is_claimed_while_the_worker_stops_keeps_its_lease(shared: Sa
         return tend()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox.delivery, "claim", slowly)
+        patch.setattr(sandbox.delivery, "begin", slowly)
         patch.setattr(sandbox.delivery, "keep", counted)
         patch.setattr(sandbox.delivery, "tend", later)
         handle = reminder(sandbox, job).enqueue("hello")

@@ -35,7 +35,6 @@ def instrument(sandbox: SandboxOrchestrator, reach: Reach) -> None:
         (sandbox.planner, "approve", Step.APPROVE),
         (sandbox.planner, "apply", Step.APPLY),
         (sandbox.scheduler, "_take", Step.TICK),
-        (sandbox.delivery._claims, "take", Step.CLAIM),
         (sandbox.delivery._claims, "take_one", Step.CLAIM),
         (sandbox.delivery, "_release", Step.RELEASE),
         (sandbox.delivery, "keep", Step.KEEP),
@@ -45,11 +44,11 @@ def instrument(sandbox: SandboxOrchestrator, reach: Reach) -> None:
         (doubts, "resolve", Step.RESOLVE),
     ):
         steps.wrap(owner, name, step)
-    _wrap_writing(
-        sandbox.pipeline, "admitting", Step.ADMIT, reach, lambda *_: lambda tx: Step.ADMIT
-    )
-    _wrap_writing(sandbox.pipeline, "settling", Step.SETTLE, reach, _settle_or_retry)
-    _ends(sandbox.pipeline.performer, reach)
+    claims, pipeline = sandbox.delivery._claims, sandbox.pipeline
+    _wrap_writing(claims, "taking", Step.CLAIM, reach, _always(Step.CLAIM))
+    _wrap_writing(pipeline, "admitting", Step.ADMIT, reach, _always(Step.ADMIT))
+    _wrap_writing(pipeline, "settling", Step.SETTLE, reach, _settle_or_retry)
+    _ends(pipeline.performer, reach)
     for action in sandbox.actions.values():
         _mark(action, reach)
 
@@ -127,7 +126,7 @@ def _wrap_writing(
 
     @functools.wraps(fn)
     def begun(*args: Any, **kwargs: Any) -> Writing[Any]:
-        step_of = written(*args)
+        step_of = written(*args, **kwargs)
         reach(before(step))
         writing = fn(*args, **kwargs)
         work, durable = next(writing)
@@ -154,8 +153,8 @@ def _writes(result: object) -> bool:
     return result is not None and result is not False and result != []
 
 
-def _admits(*_: Any, **__: Any) -> Written:
-    return lambda tx: Step.ADMIT
+def _always(step: Step) -> Callable[..., Written]:
+    return lambda *args, **kwargs: lambda tx: step
 
 
 def _settle_or_retry(action: Any, call: Any, performed: Any) -> Written:
