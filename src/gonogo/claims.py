@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from gonogo.clock import Clock
-from gonogo.errors import InFlight
+from gonogo.errors import InFlight, RateLimited
 from gonogo.handout import is_free, pending_again
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause, running
@@ -89,10 +89,12 @@ class Claims:
 
         return self._store.write(work, durable=False)
 
-    def pass_over(self, action: str, seconds: float) -> None:
-        """Leave ``action`` alone for a while: it has no room for any of its calls."""
-        with self._mutex:
-            self._passing[action] = self._clock.now() + min(seconds, LONGEST_PASS)
+    def heed(self, action: str, denial: RateLimited) -> None:
+        """Leave ``action`` alone for a while if it has no room for any of its calls."""
+        wait, row = denial.retry_after, denial.row
+        if wait is not None and row is not None and "[" not in row:  # else only some count there
+            with self._mutex:
+                self._passing[action] = self._clock.now() + min(wait, LONGEST_PASS)
 
     def next_due(self, queues: Sequence[str]) -> float | None:
         """Seconds until there may be something to claim; ``None`` when there is nothing."""

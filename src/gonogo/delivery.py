@@ -9,40 +9,30 @@ from typing import Any
 from msgspec import structs
 
 from gonogo.action import Action
+from gonogo.chores import Chores
 from gonogo.claims import Claims
 from gonogo.clock import Clock, refresh
 from gonogo.errors import (
     ConfigurationError,
-    Drifted,
     GonogoError,
     OutcomeUnknown,
     RateLimited,
     Refused,
 )
 from gonogo.events import Event
-from gonogo.idempotency import IdempotencyManager
 from gonogo.pace import Durations, Pace
-from gonogo.pauses import QueuePaused
 from gonogo.perform import Loop
 from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
-from gonogo.records import AHEAD, Beat, Call, Severity, State, advance
+from gonogo.records import AHEAD, Beat, Call, State
 from gonogo.recovery import Recovery
-from gonogo.retention import Retention
-from gonogo.settlement import in_doubt, withdrawn
+from gonogo.returns import Returns
 from gonogo.store.port import Transaction
 from gonogo.underway import Begun, Over, UnderWay
 from gonogo.writing import Writing, alone, at_once, together
 
 LEASE = 30.0
 """Seconds a claim holds without being renewed; a dead worker's calls are found after that."""
-
-PARKED = 60.0
-"""Seconds a call waits when this process cannot run it: the action is not declared here."""
-
-SHORTEST_WAIT = 0.05
-LONGEST_WAIT = 60.0
-"""Seconds for which a call that a guard refused is left alone, at least and at most."""
 
 UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
@@ -56,10 +46,6 @@ LONGEST_ASK = 0.1
 
 OVERTIME = 1.0
 """Seconds beyond its time-out at which the attempt of a plain function is given up."""
-
-LOOK_EVERY = 5.0
-"""Seconds after which an idle process asks again when the next chore is due."""
-
 
 Follow = Callable[[list[Call]], Writing[Begun | Call] | None]
 """What is to be carried out in the commit of a claim."""
@@ -93,15 +79,14 @@ class Delivery:
         self._store = pipeline.store
         self._recovery = recovery
         self._clock: Clock = pipeline.clock
-        self._keys: IdempotencyManager = pipeline.keys
         self._pace = Pace()
         self._claims = Claims(pipeline.store, pipeline.clock, owner=pipeline.owner, lease=lease)
-        self._retention = Retention(pipeline.store, pipeline.clock, keep=retention)
+        self._returns = Returns(pipeline)
+        self._chores = Chores(pipeline, recovery, lease=lease, retention=retention)
         self._hand = UnderWay(pipeline.owner)
         self._durations = Durations()
         self._asking = threading.Lock()
         self._renewed_at = self._asked_at = self._clock.monotonic()
-        self._look_at = self._renewed_at
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
 
     @property
@@ -316,78 +301,26 @@ class Delivery:
     def _admitting(self, call: Call, brief: bool) -> Writing[Begun | Call]:
         action = self._pipeline.actions.get(call.action)
         if action is None:
-            return self._park(call, "its action is not declared in this process")
+            return self._returns.park(call, "its action is not declared in this process")
         if call.deadline_at is not None and call.deadline_at <= self._clock.now():
-            return self._fail(call, "its deadline passed before it could run")
+            return self._returns.fail(call, "its deadline passed before it could run")
         try:
             if call.note == AHEAD and action.runs_code_first:
                 call = self._claims.begin(call)
             bound = action.parameters.load(call.args)
             if bound.fingerprint != call.fingerprint:
-                return self._fail(call, "its arguments are not the ones that were asked for")
+                return self._returns.fail(
+                    call, "its arguments are not the ones that were asked for"
+                )
             admitted = yield from self._pipeline.admitting(
                 action, bound, call, lease=self.lease, group="worker"
             )
             self._hand.admitted(admitted, action)
             return Begun(admitted, action, bound, brief)
-        except Drifted as refusal:
-            return self._fail(call, str(refusal))
-        except RateLimited as refusal:
-            if refusal.retry_after is None:
-                return self._fail(call, str(refusal))
-            if refusal.row is not None and "[" not in refusal.row:  # all its calls count there
-                self._claims.pass_over(call.action, refusal.retry_after)
-            return self._release(call, refusal.retry_after, str(refusal))
-        except QueuePaused as refusal:
-            return self._put_back(call, str(refusal))
-        except Refused as refusal:
-            return self._release(call, refusal.retry_after or LONGEST_WAIT / 2, str(refusal))
-        except ConfigurationError as error:
-            return self._park(call, str(error))
-
-    def _release(self, call: Call, wait: float, why: str) -> Call:
-        """Put it back and leave it alone for a while."""
-        run_at = self._clock.now() + min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
-        return self._put_back(call, why, run_at)
-
-    def _put_back(self, call: Call, why: str, run_at: float | None = None) -> Call:
-        """Put it back, in its place in the queue: nothing happened, no attempt is used up."""
-        unused = call.state is State.DISPATCHED and not in_doubt(call)
-        now = self._clock.now()
-        after = advance(
-            call,
-            State.PENDING,
-            attempt=call.attempt - (call.note != AHEAD),
-            run_at=call.run_at if run_at is None else run_at,
-            reservations=() if unused else call.reservations,
-            lease_until=None,
-            owner=None,
-            note=why,
-        )
-        self._store.write(lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False)
-        return after
-
-    def _park(self, call: Call, why: str) -> Call:
-        after = self._release(call, PARKED, f"parked: {why}")
-        self._alert(call, "parked: this process cannot run it", why)
-        return after
-
-    def _fail(self, call: Call, why: str) -> Call:
-        now = self._clock.now()
-        action = self._pipeline.actions.get(call.action)
-        after = withdrawn(action, call, State.FAILED, now, why)
-        ended = self._store.write(
-            lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False
-        )
-        if not ended:  # somebody else has the call by now
-            return self._pipeline.get(call.id) or call
-        self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=why)
-        self._alert(call, "refused for good", why)
-        return after
-
-    def _alert(self, call: Call, reason: str, why: str) -> None:
-        context = {"call": call.id, "key": call.key, "why": why}
-        self._pipeline.alerts.alert(call.action, reason, Severity.ERROR.value, context, patience=0)
+        except (Refused, ConfigurationError) as refusal:
+            if isinstance(refusal, RateLimited):
+                self._claims.heed(call.action, refusal)
+            return self._returns.refused(call, refusal)
 
     # chores, run by a thread that no action can starve
 
@@ -401,23 +334,7 @@ class Delivery:
             self.keep()
         else:
             self._tidy()
-        if not self._has_chore():
-            return 0
-        changed = self.maintain()
-        self._look_at = self._clock.monotonic()
-        return changed
-
-    def _has_chore(self) -> bool:
-        """Whether `maintain` is due; asked of the ledger seldom, and when it said so."""
-        if self._recovery.looking or self._retention.due:
-            return True
-        begun = self._clock.monotonic()
-        if begun < self._look_at:
-            return False
-        at = self._store.read(lambda tx: tx.calls.next_chore())
-        wait = LOOK_EVERY if at is None else at - self._clock.now()
-        self._look_at = begun + min(wait, LOOK_EVERY, self.lease / 3)
-        return wait <= 0
+        return self._chores.run() if self._chores.due() else 0
 
     def keep(self) -> set[str]:
         """Renew the leases of the calls under way and beat; returns ids that were taken away.
@@ -464,9 +381,9 @@ class Delivery:
         for each in begun:
             self._hand.forget(each.id)
         for call in ready:
-            self._put_back(call, why)
+            self._returns.put_back(call, why)
         for each in begun:
-            after = self._put_back(each.call, why)
+            after = self._returns.put_back(each.call, why)
             detail = {"attempt": after.attempt, "run_at": after.run_at}
             self._pipeline.tell("call.retry_scheduled", after, **detail)
 
@@ -493,13 +410,11 @@ class Delivery:
         return [call.id for call, _ in late]
 
     def maintain(self) -> int:
-        """One round of recovery, evidence, expired keys and housekeeping.
+        """One round of recovery, evidence, expired keys and housekeeping; how many calls changed.
 
-        Returns how many calls changed.
+        Raises `StoreError` when the ledger is out of reach.
         """
-        self._retention.step()
-        changed = self._recovery.step()
-        return changed + self._keys.release_lapsed(self._clock.now())
+        return self._chores.run()
 
     def leave(self) -> None:
         """Take the beat away and release what was claimed and not begun."""

@@ -118,7 +118,7 @@ def test_an_end_without_success_frees_the_lane(armed: SandboxOrchestrator, end: 
     else:
         claimed = armed.delivery.claim()
         assert claimed is not None
-        armed.delivery._fail(claimed, "it must not be")
+        armed.delivery._returns.fail(claimed, "it must not be")
     while armed.worker.run_once():
         pass
     assert book == ["a 3"]

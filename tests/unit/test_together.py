@@ -74,7 +74,7 @@ def test_what_is_claimed_ahead_costs_no_attempt(sandboxes: Sandboxes) -> None:
         ahead = [call for call in sandbox.calls(states=(State.CLAIMED,)) if call.note == AHEAD]
         assert [call.attempt for call in ahead] == [0] * 3
         sandbox.delivery._hand.take_unbegun()
-        sandbox.delivery._release(begun, 0, "this one is not what the test is about")
+        sandbox.delivery._returns.release(begun, 0, "this one is not what the test is about")
         sandboxes.clock.advance(11)
         sandbox.worker.keep_once()
     used_to(sandbox, 4)

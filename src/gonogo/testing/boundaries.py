@@ -36,7 +36,7 @@ def instrument(sandbox: SandboxOrchestrator, reach: Reach) -> None:
         (sandbox.planner, "apply", Step.APPLY),
         (sandbox.scheduler, "_take", Step.TICK),
         (sandbox.delivery._claims, "take_one", Step.CLAIM),
-        (sandbox.delivery, "_release", Step.RELEASE),
+        (sandbox.delivery._returns, "release", Step.RELEASE),
         (sandbox.delivery, "keep", Step.KEEP),
         (sandbox.recovery, "recover", Step.RECOVER),
         (doubts, "_postpone", Step.LOOK),
