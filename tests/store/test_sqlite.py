@@ -523,7 +523,7 @@ def test_opening_what_is_there_needs_no_alembic(url):
         ("lapsed_calls", (), "gonogo_expiry"),
         ("calls_waiting_on", (), "gonogo_after"),
         ("is_awaited", (), "gonogo_after"),
-        ("next_run_at", (2,), "gonogo_next (queue=? AND waits=?)"),
+        ("next_run_at", (2,), "gonogo_next (queue=?)"),
         ("backlog", (), "gonogo_next"),
         ("calls_of_plan", (), "gonogo_plan_calls"),
         ("find_calls", (("action", "before"), 2), "gonogo_action (action=? AND id<?)"),

@@ -21,11 +21,13 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
-from sqlalchemy.sql.expression import ClauseElement, ColumnClause
+from sqlalchemy.sql.expression import ClauseElement, ColumnClause, ColumnElement
 
+from gonogo.records import State
 from gonogo.store import schema, statements
 from gonogo.store.rows import CALLS
 from gonogo.store.schema import calls
@@ -68,10 +70,20 @@ def claim_due(queues: int, passed: int) -> ClauseElement:
     chosen = placed.limit(bindparam("limit")).offset(schema.ZERO).cte("chosen")
     return (
         update(calls)
-        .where(calls.c.id == chosen.c.id, schema.claimable)
+        .where(calls.c.id == chosen.c.id, *_still_claimable())
         .values(statements.claimed())
         .returning(chosen.c.place, *(calls.c[name] for name in CALLS.columns))
     )
+
+
+def _still_claimable() -> tuple[ColumnElement[bool], ...]:
+    """`schema.claimable`, said so that no index of the calls that are due can answer it.
+
+    A plan that was made while few calls were due would read them all, and be kept as they grow.
+    """
+    state = calls.c.state + schema.NOTHING
+    pending = state == schema.literal(State.PENDING)
+    return pending, literal_column("NOT waits"), calls.c.queue.is_not(None)
 
 
 def insert_rows(table: Table, columns: tuple[str, ...]) -> ClauseElement:

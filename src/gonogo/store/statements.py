@@ -334,14 +334,22 @@ def is_awaited() -> ClauseElement:
 
 
 def next_run_at(queues: int) -> ClauseElement:
-    """The earliest of each queue's earliest; asked in one, all that is due would be looked at."""
-    earliest = (
-        select(func.min(calls.c.run_at).label("run_at")).where(
-            schema.queued, calls.c.waits == false(), calls.c.queue == bindparam(f"queue_{number}")
-        )
+    """The earliest of each queue's earliest, of the calls that wait for nothing.
+
+    Those come first in their index. Asked for by that condition, PostgreSQL would rather read the
+    whole index of what is due; asked for in one, all queues would be read.
+    """
+    firsts = (
+        select(calls.c.run_at, calls.c.waits)
+        .where(schema.queued, calls.c.queue == bindparam(f"queue_{number}"))
+        .order_by(calls.c.waits, calls.c.run_at)
+        .limit(schema.ONE)
+        .offset(schema.ZERO)
+        .subquery()
         for number in range(queues)
     )
-    return select(func.min(union_all(*earliest).subquery().c.run_at))
+    free = union_all(*(select(first.c.run_at).where(first.c.waits == false()) for first in firsts))
+    return select(func.min(free.subquery().c.run_at))
 
 
 def count_claimed(queues: int) -> ClauseElement:
