@@ -314,10 +314,10 @@ class GovernorEnforcer:
         """
         limits = [self._limits.get(name) for name in resources]
         charges = [limit.charge_of(1, None, now) for limit in limits if limit is not None]
-        if len(charges) < len(resources) or any(c.since is not None for c in charges):
-            return  # no limit is a message of its own; a period of the calendar turns
+        if len(charges) < len(resources) or len(set(resources)) < len(resources):
+            return  # no limit is a message of its own; one that is named twice is charged twice
         halting = {name for resource in resources for name in switches(resource)}
-        use = store.prepare(charges, halting, now)
+        use = store.prepare(charges, halting)
         if use is None:
             return
         with self._mutex:

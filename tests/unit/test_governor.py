@@ -381,6 +381,43 @@ def test_an_interrupted_check_of_several_uses_none(
     assert [used(governor, name) for name in ("a", "b", "c")] == [1, 1, 1]
 
 
+class Interrupted(list[float]):
+    """A list that is interrupted when it has taken something in, once."""
+
+    armed = True
+
+    def append(self, entry: float) -> None:
+        super().append(entry)
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", ["_times", "_costs"])
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c")])
+def test_a_check_interrupted_while_it_counts_gives_back_what_it_took_before(
+    governor: GovernorEnforcer, clock: FakeClock, names: tuple[str, ...], place: str
+) -> None:
+    """Ctrl-C while the last of them is counted leaves the others unused and no lock behind."""
+    for name in names:
+        governor.set_limit(name, 10, 60)
+    governor.check_limits(*names)
+    clock.advance(1)
+    rows: Any = governor._store._tables.limits._rows  # type: ignore[attr-defined]  # in memory
+    setattr(rows[names[-1]], place, Interrupted(getattr(rows[names[-1]], place)))
+    with pytest.raises(KeyboardInterrupt):
+        governor.check_limits(*names)
+    assert {used(governor, name) for name in names[:-1]} <= {1}
+    clock.advance(1)
+    asking = threading.Thread(target=governor.check_limits, args=names, daemon=True)
+    asking.start()
+    asking.join(10)
+    assert {used(governor, name) for name in names[:-1]} <= {2}
+    assert used(governor, names[-1]) == 3  # what was interrupted may have been used
+    clock.advance(60)
+    assert {used(governor, name) for name in names} == {0}
+
+
 def test_a_check_being_prepared_waits_for_no_denial(
     governor: GovernorEnforcer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,18 +70,17 @@ class MemoryStore:
                     journal.clear()
                     self._tables.trim()
 
-    def prepare(
-        self, charges: Sequence[Charge], switches: Collection[str], now: float
-    ) -> Use | None:
+    def prepare(self, charges: Sequence[Charge], switches: Collection[str]) -> Use | None:
         """A function that uses units of each of ``charges`` for good, all or none, when called.
 
         It does what `write` would do with a reservation that nobody keeps, for less: nothing
         follows that could fail, so there is nothing to undo. It is given the cost (their own does
         not matter) and the time. Where it says false nothing was used: there is no room, one of
-        ``switches`` is set, or it is too old. ``None`` where only a transaction can do it.
+        ``switches`` is set, or it is too old. ``None`` where only a transaction can do it: their
+        rows are windows that slide, each another one.
         """
         with self.lock:
-            places = self._tables.limits.places(charges, now)
+            places = self._tables.limits.places(charges)
         return prepare_use(self, places, switches) if places else None
 
     def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:

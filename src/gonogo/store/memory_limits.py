@@ -41,15 +41,17 @@ class MemoryLimits:
             taken.append(Reservation(charge.row, charge.cost, mark, charge.window, charge.since))
         return tuple(taken)
 
-    def places(self, charges: Sequence[Charge], now: float) -> list[Place]:
+    def places(self, charges: Sequence[Charge]) -> list[Place]:
         """The windows of ``charges`` and how much each may hold.
 
-        None at all where a row must be made or changed first.
+        None at all where one is of a calendar period, or must be made or changed first.
         """
         places: list[Place] = []
         for charge in charges:
             window = self._rows.get(charge.row)
-            if fitting(window, SlidingWindow, charge.window, charge.since, now) is not window:
+            if type(window) is not SlidingWindow or window.window != charge.window:
+                return []
+            if charge.since is not None:
                 return []
             places.append((window, charge.max))
         return places
