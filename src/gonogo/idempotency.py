@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from gonogo.canonical import canonical, digest
+from gonogo.canonical import canonical, digest, encode, may_be_infinite
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import (
     ConfigurationError,
@@ -126,10 +126,10 @@ class IdempotencyManager:
         happened frees the key. The first caller gets its own exception. A coroutine or a generator
         in place of a result is one (`TypeError`), because nobody would hear how it ended.
         """
-        text = _text(args, kwargs)
         answer = self._answers.get(key) if type(key) is str else None
-        if answer is not None and answer.text == text and self._clock.now() < answer.until:
+        if answer is not None and answer.is_to(args, kwargs) and self._clock.now() < answer.until:
             return answer.value
+        text = _text(args, kwargs)
         call = self._own_or_wait(key, "" if text is None else digest(text))
         if call.state is not State.DISPATCHED:
             return self._replay(call)
@@ -336,13 +336,21 @@ class _Answer:
     it is settled there, and not after it lapsed. Nothing else can happen to a call that succeeded.
     """
 
-    __slots__ = ("call_id", "text", "until", "value")
+    __slots__ = ("_text", "_write", "call_id", "until", "value")
 
     def __init__(self, call_id: str, value: Any, text: bytes | None) -> None:
         self.call_id = call_id
         self.value = value
-        self.text = text
+        self._text = text
+        self._write = canonical if text is None or may_be_infinite(text) else encode
         self.until = -math.inf
+
+    def is_to(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether a call with these arguments gave it; false where that is not seen at once."""
+        try:
+            return self._write([args, kwargs]) == self._text
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return self._text is None
 
 
 def _text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
