@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gonogo.action import Action
@@ -22,7 +23,7 @@ from gonogo.settlement import in_doubt
 from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
 
-Takes = tuple[tuple[tuple[str, int], ...], list[Charge]]
+Takes = tuple[tuple[tuple[str, int], ...], Sequence[Charge]]
 """The slots a call fills, each with the number allowed at once, and what it uses of its limits."""
 
 
@@ -114,7 +115,7 @@ class Admission:
         What the call takes is asked for before it, because users' functions may answer, and no
         user's code runs inside a transaction; a failure of theirs counts where it is needed.
         """
-        takes: Takes = ((), [])
+        takes: Takes = ((), ())
         broken: Exception | None = None
         try:
             takes = action.slots(bound.values), action.charges(bound.values, self._clock.now())

@@ -88,22 +88,27 @@ class Event(Struct, frozen=True):
 class _Observer:
     """One subscriber, what it wants to hear, and how often it failed."""
 
-    __slots__ = ("failures", "fn", "name", "names", "quick")
+    __slots__ = ("failures", "fn", "hears", "name", "names", "quick")
 
     def __init__(
-        self, fn: Callable[[Event], object], names: frozenset[str] | None, quick: bool
+        self,
+        fn: Callable[[Event], object],
+        names: frozenset[str] | None,
+        quick: bool,
+        hears: Callable[[str], bool] | None,
     ) -> None:
         self.fn = fn
         self.names = names
         self.quick = quick
+        self.hears = hears
         self.name = str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
         self.failures = 0
 
 
 class EventBus:
-    """Hands events to subscribers; false when nobody listens, so that no event need be made::
+    """Hands events to subscribers; false when there are none, so that no event need be made::
 
-    if bus:
+    if bus.hears("call.settled"):
         bus.emit(Event("call.settled", clock.now(), ...))
     """
 
@@ -113,6 +118,18 @@ class EventBus:
 
     def __bool__(self) -> bool:
         return bool(self._observers)
+
+    def hears(self, name: str) -> bool:
+        """Whether anybody would do anything about an event of that name now."""
+        try:
+            for observer in self._observers:
+                if observer.names is None or name in observer.names:
+                    hears = observer.hears
+                    if hears is None or hears(name):
+                        return True
+        except Exception:  # noqa: BLE001 - who cannot say gets the event
+            return True
+        return False
 
     @property
     def quick(self) -> bool:
@@ -130,8 +147,12 @@ class EventBus:
         names: Iterable[str] | None = None,
         *,
         quick: bool = False,
+        hears: Callable[[str], bool] | None = None,
     ) -> Callable[[], None]:
         """Call ``fn`` with every event, or with those of ``names``. Returns how to end it.
+
+        ``hears`` says of a name whether ``fn`` would do anything about such an event now; where
+        nobody would, none may be made. It must be as cheap and harmless as a look.
 
         A ``quick`` one takes no time and throws no switch. For others a worker admits its next
         call only after they heard how the last one ended, in a commit of its own.
@@ -147,7 +168,7 @@ class EventBus:
                 f"there is no event {', '.join(sorted(unknown))}; there are: "
                 f"{', '.join(sorted(NAMES))}"
             )
-        observer = _Observer(fn, wanted, quick)
+        observer = _Observer(fn, wanted, quick, hears)
         with self._lock:
             self._observers = (*self._observers, observer)
 

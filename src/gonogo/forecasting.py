@@ -67,7 +67,7 @@ def _totals(calls: Sequence[Call], charges: Callable[[int], Iterable[Charge]]) -
     return totals
 
 
-def _charges(pipeline: Pipeline, call: Call) -> list[Charge]:
+def _charges(pipeline: Pipeline, call: Call) -> Sequence[Charge]:
     action = pipeline.actions.get(call.action)
     if action is None or call.verdict == "undetermined":
         return []

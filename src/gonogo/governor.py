@@ -168,20 +168,19 @@ class GovernorEnforcer:
         A limit that has the action's name applies to it even where the action does not declare
         it, when it can be counted without arguments; so `set_limit` reaches every action.
         """
-        charges = [self._in_force(charge, now) for charge in declared]
-        known = self._limits.get(action)
-        if (
-            known is not None
-            and known.key is None
-            and isinstance(known.cost, int)
-            and all(charge.limit != action for charge in charges)
-        ):
-            charges.append(known.charge_of(known.cost, None, now))
+        own = self._limits.get(action)
+        charges = []
+        for charge in declared:
+            charges.append(self._in_force(charge, now))
+            if charge.limit == action:
+                own = None
+        if own is not None and own.key is None and isinstance(own.cost, int):
+            charges.append(own.charge_of(own.cost, None, now))
         return tuple(charges) if len(charges) < 2 else merge(charges)
 
     def _in_force(self, charge: Charge, now: float) -> Charge:
         known = self._limits.get(charge.limit)
-        if known is None:
+        if known is None or known.fixed is charge:
             return charge
         since, window = known.period(now)
         if (known.max, window, since) == (charge.max, charge.window, charge.since):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
+from gonogo.bell import Bell
 from gonogo.canonical import canonical, digest, encode, may_be_infinite
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import (
@@ -65,8 +65,7 @@ class IdempotencyManager:
         self._lease = lease_seconds
         self._store: Store = store if store is not None else MemoryStore()
         self._clock = clock or SystemClock()
-        self._settled = threading.Condition()
-        self._waiting = 0
+        self._settled = Bell()
         self._answers: dict[str, _Answer] = {}  # by key, where no JSON is kept
 
     # The pipeline's part: used inside its own transaction.
@@ -206,10 +205,7 @@ class IdempotencyManager:
                     key=key,
                     call_id=call.id,
                 )
-            with self._settled:
-                self._waiting += 1
-                self._settled.wait(0.02)
-                self._waiting -= 1
+            self._settled.wait(0.02)
 
     def _take(self, tx: Transaction, key: str, fingerprint: str) -> tuple[Call, bool]:
         now = self._clock.now()
@@ -316,9 +312,7 @@ class IdempotencyManager:
 
     def _settle(self, before: Call, after: Call) -> bool:
         written = self._store.write(lambda tx: tx.calls.replace(before, after), durable=False)
-        if self._waiting:  # one who comes this moment looks again by himself
-            with self._settled:
-                self._settled.notify_all()
+        self._settled.ring()
         return written
 
     def _find(self, key: str) -> Call | None:

@@ -46,7 +46,8 @@ class Settlement(Struct, frozen=True, kw_only=True):
 
     Attributes:
         after: the call as it will stand.
-        attempt: the line for the attempt's history; ``None`` when no attempt was used up.
+        attempt: the line for the attempt's history; ``None`` when no attempt was used up, and for
+            one that succeeded, of which the call's own row says it all.
     """
 
     after: Call
@@ -148,9 +149,7 @@ def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Se
     notice = None
     if note is not None:
         notice = Notice("result not kept", Severity.WARNING, _context(call, why=note))
-    return Settlement(
-        after=after, attempt=_attempt(call, performed, Outcome.SUCCEEDED), notice=notice
-    )
+    return Settlement(after=after, attempt=None, notice=notice)
 
 
 def _snoozed(
@@ -180,7 +179,7 @@ def _cancelled(call: Call, performed: Performed) -> Settlement:
         lease_until=None,
         settled_at=performed.ended_at,
     )
-    return Settlement(after=after, attempt=_attempt(call, performed, Outcome.NOT_APPLIED))
+    return Settlement(after=after, attempt=attempt_of(call, performed, Outcome.NOT_APPLIED))
 
 
 def _retried(
@@ -197,7 +196,7 @@ def _retried(
         fault=performed.fault,
         note=f"{why}; it runs again",
     )
-    return Settlement(after=after, attempt=_attempt(call, performed, outcome))
+    return Settlement(after=after, attempt=attempt_of(call, performed, outcome))
 
 
 def withdrawn(
@@ -261,7 +260,7 @@ def _ended(
     )
     return Settlement(
         after=after,
-        attempt=_attempt(call, performed, last),
+        attempt=attempt_of(call, performed, last),
         notice=_notice(after, fault, irreversible=_irreversible(action)),
     )
 
@@ -298,7 +297,8 @@ def _said(outcome: Outcome) -> str:
     }[outcome]
 
 
-def _attempt(call: Call, performed: Performed, outcome: Outcome) -> Attempt:
+def attempt_of(call: Call, performed: Performed, outcome: Outcome) -> Attempt:
+    """The line of an attempt that is over."""
     return Attempt(
         call_id=call.id,
         attempt=call.attempt,

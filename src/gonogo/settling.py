@@ -17,7 +17,7 @@ from gonogo.governor import GovernorEnforcer
 from gonogo.performed import Performed
 from gonogo.precedence import follow
 from gonogo.records import Alert, Call, Outcome, Severity, State, advance
-from gonogo.settlement import Settlement, judge
+from gonogo.settlement import Settlement, attempt_of, judge
 from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
 
@@ -70,7 +70,7 @@ class Settling:
         if alert is not None:
             self._alerts.publish(alert)
         if settled.state is State.SUCCEEDED and not late:
-            self._lock.note_executed(settled.action)
+            self._lock.note_executed(settled.action, performed.ended_at)
         self._call_events.settled(settled, settlement, late=late)
         return settled
 
@@ -95,8 +95,8 @@ class Settling:
         after = settlement.after
         if not self.conclude(tx, call, after, now):
             return self._late(tx, call, settlement, performed)
-        if settlement.attempt is not None and after.state is not State.SUCCEEDED:
-            tx.attempts.append(settlement.attempt)  # of a success the call's own row says it all
+        if settlement.attempt is not None:
+            tx.attempts.append(settlement.attempt)
         alert = None
         if (notice := settlement.notice) is not None:
             alert = self._alerts.fire(
@@ -114,11 +114,11 @@ class Settling:
         """
         now = performed.ended_at
         stands = tx.calls.get(call.id) or call
-        if settlement.attempt is not None:
-            tx.attempts.append(
-                structs.replace(settlement.attempt, note="came late; kept as evidence")
-            )
-        outcome = settlement.after.outcome
+        outcome, attempt = settlement.after.outcome, settlement.attempt
+        if outcome is Outcome.SUCCEEDED:
+            attempt = attempt_of(call, performed, outcome)
+        if attempt is not None:
+            tx.attempts.append(structs.replace(attempt, note="came late; kept as evidence"))
         known = outcome in {Outcome.SUCCEEDED, Outcome.REJECTED}
         same = stands.attempt == call.attempt
         severity = Severity.WARNING
