@@ -18,7 +18,7 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Call, Charge, State, advance, counted
+from gonogo.records import Call, Charge, dispatched
 from gonogo.settlement import in_doubt
 from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
@@ -133,17 +133,17 @@ class Admission:
                     return None
             if broken is not None:
                 raise broken
-            dispatched = self._dispatch(tx, call, takes, now, lease)
+            begun = self._dispatch(tx, call, takes, now, lease)
             if call.epoch == 0:
-                tx.calls.insert(dispatched)
-            elif not tx.calls.replace(call, dispatched):
+                tx.calls.insert(begun)
+            elif not tx.calls.replace(call, begun):
                 raise InFlight(
                     f"{call.action}: call {call.id} was taken over by somebody else",
                     action=call.action,
                     key=call.key,
                     call_id=call.id,
                 )
-            return dispatched
+            return begun
 
         return write(work)
 
@@ -181,16 +181,15 @@ class Admission:
             return begun[-1]
 
         reservations = self._governor.reserve(tx, charges, now, clock) if charges else ()
-        return advance(
-            counted(call),
-            State.DISPATCHED,
+        return dispatched(
+            call,
             owner=self._owner.name,
             dispatched_at=begun[-1],
             settled_at=None,
             outcome=call.outcome if in_doubt(call) else None,
             lease_until=begun[-1] + lease,
             reservations=reservations,
-            slots=tuple([name for name, _ in slots]),
+            slots=tuple([name for name, _ in slots]) if slots else (),
             note=None,
         )
 

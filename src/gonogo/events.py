@@ -114,6 +114,7 @@ class EventBus:
 
     def __init__(self) -> None:
         self._observers: tuple[_Observer, ...] = ()
+        self._wanting: dict[str, tuple[_Observer, ...]] = dict.fromkeys(NAMES, ())
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
@@ -122,11 +123,9 @@ class EventBus:
     def hears(self, name: str) -> bool:
         """Whether anybody would do anything about an event of that name now."""
         try:
-            for observer in self._observers:
-                if observer.names is None or name in observer.names:
-                    hears = observer.hears
-                    if hears is None or hears(name):
-                        return True
+            for observer in self._wanting.get(name, ()):
+                if observer.hears is None or observer.hears(name):
+                    return True
         except Exception:  # noqa: BLE001 - who cannot say gets the event
             return True
         return False
@@ -170,22 +169,28 @@ class EventBus:
             )
         observer = _Observer(fn, wanted, quick, hears)
         with self._lock:
-            self._observers = (*self._observers, observer)
+            self._set((*self._observers, observer))
 
         def unsubscribe() -> None:
             with self._lock:
-                self._observers = tuple(o for o in self._observers if o is not observer)
+                self._set(tuple(o for o in self._observers if o is not observer))
 
         return unsubscribe
 
+    def _set(self, observers: tuple[_Observer, ...]) -> None:
+        self._observers = observers
+        self._wanting = {
+            name: tuple(o for o in observers if o.names is None or name in o.names)
+            for name in NAMES
+        }
+
     def emit(self, event: Event) -> None:
         """Hand ``event`` to every subscriber that wants it; never raises."""
-        for observer in self._observers:
-            if observer.names is None or event.name in observer.names:
-                try:
-                    observer.fn(event)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer can never break a call
-                    self._failed(observer, event, error)
+        for observer in self._wanting.get(event.name, ()):
+            try:
+                observer.fn(event)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer can never break a call
+                self._failed(observer, event, error)
 
     def _failed(self, observer: _Observer, event: Event, error: BaseException) -> None:
         """Count it; tell at the 1st, 2nd, 4th, 8th … failure, and never about telling."""

@@ -19,14 +19,14 @@ QUIET = 60.0
 
 _LEVELS = {"call.refused": "warning", "call.late_result": "warning", "call.recovered": "warning"}
 
+_MOST_URGENT = {**_LEVELS, "alert.fired": "critical"}
+
 
 def log_events(events: EventBus, logger: StructuredLogger) -> None:
     """Write every event as one structured log line; an alert at its own severity."""
 
     def hears(name: str) -> bool:
-        if name == "alert.fired":
-            return True
-        return logger.logger.isEnabledFor(LEVELS[_LEVELS.get(name, "info")])
+        return logger.logger.isEnabledFor(LEVELS[_MOST_URGENT.get(name, "info")])
 
     def write(event: Event) -> None:
         level = str(event.detail.get("severity") or _LEVELS.get(event.name, "info"))

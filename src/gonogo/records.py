@@ -252,6 +252,15 @@ def counted(call: Call) -> Call:
     )
 
 
+def dispatched(call: Call, **changes: Any) -> Call:
+    """`counted`, and moved on to dispatched with ``changes`` in the same step."""
+    if call.state is State.PENDING:
+        changes["epoch"] = call.epoch + 1
+        changes["attempt"] = call.attempt + 1
+        return structs.replace(call, state=State.DISPATCHED, **changes)
+    return advance(counted(call), State.DISPATCHED, **changes)
+
+
 class IllegalTransition(Exception):
     """A move the state machine does not have; always a defect of gonogo itself."""
 

@@ -140,8 +140,10 @@ class _Tables:
 
     def trim(self) -> None:
         """Forget what is beyond the history; between transactions, so there is nothing to undo."""
-        self.calls.trim()
-        self.alerts.trim()
+        if len(self.calls.finished) > self.calls.history:
+            self.calls.trim()
+        if len(self.alerts.rows) > self.alerts.history:
+            self.alerts.trim()
 
 
 class _Rows(dict[str, T]):
@@ -222,27 +224,27 @@ class MemoryDecisions:
 
 class MemoryAlerts:
     def __init__(self, journal: Journal, history: int) -> None:
-        self._rows: _Rows[Alert] = _Rows(journal)
+        self.rows: _Rows[Alert] = _Rows(journal)
         self._unresolved: _Rows[str] = _Rows(journal)
-        self._history = history
+        self.history = history
 
     def fire(self, alert: Alert) -> Alert:
-        known = self._rows.get(self._unresolved.get(alert.fingerprint, ""))
+        known = self.rows.get(self._unresolved.get(alert.fingerprint, ""))
         if known is not None:
             alert = known.again(alert)
         else:
             self._unresolved.put(alert.fingerprint, alert.id)
-        self._rows.put(alert.id, alert)
+        self.rows.put(alert.id, alert)
         return alert
 
     def get(self, alert_id: str) -> Alert | None:
-        return self._rows.get(alert_id)
+        return self.rows.get(alert_id)
 
     def change(self, before: Alert, state: AlertState, actor: str) -> bool:
-        known = self._rows.get(before.id)
+        known = self.rows.get(before.id)
         if known is None or known.state is not before.state:
             return False
-        self._rows.put(known.id, structs.replace(known, state=state, changed_by=actor))
+        self.rows.put(known.id, structs.replace(known, state=state, changed_by=actor))
         if state is AlertState.RESOLVED:
             self._unresolved.drop(known.fingerprint)
         return True
@@ -252,7 +254,7 @@ class MemoryAlerts:
     ) -> list[Alert]:
         found = [
             alert
-            for alert in self._rows.values()
+            for alert in self.rows.values()
             if (severity is None or alert.severity == severity)
             and (task is None or alert.task == task)
         ]
@@ -260,8 +262,8 @@ class MemoryAlerts:
         return found[:limit]
 
     def trim(self) -> None:
-        while len(self._rows) > self._history:
-            oldest = self._rows.pop(next(iter(self._rows)))
+        while len(self.rows) > self.history:
+            oldest = self.rows.pop(next(iter(self.rows)))
             if self._unresolved.get(oldest.fingerprint) == oldest.id:
                 del self._unresolved[oldest.fingerprint]
 
