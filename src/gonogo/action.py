@@ -123,7 +123,7 @@ class Action(Generic[P, R]):
         """
         if self.is_async:
             return self._await_value(args, kwargs)  # type: ignore[return-value]  # R is the coroutine's type
-        return self.call(*args, **kwargs).value  # type: ignore[no-any-return]  # results are Any in records
+        return self._runner.call(self, Given(args, kwargs)).value  # type: ignore[no-any-return]  # results are Any in records
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Like calling it, but returns a `Receipt`: value, call id, whether it was replayed."""
@@ -243,11 +243,11 @@ class Action(Generic[P, R]):
             )
         return text
 
-    def charges(self, arguments: Mapping[str, Any], now: float) -> Sequence[Charge]:
+    def charges(self, arguments: Mapping[str, Any], clock: Callable[[], float]) -> Sequence[Charge]:
         """What performing it with these arguments takes of each limit it declares."""
         if self._fixed is not None:
             return self._fixed
-        limits = self.policy.limits
+        limits, now = self.policy.limits, clock()
         return self._ask(
             "the key or cost of a limit",
             lambda shown: [x.charge(shown, now) for x in limits],

@@ -118,7 +118,7 @@ class Admission:
         takes: Takes = ((), ())
         broken: Exception | None = None
         try:
-            takes = action.slots(bound.values), action.charges(bound.values, self._clock.now())
+            takes = action.slots(bound.values), action.charges(bound.values, self._clock.now)
         except Exception as error:  # noqa: BLE001 - raised where nothing else refuses first
             broken = error
 
@@ -154,8 +154,8 @@ class Admission:
             check_pause(controls, call.queue, now)
         if action.policy.irreversible:
             self._readiness.require_not_held(controls, action.name, call.key)
-            if call.approved_by is None:
-                self._lock.check(controls, now, action=action.name, key=call.key)
+            if call.approved_by is None and self._lock.locked(controls, now):
+                raise self._lock.blocked(action.name, call.key)
         if action.policy.needs_approval and call.approved_by is None:
             raise NotApproved(
                 f"{call.name} needs a person's approval: enqueue it and "

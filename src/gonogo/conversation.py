@@ -75,7 +75,9 @@ class Conversation:
         call = self._pipeline.draft(self._action, self._bound, queue=None, state=State.PENDING)
         while True:
             try:
-                admitted = self._admit(call)
+                admitted = self._pipeline.admit(
+                    self._action, self._bound, call, lease=self._lease, group="call"
+                )
             except RateLimited as refusal:
                 pause = self._pause(refusal)
                 if pause is None:
@@ -91,28 +93,23 @@ class Conversation:
                 if ended.held:
                     return self._replay(ended)
                 continue  # its key came free meanwhile
-            performed = yield from self._perform(admitted)
+            try:
+                performed = yield Perform(admitted)
+            except GeneratorExit:
+                raise
+            except BaseException:
+                self._stopped(admitted)
+                raise
+            assert performed is not None  # noqa: S101 - both drivers answer Perform
             call = self._settle(admitted, performed)
             if call.state is not State.PENDING or call.epoch != admitted.epoch:
                 return self._answer(call, performed)
             yield from self._sleep(call, call.run_at - self._clock.now())
 
-    def _admit(self, call: Call) -> Call:
-        return self._pipeline.admit(
-            self._action, self._bound, call, lease=self._lease, group="call"
-        )
-
-    def _perform(self, admitted: Call) -> Generator[Perform, Performed | None, Performed]:
-        try:
-            performed = yield Perform(admitted)
-        except GeneratorExit:
-            raise
-        except BaseException:  # the caller was stopped before it began
-            cancel = Cancel("its caller was stopped before it began")
-            self._settle(admitted, Performed(ended_at=self._clock.now(), error=cancel))
-            raise
-        assert performed is not None  # noqa: S101 - both drivers answer Perform
-        return performed
+    def _stopped(self, admitted: Call) -> None:
+        """Settle a call whose caller was stopped before it began."""
+        cancel = Cancel("its caller was stopped before it began")
+        self._settle(admitted, Performed(ended_at=self._clock.now(), error=cancel))
 
     def _sleep(self, call: Call, seconds: float) -> Generator[Sleep, Performed | None, None]:
         try:

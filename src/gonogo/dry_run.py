@@ -173,12 +173,10 @@ class DryRunLock:
 
     def note_executed(self, action: str, at: float) -> None:
         """Enter a call that the pipeline performed until ``at`` into the execution log."""
-        self._enter({"timestamp": at, "action": action, "status": "executed"})
+        with self._mutex:
+            self._log.append({"timestamp": at, "action": action, "status": "executed"})
 
     def _note(self, action: str, status: str, **more: Any) -> None:
-        now = self._clock.now()
-        self._enter({"timestamp": now, "action": action, "status": status, **more})
-
-    def _enter(self, entry: dict[str, Any]) -> None:
+        entry = {"timestamp": self._clock.now(), "action": action, "status": status, **more}
         with self._mutex:
             self._log.append(entry)

@@ -111,6 +111,7 @@ class GovernorEnforcer:
         self._clock: Clock = clock or SystemClock()
         self._limits: dict[str, Limit] = {}
         self._prepared: dict[str | tuple[str, ...], Use] = {}
+        self._standing: dict[str, tuple[Sequence[Charge], tuple[Charge, ...]]] = {}
         self._defaults: set[str] = set()
         self._violations: deque[Violation] = deque(maxlen=history)
         self._denied: Counter[str] = Counter()
@@ -161,6 +162,7 @@ class GovernorEnforcer:
     def _put(self, limit: Limit) -> None:
         self._limits[limit.name] = limit
         self._prepared.clear()
+        self._standing.clear()
 
     def charges(self, action: str, declared: Sequence[Charge], now: float) -> tuple[Charge, ...]:
         """What a call uses: its ``declared`` charges under the terms in force now.
@@ -168,6 +170,16 @@ class GovernorEnforcer:
         A limit that has the action's name applies to it even where the action does not declare
         it, when it can be counted without arguments; so `set_limit` reaches every action.
         """
+        known = self._standing.get(action)
+        if known is not None and known[0] is declared:
+            return known[1]
+        with self._mutex:
+            charges = self._charges(action, declared, now)
+            if type(declared) is tuple and all(charge.since is None for charge in charges):
+                self._standing[action] = declared, charges
+        return charges
+
+    def _charges(self, action: str, declared: Sequence[Charge], now: float) -> tuple[Charge, ...]:
         own = self._limits.get(action)
         charges = []
         for charge in declared:

@@ -24,9 +24,7 @@ def switches(action: str) -> tuple[str, str]:
 
 def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
     """Raise `Halted` when ``action``, or everything, is halted at ``now``."""
-    if not controls:
-        return
-    for name in switches(action):
+    for name in HALT_ALL, f"halt:{action}":
         control = controls.get(name)
         if control is not None and control.active(now):
             _raise_halted(control, action, now)

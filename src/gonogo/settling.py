@@ -55,7 +55,8 @@ class Settling:
         """See `Pipeline.settle`."""
         write = write or self._store.write
         try:
-            settlement = judge(action, call, performed, self._random(), self._began(action, call))
+            began = None if performed.error is None else self._began(action, call)
+            settlement = judge(action, call, performed, self._random(), began)
             settled, alert, late = write(
                 lambda tx: self._write(tx, call, settlement, performed), durable=False
             )

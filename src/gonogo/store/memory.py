@@ -122,17 +122,19 @@ class _Tables:
         "calls",
         "controls",
         "decisions",
+        "history",
         "limits",
         "plans",
         "schedules",
     )
 
     def __init__(self, journal: Journal, history: int) -> None:
+        self.history = history
         self.attempts = MemoryAttempts(journal)
-        self.calls = MemoryCalls(journal, history, self.attempts.forget, self.attempts.drop)
+        self.calls = MemoryCalls(journal, self.attempts.forget, self.attempts.drop)
         self.decisions = MemoryDecisions(journal, history)
         self.limits = MemoryLimits(journal)
-        self.alerts = MemoryAlerts(journal, history)
+        self.alerts = MemoryAlerts(journal)
         self.plans = MemoryPlans(journal)
         self.controls = MemoryControls(journal)
         self.beats = MemoryBeats(journal)
@@ -140,10 +142,11 @@ class _Tables:
 
     def trim(self) -> None:
         """Forget what is beyond the history; between transactions, so there is nothing to undo."""
-        if len(self.calls.finished) > self.calls.history:
-            self.calls.trim()
-        if len(self.alerts.rows) > self.alerts.history:
-            self.alerts.trim()
+        history = self.history
+        if len(self.calls.finished) > history:
+            self.calls.trim(history)
+        if len(self.alerts.rows) > history:
+            self.alerts.trim(history)
 
 
 class _Rows(dict[str, T]):
@@ -223,10 +226,9 @@ class MemoryDecisions:
 
 
 class MemoryAlerts:
-    def __init__(self, journal: Journal, history: int) -> None:
+    def __init__(self, journal: Journal) -> None:
         self.rows: _Rows[Alert] = _Rows(journal)
         self._unresolved: _Rows[str] = _Rows(journal)
-        self.history = history
 
     def fire(self, alert: Alert) -> Alert:
         known = self.rows.get(self._unresolved.get(alert.fingerprint, ""))
@@ -261,8 +263,8 @@ class MemoryAlerts:
         found.sort(key=lambda alert: (alert.last_seen, alert.id), reverse=True)
         return found[:limit]
 
-    def trim(self) -> None:
-        while len(self.rows) > self.history:
+    def trim(self, history: int) -> None:
+        while len(self.rows) > history:
             oldest = self.rows.pop(next(iter(self.rows)))
             if self._unresolved.get(oldest.fingerprint) == oldest.id:
                 del self._unresolved[oldest.fingerprint]

@@ -21,17 +21,15 @@ _by_id = attrgetter("id")
 
 
 class MemoryCalls:
-    """Calls by id; ``_put`` is the one place that changes them and their indexes."""
+    """Calls by id; ``_move`` is the one place that changes them and their indexes."""
 
     def __init__(
         self,
         journal: list[tuple[Callable[..., object], object, object]],
-        history: int,
         forget: Callable[[str], None],
         drop: Callable[[str], None],
     ) -> None:
         self._journal = journal
-        self.history = history
         self._forget = forget
         self._drop = drop
         self._rows: dict[str, Call] = {}
@@ -192,9 +190,9 @@ class MemoryCalls:
     def counts(self) -> dict[State, int]:
         return {state: count for state, count in self._counts.items() if count}
 
-    def trim(self) -> None:
+    def trim(self, history: int) -> None:
         """Forget the oldest finished calls that hold no key, beyond the history."""
-        while len(self.finished) > self.history:
+        while len(self.finished) > history:
             call = self._rows.get(self.finished.popleft())
             if call is not None and call.state in TERMINAL and not call.held:
                 self._put(call.id, None)
@@ -205,22 +203,34 @@ class MemoryCalls:
         return (rows[call_id] for call_id in ids)
 
     def _change(self, before: Call | None, after: Call) -> None:
-        if after.held and after.key is not None and (before is None or not before.held):
-            holder = self._held.get((after.action, after.key))
-            if holder is not None and holder != after.id:
-                raise taken(after)
+        if before is None or not before.held:
+            self._require_free(after)
         self._journal.append((self._put, after.id, before))
-        self._put(after.id, after)
+        self._move(before, after)
+
+    def _require_free(self, call: Call) -> None:
+        """Raise `StoreError` when another call holds the key that ``call`` is to hold."""
+        if call.held and call.key is not None:
+            holder = self._held.get((call.action, call.key))
+            if holder is not None and holder != call.id:
+                raise taken(call)
 
     def _put(self, call_id: str, call: Call | None) -> None:
-        before = self._rows.pop(call_id, None) if call is None else self._rows.get(call_id)
+        before = self._rows.get(call_id)
+        if before is not None or call is not None:
+            self._move(before, call)
+
+    def _move(self, before: Call | None, call: Call | None) -> None:
+        """Put ``call`` where ``before`` was; one of them may be missing, not both."""
         if before is None or call is None or before.held is not call.held:
             self._hold(before, call)
         if before is not None:
             self._unindex(before)
         if call is not None:
-            self._rows[call_id] = call
+            self._rows[call.id] = call
             self._index(call)
+        elif before is not None:
+            del self._rows[before.id]
 
     def _hold(self, before: Call | None, call: Call | None) -> None:
         """Give back the key that ``before`` held, and take the one that ``call`` holds."""
