@@ -10,6 +10,8 @@ from gonogo.events import Event, EventBus
 from gonogo.records import Call, State
 from gonogo.settlement import Settlement
 
+_PENDING = State.PENDING
+
 
 class CallEvents:
     """Emits the events about calls; makes none while nobody listens."""
@@ -44,7 +46,7 @@ class CallEvents:
         if late:
             outcome = str(settlement.after.outcome)
             self.tell("call.late_result", call, outcome=outcome, epoch=settlement.after.epoch)
-        elif call.state is State.PENDING:
+        elif call.state is _PENDING:
             self.tell("call.retry_scheduled", call, attempt=call.attempt, run_at=call.run_at)
         elif self._events.hears("call.settled"):
             ended = call.settled_at or 0.0

@@ -22,7 +22,7 @@ def canonical(value: Any) -> bytes:
     `RecursionError` when it has no JSON form.
     """
     try:
-        text = _ENCODER.encode(value)
+        text = encode(value)
     except TypeError:
         text = _ENCODER.encode(_text_keys(value))
     if may_be_infinite(text):

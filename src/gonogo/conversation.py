@@ -23,6 +23,7 @@ OPEN_ENDED = 3600.0
 """Lease in seconds of a direct call that declares no time-out."""
 
 _POLL = 0.05
+_PENDING = State.PENDING
 _ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.CANCELLED})
 
 
@@ -72,7 +73,7 @@ class Conversation:
 
     def run(self) -> Course:
         """Admit, perform, settle; retry while the policy says so; or answer from the ledger."""
-        call = self._pipeline.draft(self._action, self._bound, queue=None, state=State.PENDING)
+        call = self._pipeline.draft(self._action, self._bound, queue=None, state=_PENDING)
         while True:
             try:
                 admitted = self._pipeline.admit(
@@ -102,7 +103,7 @@ class Conversation:
                 raise
             assert performed is not None  # noqa: S101 - both drivers answer Perform
             call = self._settle(admitted, performed)
-            if call.state is not State.PENDING or call.epoch != admitted.epoch:
+            if call.state is not _PENDING or call.epoch != admitted.epoch:
                 return self._answer(call, performed)
             yield from self._sleep(call, call.run_at - self._clock.now())
 

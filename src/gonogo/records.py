@@ -29,6 +29,8 @@ class State(StrEnum):
     DISCARDED = "discarded"
 
 
+_PENDING, _DISPATCHED = State.PENDING, State.DISPATCHED
+
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.PENDING, State.DISCARDED}),
     State.PENDING: frozenset(
@@ -254,11 +256,11 @@ def counted(call: Call) -> Call:
 
 def dispatched(call: Call, **changes: Any) -> Call:
     """`counted`, and moved on to dispatched with ``changes`` in the same step."""
-    if call.state is State.PENDING:
+    if call.state is _PENDING:
         changes["epoch"] = call.epoch + 1
         changes["attempt"] = call.attempt + 1
-        return structs.replace(call, state=State.DISPATCHED, **changes)
-    return advance(counted(call), State.DISPATCHED, **changes)
+        return structs.replace(call, state=_DISPATCHED, **changes)
+    return advance(counted(call), _DISPATCHED, **changes)
 
 
 class IllegalTransition(Exception):

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 DIRECT_GRACE = 30.0
 """Seconds beyond its time-out after which the silent caller of a direct call counts as dead."""
 
+_SUCCEEDED, _HAPPENED, _UNKNOWN = State.SUCCEEDED, Outcome.SUCCEEDED, Outcome.UNKNOWN
+
 LONGEST_DELAY = 366 * 86_400.0
 """Seconds by which a call is put off at most, whatever it or the other side asks for."""
 
@@ -61,7 +63,7 @@ def in_doubt(call: Call) -> bool:
     Only repeatable calls run again in doubt. It lasts until they succeed, or evidence settles them:
     that a later attempt was turned away says nothing about the one before it.
     """
-    return call.outcome is Outcome.UNKNOWN and call.settled_at is None
+    return call.outcome is _UNKNOWN and call.settled_at is None
 
 
 def judge(
@@ -137,8 +139,8 @@ def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Se
     ttl = action.policy.key_ttl
     after = advance(
         call,
-        State.SUCCEEDED,
-        outcome=Outcome.SUCCEEDED,
+        _SUCCEEDED,
+        outcome=_HAPPENED,
         result=result,
         note=note,
         fault=None,

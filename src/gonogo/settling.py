@@ -21,6 +21,7 @@ from gonogo.settlement import Settlement, attempt_of, judge
 from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
 
+_SUCCEEDED = State.SUCCEEDED
 Written = tuple[Call, Alert | None, bool]
 
 
@@ -70,7 +71,7 @@ class Settling:
             ) from (performed.cause or error)
         if alert is not None:
             self._alerts.publish(alert)
-        if settled.state is State.SUCCEEDED and not late:
+        if settled.state is _SUCCEEDED and not late:
             self._lock.note_executed(settled.action, performed.ended_at)
         self._call_events.settled(settled, settlement, late=late)
         return settled
