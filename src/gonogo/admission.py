@@ -18,7 +18,7 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Call, Charge, dispatched
+from gonogo.records import Call, Charge, Reservation, dispatched
 from gonogo.settlement import in_doubt
 from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
@@ -174,20 +174,17 @@ class Admission:
         if slots:
             self._take_slots(tx, call, slots)
         charges = self._governor.charges(call.action, declared, now)
-        begun = [now]
-
-        def clock() -> float:
-            begun.append(max(now, self._clock.now()))
-            return begun[-1]
-
-        reservations = self._governor.reserve(tx, charges, now, clock) if charges else ()
+        reservations: tuple[Reservation, ...] = ()
+        if charges:
+            reservations = self._governor.reserve(tx, charges, now, self._clock.now)
+            now = self._clock.now()  # it may have waited for others
         return dispatched(
             call,
             owner=self._owner.name,
-            dispatched_at=begun[-1],
+            dispatched_at=now,
             settled_at=None,
             outcome=call.outcome if in_doubt(call) else None,
-            lease_until=begun[-1] + lease,
+            lease_until=now + lease,
             reservations=reservations,
             slots=tuple([name for name, _ in slots]) if slots else (),
             note=None,

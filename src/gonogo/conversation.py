@@ -68,8 +68,7 @@ class Conversation:
         self._action = action
         self._bound = bound
         self._lease = OPEN_ENDED if policy.timeout is None else policy.timeout + DIRECT_GRACE
-        patience = policy.deadline or policy.timeout or OPEN_ENDED
-        self._give_up = self._clock.monotonic() + patience
+        self._began = self._clock.monotonic()
 
     def run(self) -> Course:
         """Admit, perform, settle; retry while the policy says so; or answer from the ledger."""
@@ -138,7 +137,9 @@ class Conversation:
         return pause if waits and pause is not None and self._has_time(pause) else None
 
     def _has_time(self, pause: float) -> bool:
-        return self._clock.monotonic() + pause <= self._give_up
+        policy = self._action.policy
+        patience = policy.deadline or policy.timeout or OPEN_ENDED
+        return self._clock.monotonic() + pause <= self._began + patience
 
     def _withdraw(self, call: Call, note: str) -> None:
         """End a call that was to run again; its first attempt is refused without a trace."""
