@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import structs
+
 from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.call_events import CallEvents
@@ -18,11 +20,12 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Call, Charge, Reservation, dispatched
+from gonogo.records import Call, Charge, Reservation, State, counted, move
 from gonogo.settlement import in_doubt
 from gonogo.store.fates import Write
 from gonogo.store.port import Store, Transaction
 
+_DISPATCHED = State.DISPATCHED
 Takes = tuple[tuple[tuple[str, int], ...], Sequence[Charge]]
 """The slots a call fills, each with the number allowed at once, and what it uses of its limits."""
 
@@ -178,8 +181,10 @@ class Admission:
         if charges:
             reservations = self._governor.reserve(tx, charges, now, self._clock.now)
             now = self._clock.now()  # it may have waited for others
-        return dispatched(
-            call,
+        claimed = counted(call)
+        return structs.replace(
+            claimed,
+            state=move(claimed, _DISPATCHED),
             owner=self._owner.name,
             dispatched_at=now,
             settled_at=None,

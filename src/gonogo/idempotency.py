@@ -23,7 +23,7 @@ from gonogo.errors import (
 )
 from gonogo.ids import new_id
 from gonogo.outcomes import classify, require_over
-from gonogo.records import TERMINAL, Call, CallFilter, Fault, Outcome, State, advance
+from gonogo.records import TERMINAL, Call, CallFilter, Fault, Outcome, State, advance, move
 from gonogo.secrets import describe
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
@@ -282,9 +282,9 @@ class IdempotencyManager:
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 note = f"the result has no JSON form: {error}"
         now = self._clock.now()
-        return advance(
+        return structs.replace(
             call,
-            State.SUCCEEDED,
+            state=move(call, State.SUCCEEDED),
             outcome=Outcome.SUCCEEDED,
             result=result,
             note=note,

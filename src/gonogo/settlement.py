@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gonogo.backoff import rule
 from gonogo.endings import ended
@@ -20,6 +20,7 @@ from gonogo.records import (
     Severity,
     State,
     advance,
+    move,
 )
 from gonogo.signals import Cancel, Signal, Snooze
 
@@ -137,9 +138,9 @@ def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Se
     if secrets and result is not None and any(secret in result for secret in secrets):
         result, note = None, "the result was not kept: a secret argument stands in it"
     ttl = action.policy.key_ttl
-    after = advance(
+    after = structs.replace(
         call,
-        _SUCCEEDED,
+        state=move(call, _SUCCEEDED),
         outcome=_HAPPENED,
         result=result,
         note=note,
