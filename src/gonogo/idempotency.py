@@ -29,6 +29,7 @@ from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
 
 _SWEPT = 8
+_UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
 SCOPE = "idempotent"
 """The action name under which `IdempotencyManager.process_idempotent` keeps its keys."""
 
@@ -126,8 +127,13 @@ class IdempotencyManager:
         in place of a result is one (`TypeError`), because nobody would hear how it ended.
         """
         answer = self._answers.get(key) if type(key) is str else None
-        if answer is not None and answer.is_to(args, kwargs) and self._clock.now() < answer.until:
-            return answer.value
+        if answer is not None:
+            try:
+                known = answer.write((args, kwargs)) == answer.text
+            except _UNWRITABLE:
+                known = answer.text is None
+            if known and self._clock.now() < answer.until:
+                return answer.value
         text = _text(args, kwargs)
         call = self._own_or_wait(key, "" if text is None else digest(text))
         if call.state is not State.DISPATCHED:
@@ -326,30 +332,26 @@ class IdempotencyManager:
 class _Answer:
     """What a call gave, for this process: the value itself, and the text of its arguments.
 
+    ``write`` is how arguments are written to be compared: plainly where no others could
+    be written the same, else canonically. ``text`` is ``None`` when they have no JSON form.
+
     ``until`` (epoch seconds) is until when it may be given without asking the ledger: not before
     it is settled there, and not after it lapsed. Nothing else can happen to a call that succeeded.
     """
 
-    __slots__ = ("_text", "_write", "call_id", "until", "value")
+    __slots__ = ("call_id", "text", "until", "value", "write")
 
     def __init__(self, call_id: str, value: Any, text: bytes | None) -> None:
         self.call_id = call_id
         self.value = value
-        self._text = text
-        self._write = canonical if text is None or may_be_infinite(text) else encode
+        self.text = text
+        self.write = canonical if text is None or may_be_infinite(text) else encode
         self.until = -math.inf
-
-    def is_to(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether a call with these arguments gave it; false where that is not seen at once."""
-        try:
-            return self._write([args, kwargs]) == self._text
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            return self._text is None
 
 
 def _text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
     """Arguments as canonical JSON; those that have none are told apart by their key alone."""
     try:
-        return canonical([args, kwargs])
-    except (TypeError, ValueError, OverflowError, RecursionError):
+        return canonical((args, kwargs))
+    except _UNWRITABLE:
         return None

@@ -162,15 +162,12 @@ class RetryBackoffManager:
 
     def _budget(self, task: str) -> RetryBudget:
         budgets = self._budgets
-        try:
+        with self._lock:
+            found = budgets.setdefault(task, RetryBudget(clock=self._clock))
             budgets.move_to_end(task)
-            return budgets[task]
-        except KeyError:  # a new one, or it went this moment
-            with self._lock:
-                found = budgets.setdefault(task, RetryBudget(clock=self._clock))
-                if len(budgets) > self._MAX_BUDGETS:
-                    budgets.popitem(last=False)
-                return found
+            if len(budgets) > self._MAX_BUDGETS:
+                budgets.popitem(last=False)
+            return found
 
     def _begin(self, task: str, deadline: float | None) -> float:
         """Note a first call; when it began, on the monotonic clock."""
@@ -178,7 +175,13 @@ class RetryBackoffManager:
             require_number("deadline", deadline, 0)
         started = self._clock.monotonic()
         if self._with_budgets:
-            self._budget(task).deposit(started)
+            budgets = self._budgets
+            try:
+                budgets.move_to_end(task)
+                budget = budgets[task]
+            except KeyError:  # a new one, or it went this moment
+                budget = self._budget(task)
+            budget.deposit(started)
         return started
 
     def _policy(
