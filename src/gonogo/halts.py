@@ -24,7 +24,9 @@ def switches(action: str) -> tuple[str, str]:
 
 def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
     """Raise `Halted` when ``action``, or everything, is halted at ``now``."""
-    for name in HALT_ALL, f"halt:{action}":
+    if not controls:
+        return
+    for name in switches(action):
         control = controls.get(name)
         if control is not None and control.active(now):
             _raise_halted(control, action, now)
