@@ -114,7 +114,8 @@ class EventBus:
 
     def __init__(self) -> None:
         self._observers: tuple[_Observer, ...] = ()
-        self._wanting: dict[str, tuple[_Observer, ...]] = dict.fromkeys(NAMES, ())
+        self._wanting: dict[str, tuple[_Observer, ...]] = {}
+        self._wanting_all: tuple[_Observer, ...] = ()
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
@@ -123,10 +124,10 @@ class EventBus:
     def hears(self, name: str) -> bool:
         """Whether anybody would do anything about an event of that name now."""
         try:
-            for observer in self._wanting.get(name, ()):
+            for observer in self._wanting.get(name, self._wanting_all):
                 if observer.hears is None or observer.hears(name):
                     return True
-        except Exception:  # noqa: BLE001 - who cannot say gets the event
+        except (Exception, SystemExit):  # noqa: BLE001 - who cannot say gets the event
             return True
         return False
 
@@ -179,6 +180,7 @@ class EventBus:
 
     def _set(self, observers: tuple[_Observer, ...]) -> None:
         self._observers = observers
+        self._wanting_all = tuple(o for o in observers if o.names is None)
         self._wanting = {
             name: tuple(o for o in observers if o.names is None or name in o.names)
             for name in NAMES
@@ -186,7 +188,7 @@ class EventBus:
 
     def emit(self, event: Event) -> None:
         """Hand ``event`` to every subscriber that wants it; never raises."""
-        for observer in self._wanting.get(event.name, ()):
+        for observer in self._wanting.get(event.name, self._wanting_all):
             try:
                 observer.fn(event)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer can never break a call

@@ -49,12 +49,24 @@ def test_an_event_that_nobody_would_heed_need_not_be_made() -> None:
     assert bus.hears("call.settled")
 
 
-def test_who_cannot_say_what_it_hears_hears_all() -> None:
+def test_an_event_of_ones_own_is_heard_by_those_who_want_all() -> None:
+    """An event under a name that gonogo does not have reaches whoever asked for every event."""
+    bus = EventBus()
+    heard: list[str] = []
+    bus.subscribe(lambda event: heard.append(event.name))
+    bus.subscribe(lambda event: heard.append("not asked for"), names=["call.settled"])
+    assert bus.hears("shop.opened")
+    bus.emit(Event("shop.opened", 1.0))
+    assert heard == ["shop.opened"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_who_cannot_say_what_it_hears_hears_all(error: type[BaseException]) -> None:
     """A subscriber whose answer fails breaks nothing, and misses nothing."""
     bus = EventBus()
 
     def broken(name: str) -> bool:
-        raise RuntimeError(name)
+        raise error(name)
 
     bus.subscribe(lambda event: None, hears=broken)
     assert bus.hears("call.admitted")
