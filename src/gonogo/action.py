@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 Arguments = Mapping[str, Any]
 
+_FUNCTIONS = {"key": "its key function", "lane": "its lane function"}
 MAX_RESULT_BYTES = 1024 * 1024
 MAX_KEY = 512
 
@@ -106,6 +107,7 @@ class Action(Generic[P, R]):
         self._has_functions = any(map(callable, _sources(policy)))
         for slots in policy.concurrency:
             self._require_fields(slots.key, "key of a concurrency limit")
+        self._fixed = _fixed_charges(policy)
         self._result = _decoder(self.parameters.returns)
         self.__doc__ = fn.__doc__
         self.__wrapped__ = fn
@@ -121,7 +123,7 @@ class Action(Generic[P, R]):
         """
         if self.is_async:
             return self._await_value(args, kwargs)  # type: ignore[return-value]  # R is the coroutine's type
-        return self.call(*args, **kwargs).value  # type: ignore[no-any-return]  # results are Any in records
+        return self._runner.call(self, Given(args, kwargs)).value  # type: ignore[no-any-return]  # results are Any in records
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Like calling it, but returns a `Receipt`: value, call id, whether it was replayed."""
@@ -232,7 +234,7 @@ class Action(Generic[P, R]):
     ) -> str | None:
         if maker is None:
             return None
-        text = self._ask(f"its {what} function", maker, arguments)
+        text = self._ask(_FUNCTIONS[what], maker, arguments)
         if not isinstance(text, str) or not text or len(text) > MAX_KEY or not _storable(text):
             raise ConfigurationError(
                 f"action {self.name!r}: its {what} function returned {text!r}; a {what} is a text "
@@ -241,11 +243,11 @@ class Action(Generic[P, R]):
             )
         return text
 
-    def charges(self, arguments: Mapping[str, Any], now: float) -> list[Charge]:
+    def charges(self, arguments: Mapping[str, Any], clock: Callable[[], float]) -> Sequence[Charge]:
         """What performing it with these arguments takes of each limit it declares."""
-        limits = self.policy.limits
-        if not limits:
-            return []
+        if self._fixed is not None:
+            return self._fixed
+        limits, now = self.policy.limits, clock()
         return self._ask(
             "the key or cost of a limit",
             lambda shown: [x.charge(shown, now) for x in limits],
@@ -368,6 +370,12 @@ def _sources(policy: Policy) -> Iterator[object]:
         yield from (limit.cost, limit.key)
     for slots in policy.concurrency:
         yield slots.key
+
+
+def _fixed_charges(policy: Policy) -> tuple[Charge, ...] | None:
+    """What every call of it uses; ``None`` when that depends on its arguments or the time."""
+    fixed = [limit.fixed for limit in policy.limits]
+    return None if None in fixed else tuple(filter(None, fixed))
 
 
 def _decoder(hint: Any) -> msgspec.json.Decoder[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from msgspec import structs
 
 from gonogo.action import Action
 from gonogo.arguments import Bound
@@ -17,13 +20,14 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Call, Charge, State, advance, counted
+from gonogo.records import Call, Charge, Reservation, State, counted, move
 from gonogo.settlement import in_doubt
 from gonogo.store.fates import Piece
 from gonogo.store.port import Store, Transaction
 from gonogo.writing import Writing
 
-Takes = tuple[tuple[tuple[str, int], ...], list[Charge]]
+_DISPATCHED = State.DISPATCHED
+Takes = tuple[tuple[tuple[str, int], ...], Sequence[Charge]]
 """The slots a call fills, each with the number allowed at once, and what it uses of its limits."""
 
 
@@ -104,10 +108,10 @@ class Admission:
         What the call takes is asked for before it, because users' functions may answer, and no
         user's code runs inside a transaction; a failure of theirs counts where it is needed.
         """
-        takes: Takes = ((), [])
+        takes: Takes = ((), ())
         broken: Exception | None = None
         try:
-            takes = action.slots(bound.values), action.charges(bound.values, self._clock.now())
+            takes = action.slots(bound.values), action.charges(bound.values, self._clock.now)
         except Exception as error:  # noqa: BLE001 - raised where nothing else refuses first
             broken = error
 
@@ -122,17 +126,17 @@ class Admission:
                     return None
             if broken is not None:
                 raise broken
-            dispatched = self._dispatch(tx, call, takes, now, lease)
+            begun = self._dispatch(tx, call, takes, now, lease)
             if call.epoch == 0:
-                tx.calls.insert(dispatched)
-            elif not tx.calls.replace(call, dispatched):
+                tx.calls.insert(begun)
+            elif not tx.calls.replace(call, begun):
                 raise InFlight(
                     f"{call.action}: call {call.id} was taken over by somebody else",
                     action=call.action,
                     key=call.key,
                     call_id=call.id,
                 )
-            return dispatched
+            return begun
 
         return work, True
 
@@ -143,8 +147,8 @@ class Admission:
             check_pause(controls, call.queue, now)
         if action.policy.irreversible:
             self._readiness.require_not_held(controls, action.name, call.key)
-            if call.approved_by is None:
-                self._lock.check(controls, now, action=action.name, key=call.key)
+            if call.approved_by is None and self._lock.locked(controls, now):
+                raise self._lock.blocked(action.name, call.key)
         if action.policy.needs_approval and call.approved_by is None:
             raise NotApproved(
                 f"{call.name} needs a person's approval: enqueue it and "
@@ -163,23 +167,21 @@ class Admission:
         if slots:
             self._take_slots(tx, call, slots)
         charges = self._governor.charges(call.action, declared, now)
-        begun = [now]
-
-        def clock() -> float:
-            begun.append(max(now, self._clock.now()))
-            return begun[-1]
-
-        reservations = self._governor.reserve(tx, charges, now, clock) if charges else ()
-        return advance(
-            counted(call),
-            State.DISPATCHED,
+        reservations: tuple[Reservation, ...] = ()
+        if charges:
+            reservations = self._governor.reserve(tx, charges, now, self._clock.now)
+            now = self._clock.now()  # it may have waited for others
+        claimed = counted(call)
+        return structs.replace(
+            claimed,
+            state=move(claimed, _DISPATCHED),
             owner=self._owner.name,
-            dispatched_at=begun[-1],
+            dispatched_at=now,
             settled_at=None,
             outcome=call.outcome if in_doubt(call) else None,
-            lease_until=begun[-1] + lease,
+            lease_until=now + lease,
             reservations=reservations,
-            slots=tuple([name for name, _ in slots]),
+            slots=tuple([name for name, _ in slots]) if slots else (),
             note=None,
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from gonogo.canonical import canonical, digest, fingerprint
+from gonogo.canonical import canonical, digest, encode, fingerprint
 from gonogo.errors import ConfigurationError
 from gonogo.redactor import Redactor
 from gonogo.secrets import MASK, Secret, spellings
@@ -104,6 +104,8 @@ class Parameters:
         self._struct = self._make_struct(hints)
         self._decoder = self._make_decoder()
         self._exact = all(hints.get(n) in _EXACT for n in self._fields)
+        plain = self._simple and self._exact and not self.secrets
+        self._kinds = tuple(hints[n] for n in self.names) if plain else None
         self._decimals = [n for n in self._fields if _is_decimal(hints.get(n))]
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Bound:
@@ -113,6 +115,22 @@ class Parameters:
         unknown, of the wrong type, not storable or too large, and `TaintedArgument` when one
         comes from a rehearsal.
         """
+        if not kwargs and tuple(map(type, args)) == self._kinds:
+            return self._bind_plain(args)
+        return self._bind_any(args, kwargs)
+
+    def _bind_plain(self, args: tuple[Any, ...]) -> Bound:
+        """Arguments by position, of types that need no converting."""
+        values = dict(zip(self.names, args, strict=True))
+        try:
+            text = encode(values)
+        except (ValueError, OverflowError):
+            return self._bind_any(args, {})  # which says what is wrong
+        if len(text) > self._max_bytes:
+            raise self._too_large(text)
+        return Bound(text.decode(), digest(text), values)
+
+    def _bind_any(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Bound:
         given = self._given(args, kwargs)
         plain = given
         if self.secrets:
@@ -122,11 +140,7 @@ class Parameters:
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError, RecursionError) as e:
             raise self._explain(plain, e) from e
         if len(text) > self._max_bytes:
-            raise ConfigurationError(
-                f"action {self._action!r}: the arguments take {len(text):,} bytes as JSON, more "
-                f"than the {self._max_bytes:,} allowed: pass a reference (a path, an id) instead",
-                action=self._action,
-            )
+            raise self._too_large(text)
         if not self.secrets:
             return Bound(text.decode(), digest(text), values)
         hidden = {n: given[n] for n in self.secrets if n in given}
@@ -283,6 +297,13 @@ class Parameters:
                 f"action {self._action!r}: {error}. Annotate its parameters with types that have "
                 "a JSON form (dataclass, TypedDict, Enum, Decimal, datetime, UUID, bytes, ...)"
             ) from error
+
+    def _too_large(self, text: bytes) -> ConfigurationError:
+        return ConfigurationError(
+            f"action {self._action!r}: the arguments take {len(text):,} bytes as JSON, more "
+            f"than the {self._max_bytes:,} allowed: pass a reference (a path, an id) instead",
+            action=self._action,
+        )
 
     def _explain(self, given: Mapping[str, Any], error: Exception) -> ConfigurationError:
         culprit = ""

@@ -10,6 +10,8 @@ from gonogo.events import Event, EventBus
 from gonogo.records import Call, State
 from gonogo.settlement import Settlement
 
+_PENDING = State.PENDING
+
 
 class CallEvents:
     """Emits the events about calls; makes none while nobody listens."""
@@ -20,12 +22,12 @@ class CallEvents:
 
     def tell(self, name: str, call: Call, **detail: Any) -> None:
         """Emit the event ``name`` about ``call``, as of now."""
-        if self._events:
+        if self._events.hears(name):
             self._emit(name, self._clock.now(), call, detail)
 
     def admitted(self, call: Call) -> None:
         """Every guard agreed."""
-        if self._events:
+        if self._events.hears("call.admitted"):
             at = call.dispatched_at or call.created_at
             self._emit("call.admitted", at, call, {"attempt": call.attempt})
 
@@ -41,14 +43,12 @@ class CallEvents:
 
     def settled(self, call: Call, settlement: Settlement, *, late: bool) -> None:
         """An attempt is over; ``late`` when its claim had been lost."""
-        if not self._events:
-            return
         if late:
             outcome = str(settlement.after.outcome)
             self.tell("call.late_result", call, outcome=outcome, epoch=settlement.after.epoch)
-        elif call.state is State.PENDING:
+        elif call.state is _PENDING:
             self.tell("call.retry_scheduled", call, attempt=call.attempt, run_at=call.run_at)
-        else:
+        elif self._events.hears("call.settled"):
             ended = call.settled_at or 0.0
             began = call.dispatched_at or call.created_at
             detail = {

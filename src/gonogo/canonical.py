@@ -11,6 +11,9 @@ import msgspec
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
+encode = _ENCODER.encode
+"""`canonical` without its looks for what JSON cannot hold."""
+
 
 def canonical(value: Any) -> bytes:
     """The canonical JSON of ``value``: keys sorted, no spaces, whole numbers as keys allowed.
@@ -19,13 +22,21 @@ def canonical(value: Any) -> bytes:
     `RecursionError` when it has no JSON form.
     """
     try:
-        text = _ENCODER.encode(value)
+        text = encode(value)
     except TypeError:
         text = _ENCODER.encode(_text_keys(value))
-    shown = text.decode()  # looking into it costs a quarter of looking into bytes
-    if "null" in shown or "NaN" in shown or "Infinity" in shown:
+    if may_be_infinite(text):
         _require_finite(value)
     return text
+
+
+def may_be_infinite(text: bytes) -> bool:
+    """Whether msgspec may have written NaN or infinity, as ``null`` or as a text, into ``text``.
+
+    Any other text stands for no value but those whose canonical JSON it is.
+    """
+    shown = text.decode()  # looking into it costs a quarter of looking into bytes
+    return "null" in shown or "NaN" in shown or "Infinity" in shown
 
 
 def fingerprint(text: str) -> str:

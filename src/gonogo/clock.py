@@ -123,6 +123,10 @@ class LedgerClock:
     def __init__(self, reference: Callable[[], float | None]) -> None:
         self._reference = reference
         self._machine = SystemClock()
+        self.now: Callable[[], float] = self._corrected
+        self.monotonic = self._machine.monotonic
+        self.sleep = self._machine.sleep
+        self.asleep = self._machine.asleep
         self._offset: float | None = None
         self._has_reference = True
         self._last = float("-inf")
@@ -131,9 +135,7 @@ class LedgerClock:
         me = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _in_child(me()))
 
-    def now(self) -> float:
-        if not self._has_reference:
-            return self._machine.now()
+    def _corrected(self) -> float:
         if self._offset is None:
             self.refresh(every=REFRESHED)
             if self._offset is None:
@@ -160,6 +162,7 @@ class LedgerClock:
             self._asked_at = _ticking()
             if there is None:
                 self._has_reference = False
+                self.now = self._machine.now
             elif math.isfinite(there):
                 self._offset = there - at
         except RuntimeError:  # asked inside a transaction: the next answer may correct it
@@ -175,15 +178,6 @@ class LedgerClock:
         there = self._reference()
         after = _ticking()
         return there, after - before, (before + after) / 2
-
-    def monotonic(self) -> float:
-        return self._machine.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        self._machine.sleep(seconds)
-
-    async def asleep(self, seconds: float) -> None:
-        await self._machine.asleep(seconds)
 
     def skew(self) -> float:
         if self._offset is None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gonogo.clock import Clock
 from gonogo.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from gonogo.logs import StructuredLogger
+from gonogo.logs import StructuredLogger, current_id
 
 
 class Context(Struct, kw_only=True):
@@ -66,18 +63,20 @@ def current() -> Context:
 
 
 class entered:  # noqa: N801 - used as the function it could be
-    """Make ``context`` the current one for the duration of the block."""
+    """Make ``context`` the current one, and its correlation id, for the duration of the block."""
 
-    __slots__ = ("_context", "_token")
+    __slots__ = ("_context", "_id_token", "_token")
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     def __enter__(self) -> Context:
         self._token: Token[Context | None] = _current.set(self._context)
+        self._id_token: Token[str | None] = current_id.set(self._context.correlation_id)
         return self._context
 
     def __exit__(self, *_: object) -> None:
+        current_id.reset(self._id_token)
         _current.reset(self._token)
 
 

@@ -23,6 +23,7 @@ OPEN_ENDED = 3600.0
 """Lease in seconds of a direct call that declares no time-out."""
 
 _POLL = 0.05
+_PENDING = State.PENDING
 _ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.CANCELLED})
 
 
@@ -67,15 +68,16 @@ class Conversation:
         self._action = action
         self._bound = bound
         self._lease = OPEN_ENDED if policy.timeout is None else policy.timeout + DIRECT_GRACE
-        patience = policy.deadline or policy.timeout or OPEN_ENDED
-        self._give_up = self._clock.monotonic() + patience
+        self._began = self._clock.monotonic()
 
     def run(self) -> Course:
         """Admit, perform, settle; retry while the policy says so; or answer from the ledger."""
-        call = self._pipeline.draft(self._action, self._bound, queue=None, state=State.PENDING)
+        call = self._pipeline.draft(self._action, self._bound, queue=None, state=_PENDING)
         while True:
             try:
-                admitted = self._admit(call)
+                admitted = self._pipeline.admit(
+                    self._action, self._bound, call, lease=self._lease, group="call"
+                )
             except RateLimited as refusal:
                 pause = self._pause(refusal)
                 if pause is None:
@@ -91,28 +93,23 @@ class Conversation:
                 if ended.held:
                     return self._replay(ended)
                 continue  # its key came free meanwhile
-            performed = yield from self._perform(admitted)
+            try:
+                performed = yield Perform(admitted)
+            except GeneratorExit:
+                raise
+            except BaseException:
+                self._stopped(admitted)
+                raise
+            assert performed is not None  # noqa: S101 - both drivers answer Perform
             call = self._settle(admitted, performed)
-            if call.state is not State.PENDING or call.epoch != admitted.epoch:
+            if call.state is not _PENDING or call.epoch != admitted.epoch:
                 return self._answer(call, performed)
             yield from self._sleep(call, call.run_at - self._clock.now())
 
-    def _admit(self, call: Call) -> Call:
-        return self._pipeline.admit(
-            self._action, self._bound, call, lease=self._lease, group="call"
-        )
-
-    def _perform(self, admitted: Call) -> Generator[Perform, Performed | None, Performed]:
-        try:
-            performed = yield Perform(admitted)
-        except GeneratorExit:
-            raise
-        except BaseException:  # the caller was stopped before it began
-            cancel = Cancel("its caller was stopped before it began")
-            self._settle(admitted, Performed(ended_at=self._clock.now(), error=cancel))
-            raise
-        assert performed is not None  # noqa: S101 - both drivers answer Perform
-        return performed
+    def _stopped(self, admitted: Call) -> None:
+        """Settle a call whose caller was stopped before it began."""
+        cancel = Cancel("its caller was stopped before it began")
+        self._settle(admitted, Performed(ended_at=self._clock.now(), error=cancel))
 
     def _sleep(self, call: Call, seconds: float) -> Generator[Sleep, Performed | None, None]:
         try:
@@ -140,7 +137,9 @@ class Conversation:
         return pause if waits and pause is not None and self._has_time(pause) else None
 
     def _has_time(self, pause: float) -> bool:
-        return self._clock.monotonic() + pause <= self._give_up
+        policy = self._action.policy
+        patience = policy.deadline or policy.timeout or OPEN_ENDED
+        return self._clock.monotonic() + pause <= self._began + patience
 
     def _withdraw(self, call: Call, note: str) -> None:
         """End a call that was to run again; its first attempt is refused without a trace."""

@@ -236,8 +236,7 @@ class Doubts:
 
     def _told(self, settled: Call, by: str) -> Call:
         self._pipeline.tell("call.resolved", settled, state=settled.state.value, by=by)
-        with self._pipeline.settled:
-            self._pipeline.settled.notify_all()
+        self._pipeline.settled.ring()
         return settled
 
     def _resolved(

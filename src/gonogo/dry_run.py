@@ -171,9 +171,10 @@ class DryRunLock:
             entries = list(self._log)
         return [dict(e) for e in entries if name is None or e["action"] == name]
 
-    def note_executed(self, action: str) -> None:
-        """Enter a call that the pipeline performed into the execution log."""
-        self._note(action, "executed")
+    def note_executed(self, action: str, at: float) -> None:
+        """Enter a call that the pipeline performed until ``at`` into the execution log."""
+        with self._mutex:
+            self._log.append({"timestamp": at, "action": action, "status": "executed"})
 
     def _note(self, action: str, status: str, **more: Any) -> None:
         entry = {"timestamp": self._clock.now(), "action": action, "status": status, **more}

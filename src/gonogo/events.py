@@ -88,31 +88,48 @@ class Event(Struct, frozen=True):
 class _Observer:
     """One subscriber, what it wants to hear, and how often it failed."""
 
-    __slots__ = ("failures", "fn", "name", "names", "quick")
+    __slots__ = ("failures", "fn", "hears", "name", "names", "quick")
 
     def __init__(
-        self, fn: Callable[[Event], object], names: frozenset[str] | None, quick: bool
+        self,
+        fn: Callable[[Event], object],
+        names: frozenset[str] | None,
+        quick: bool,
+        hears: Callable[[str], bool] | None,
     ) -> None:
         self.fn = fn
         self.names = names
         self.quick = quick
+        self.hears = hears
         self.name = str(getattr(fn, "__qualname__", None) or type(fn).__qualname__)
         self.failures = 0
 
 
 class EventBus:
-    """Hands events to subscribers; false when nobody listens, so that no event need be made::
+    """Hands events to subscribers; false when there are none, so that no event need be made::
 
-    if bus:
+    if bus.hears("call.settled"):
         bus.emit(Event("call.settled", clock.now(), ...))
     """
 
     def __init__(self) -> None:
         self._observers: tuple[_Observer, ...] = ()
+        self._wanting: dict[str, tuple[_Observer, ...]] = {}
+        self._wanting_all: tuple[_Observer, ...] = ()
         self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._observers)
+
+    def hears(self, name: str) -> bool:
+        """Whether anybody would do anything about an event of that name now."""
+        try:
+            for observer in self._wanting.get(name, self._wanting_all):
+                if observer.hears is None or observer.hears(name):
+                    return True
+        except (Exception, SystemExit):  # noqa: BLE001 - who cannot say gets the event
+            return True
+        return False
 
     @property
     def quick(self) -> bool:
@@ -130,8 +147,12 @@ class EventBus:
         names: Iterable[str] | None = None,
         *,
         quick: bool = False,
+        hears: Callable[[str], bool] | None = None,
     ) -> Callable[[], None]:
         """Call ``fn`` with every event, or with those of ``names``. Returns how to end it.
+
+        ``hears`` says of a name whether ``fn`` would do anything about such an event now; where
+        nobody would, none may be made. It must be as cheap and harmless as a look.
 
         A ``quick`` one takes no time and throws no switch. For others a worker admits its next
         call only after they heard how the last one ended, in a commit of its own.
@@ -147,24 +168,31 @@ class EventBus:
                 f"there is no event {', '.join(sorted(unknown))}; there are: "
                 f"{', '.join(sorted(NAMES))}"
             )
-        observer = _Observer(fn, wanted, quick)
+        observer = _Observer(fn, wanted, quick, hears)
         with self._lock:
-            self._observers = (*self._observers, observer)
+            self._set((*self._observers, observer))
 
         def unsubscribe() -> None:
             with self._lock:
-                self._observers = tuple(o for o in self._observers if o is not observer)
+                self._set(tuple(o for o in self._observers if o is not observer))
 
         return unsubscribe
 
+    def _set(self, observers: tuple[_Observer, ...]) -> None:
+        self._observers = observers
+        self._wanting_all = tuple(o for o in observers if o.names is None)
+        self._wanting = {
+            name: tuple(o for o in observers if o.names is None or name in o.names)
+            for name in NAMES
+        }
+
     def emit(self, event: Event) -> None:
         """Hand ``event`` to every subscriber that wants it; never raises."""
-        for observer in self._observers:
-            if observer.names is None or event.name in observer.names:
-                try:
-                    observer.fn(event)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer can never break a call
-                    self._failed(observer, event, error)
+        for observer in self._wanting.get(event.name, self._wanting_all):
+            try:
+                observer.fn(event)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - an observer can never break a call
+                self._failed(observer, event, error)
 
     def _failed(self, observer: _Observer, event: Event, error: BaseException) -> None:
         """Count it; tell at the 1st, 2nd, 4th, 8th … failure, and never about telling."""

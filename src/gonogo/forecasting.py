@@ -67,11 +67,11 @@ def _totals(calls: Sequence[Call], charges: Callable[[int], Iterable[Charge]]) -
     return totals
 
 
-def _charges(pipeline: Pipeline, call: Call) -> list[Charge]:
+def _charges(pipeline: Pipeline, call: Call) -> Sequence[Charge]:
     action = pipeline.actions.get(call.action)
     if action is None or call.verdict == "undetermined":
         return []
-    return action.charges(action.parameters.load(call.args).values, pipeline.clock.now())
+    return action.charges(action.parameters.load(call.args).values, pipeline.clock.now)
 
 
 def _held_back(rehearsal: Rehearsal, call: Call, denial: Forecast) -> Call:

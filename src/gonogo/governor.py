@@ -111,6 +111,7 @@ class GovernorEnforcer:
         self._clock: Clock = clock or SystemClock()
         self._limits: dict[str, Limit] = {}
         self._prepared: dict[str | tuple[str, ...], Use] = {}
+        self._standing: dict[str, tuple[Sequence[Charge], tuple[Charge, ...]]] = {}
         self._defaults: set[str] = set()
         self._violations: deque[Violation] = deque(maxlen=history)
         self._denied: Counter[str] = Counter()
@@ -161,6 +162,7 @@ class GovernorEnforcer:
     def _put(self, limit: Limit) -> None:
         self._limits[limit.name] = limit
         self._prepared.clear()
+        self._standing.clear()
 
     def charges(self, action: str, declared: Sequence[Charge], now: float) -> tuple[Charge, ...]:
         """What a call uses: its ``declared`` charges under the terms in force now.
@@ -168,20 +170,29 @@ class GovernorEnforcer:
         A limit that has the action's name applies to it even where the action does not declare
         it, when it can be counted without arguments; so `set_limit` reaches every action.
         """
-        charges = [self._in_force(charge, now) for charge in declared]
-        known = self._limits.get(action)
-        if (
-            known is not None
-            and known.key is None
-            and isinstance(known.cost, int)
-            and all(charge.limit != action for charge in charges)
-        ):
-            charges.append(known.charge_of(known.cost, None, now))
+        known = self._standing.get(action)
+        if known is not None and known[0] is declared:
+            return known[1]
+        with self._mutex:
+            charges = self._charges(action, declared, now)
+            if type(declared) is tuple and all(charge.since is None for charge in charges):
+                self._standing[action] = declared, charges
+        return charges
+
+    def _charges(self, action: str, declared: Sequence[Charge], now: float) -> tuple[Charge, ...]:
+        own = self._limits.get(action)
+        charges = []
+        for charge in declared:
+            charges.append(self._in_force(charge, now))
+            if charge.limit == action:
+                own = None
+        if own is not None and own.key is None and isinstance(own.cost, int):
+            charges.append(own.charge_of(own.cost, None, now))
         return tuple(charges) if len(charges) < 2 else merge(charges)
 
     def _in_force(self, charge: Charge, now: float) -> Charge:
         known = self._limits.get(charge.limit)
-        if known is None:
+        if known is None or known.fixed is charge:
             return charge
         since, window = known.period(now)
         if (known.max, window, since) == (charge.max, charge.window, charge.since):
@@ -314,10 +325,10 @@ class GovernorEnforcer:
         """
         limits = [self._limits.get(name) for name in resources]
         charges = [limit.charge_of(1, None, now) for limit in limits if limit is not None]
-        if len(charges) < len(resources) or any(c.since is not None for c in charges):
-            return  # no limit is a message of its own; a period of the calendar turns
+        if len(charges) < len(resources) or len(set(resources)) < len(resources):
+            return  # no limit is a message of its own; one that is named twice is charged twice
         halting = {name for resource in resources for name in switches(resource)}
-        use = store.prepare(charges, halting, now)
+        use = store.prepare(charges, halting)
         if use is None:
             return
         with self._mutex:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
-from gonogo.canonical import canonical, digest
+from gonogo.bell import Bell
+from gonogo.canonical import canonical, digest, encode, may_be_infinite
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import (
     ConfigurationError,
@@ -23,12 +23,13 @@ from gonogo.errors import (
 )
 from gonogo.ids import new_id
 from gonogo.outcomes import classify, require_over
-from gonogo.records import TERMINAL, Call, CallFilter, Fault, Outcome, State, advance
+from gonogo.records import TERMINAL, Call, CallFilter, Fault, Outcome, State, advance, move
 from gonogo.secrets import describe
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
 
 _SWEPT = 8
+_UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
 SCOPE = "idempotent"
 """The action name under which `IdempotencyManager.process_idempotent` keeps its keys."""
 
@@ -65,8 +66,7 @@ class IdempotencyManager:
         self._lease = lease_seconds
         self._store: Store = store if store is not None else MemoryStore()
         self._clock = clock or SystemClock()
-        self._settled = threading.Condition()
-        self._waiting = 0
+        self._settled = Bell()
         self._answers: dict[str, _Answer] = {}  # by key, where no JSON is kept
 
     # The pipeline's part: used inside its own transaction.
@@ -126,10 +126,15 @@ class IdempotencyManager:
         happened frees the key. The first caller gets its own exception. A coroutine or a generator
         in place of a result is one (`TypeError`), because nobody would hear how it ended.
         """
-        text = _text(args, kwargs)
         answer = self._answers.get(key) if type(key) is str else None
-        if answer is not None and answer.text == text and self._clock.now() < answer.until:
-            return answer.value
+        if answer is not None:
+            try:
+                known = answer.write((args, kwargs)) == answer.text
+            except _UNWRITABLE:
+                known = answer.text is None
+            if known and self._clock.now() < answer.until:
+                return answer.value
+        text = _text(args, kwargs)
         call = self._own_or_wait(key, "" if text is None else digest(text))
         if call.state is not State.DISPATCHED:
             return self._replay(call)
@@ -206,10 +211,7 @@ class IdempotencyManager:
                     key=key,
                     call_id=call.id,
                 )
-            with self._settled:
-                self._waiting += 1
-                self._settled.wait(0.02)
-                self._waiting -= 1
+            self._settled.wait(0.02)
 
     def _take(self, tx: Transaction, key: str, fingerprint: str) -> tuple[Call, bool]:
         now = self._clock.now()
@@ -286,9 +288,9 @@ class IdempotencyManager:
             except (TypeError, ValueError, OverflowError, RecursionError) as error:
                 note = f"the result has no JSON form: {error}"
         now = self._clock.now()
-        return advance(
+        return structs.replace(
             call,
-            State.SUCCEEDED,
+            state=move(call, State.SUCCEEDED),
             outcome=Outcome.SUCCEEDED,
             result=result,
             note=note,
@@ -316,9 +318,7 @@ class IdempotencyManager:
 
     def _settle(self, before: Call, after: Call) -> bool:
         written = self._store.write(lambda tx: tx.calls.replace(before, after), durable=False)
-        if self._waiting:  # one who comes this moment looks again by himself
-            with self._settled:
-                self._settled.notify_all()
+        self._settled.ring()
         return written
 
     def _find(self, key: str) -> Call | None:
@@ -332,22 +332,26 @@ class IdempotencyManager:
 class _Answer:
     """What a call gave, for this process: the value itself, and the text of its arguments.
 
+    ``write`` is how arguments are written to be compared: plainly where no others could
+    be written the same, else canonically. ``text`` is ``None`` when they have no JSON form.
+
     ``until`` (epoch seconds) is until when it may be given without asking the ledger: not before
     it is settled there, and not after it lapsed. Nothing else can happen to a call that succeeded.
     """
 
-    __slots__ = ("call_id", "text", "until", "value")
+    __slots__ = ("call_id", "text", "until", "value", "write")
 
     def __init__(self, call_id: str, value: Any, text: bytes | None) -> None:
         self.call_id = call_id
         self.value = value
         self.text = text
+        self.write = canonical if text is None or may_be_infinite(text) else encode
         self.until = -math.inf
 
 
 def _text(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
     """Arguments as canonical JSON; those that have none are told apart by their key alone."""
     try:
-        return canonical([args, kwargs])
-    except (TypeError, ValueError, OverflowError, RecursionError):
+        return canonical((args, kwargs))
+    except _UNWRITABLE:
         return None

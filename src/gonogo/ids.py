@@ -11,4 +11,4 @@ def new_id(now: float) -> str:
     48 bits of milliseconds, then 80 random bits: unique over machines without coordination, and
     rows that are made together lie together in an index.
     """
-    return f"{int(now * 1000):012x}{os.urandom(10).hex()}"
+    return (int(now * 1000).to_bytes(6, "big") + os.urandom(10)).hex()

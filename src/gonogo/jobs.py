@@ -199,8 +199,7 @@ class Jobs:
         cancelled = self._pipeline.store.write(work)
         for after in ends:
             self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=reason)
-        with self._pipeline.settled:
-            self._pipeline.settled.notify_all()
+        self._pipeline.settled.ring()
         return cancelled
 
     def get(self, call_id: str) -> Call:
@@ -224,8 +223,7 @@ class Jobs:
                     f"{call.name} is still {call.state.value} after "
                     f"{timeout:g} s" + (f": {call.note}" if call.note else "")
                 )
-            with self._pipeline.settled:
-                self._pipeline.settled.wait(left)
+            self._pipeline.settled.wait(left)
 
     def _outcome(self, call: Call) -> Any:
         if call.state is State.SUCCEEDED:

@@ -49,6 +49,9 @@ class Limit:
         tz: IANA time zone of a calendar period.
         wait: whether a call may wait for room instead of being denied.
 
+    Attributes:
+        fixed: the charge of every call, where they are all the same.
+
     Raises:
         ConfigurationError: when any of it makes no sense.
     """
@@ -65,7 +68,7 @@ class Limit:
     _zone: ZoneInfo | None = field(init=False, repr=False, compare=False)
     _price: int | Callable[[Arguments], Any] = field(init=False, repr=False, compare=False)
     _key: Callable[[Arguments], object] | None = field(init=False, repr=False, compare=False)
-    _fixed: Charge | None = field(init=False, repr=False, compare=False)
+    fixed: Charge | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -77,11 +80,11 @@ class Limit:
             "_zone": load_zone(self.tz) if calendar or self.tz != "UTC" else None,
             "_price": _price_of(f"{what}: cost", self.cost),
             "_key": _key_of(f"{what}: key", self.key),
-            "_fixed": None,  # the same charge every time, where that is so
+            "fixed": None,
         }
         if not calendar and self.key is None and isinstance(self.cost, int):
             window = prepared["_window"]
-            prepared["_fixed"] = Charge(self.name, self.name, self.max, self.cost, window)
+            prepared["fixed"] = Charge(self.name, self.name, self.max, self.cost, window)
         for name, value in prepared.items():
             object.__setattr__(self, name, value)
 
@@ -108,14 +111,14 @@ class Limit:
             ConfigurationError: when a template names an argument that is not there, or the cost
                 is not a whole number of at least 0.
         """
-        if self._fixed is not None:
-            return self._fixed
+        if self.fixed is not None:
+            return self.fixed
         cost = self._price(arguments) if callable(self._price) else self._price
         return self._charge(cost, _row(self.name, self._key, arguments), now)
 
     def charge_of(self, cost: int, key: object | None, now: float) -> Charge:
         """A charge of ``cost`` units under ``key``, whatever the limit declares for them."""
-        fixed = self._fixed
+        fixed = self.fixed
         if fixed is not None and key is None and type(cost) is int and cost == fixed.cost:
             return fixed
         return self._charge(cost, self.name if key is None else _keyed(self.name, key), now)

@@ -32,12 +32,12 @@ LEVELS = {
 _RESERVED = frozenset({"timestamp", "level", "action", "correlation_id"})
 _encode = msgspec.json.Encoder().encode
 
-_correlation: ContextVar[str | None] = ContextVar("gonogo_correlation_id", default=None)
+current_id: ContextVar[str | None] = ContextVar("gonogo_correlation_id", default=None)
 
 
 def get_correlation_id() -> str | None:
     """The id that ties together what belongs together; ``None`` outside of any."""
-    return _correlation.get()
+    return current_id.get()
 
 
 class correlation:  # noqa: N801 - used as the function it could be
@@ -51,10 +51,10 @@ class correlation:  # noqa: N801 - used as the function it could be
 
     def __enter__(self) -> str:
         self._token = _enter(self._id, self._clock)
-        return _correlation.get() or ""
+        return current_id.get() or ""
 
     def __exit__(self, *_: object) -> None:
-        _correlation.reset(self._token)
+        current_id.reset(self._token)
 
 
 def carry(fn: Callable[P, T]) -> Callable[P, T]:
@@ -111,11 +111,11 @@ class StructuredLogger:
     def set_correlation_id(self, id: str | None = None) -> str:  # noqa: A002  the checklist's name
         """Use ``id`` (a new one unless given) from here on in this thread or task."""
         _enter(id, self._clock)
-        return _correlation.get() or ""
+        return current_id.get() or ""
 
     def get_correlation_id(self) -> str | None:
         """See `get_correlation_id`."""
-        return _correlation.get()
+        return current_id.get()
 
     def log_action(self, name: str, /, level: str = "info", **fields: Any) -> dict[str, Any]:
         """Write one record and return it: timestamp, level, action, correlation_id and fields.
@@ -131,7 +131,7 @@ class StructuredLogger:
             "timestamp": iso(now),
             "level": level,
             "action": redact_text(str(name)),
-            "correlation_id": _correlation.get(),
+            "correlation_id": current_id.get(),
         }
         if fields:
             if not _RESERVED.isdisjoint(fields):
@@ -294,7 +294,7 @@ def _foreign(record: logging.LogRecord) -> dict[str, Any]:
         "timestamp": iso(record.created),
         "level": record.levelname.lower(),
         "action": record.name,
-        "correlation_id": _correlation.get(),
+        "correlation_id": current_id.get(),
         "message": redact_text(record.getMessage()),
     }
     if record.exc_info and record.exc_info[1] is not None:
@@ -307,7 +307,7 @@ def _enter(correlation_id: str | None, clock: Clock | None) -> Token[str | None]
     kept = str(correlation_id or "")[:128]
     if not kept.isprintable():
         kept = "".join(char for char in kept if char.isprintable())
-    return _correlation.set(kept or new_id((clock or SystemClock()).now()))
+    return current_id.set(kept or new_id((clock or SystemClock()).now()))
 
 
 def _level(level: str) -> int:

@@ -19,9 +19,14 @@ QUIET = 60.0
 
 _LEVELS = {"call.refused": "warning", "call.late_result": "warning", "call.recovered": "warning"}
 
+_MOST_URGENT = {**_LEVELS, "alert.fired": "critical"}
+
 
 def log_events(events: EventBus, logger: StructuredLogger) -> None:
     """Write every event as one structured log line; an alert at its own severity."""
+
+    def hears(name: str) -> bool:
+        return logger.logger.isEnabledFor(LEVELS[_MOST_URGENT.get(name, "info")])
 
     def write(event: Event) -> None:
         level = str(event.detail.get("severity") or _LEVELS.get(event.name, "info"))
@@ -31,7 +36,7 @@ def log_events(events: EventBus, logger: StructuredLogger) -> None:
             with correlation(event.correlation_id) if event.correlation_id else nullcontext():
                 logger.log_action(event.name, level, **{**event.detail, **fields})
 
-    events.subscribe(write, quick=True)
+    events.subscribe(write, quick=True, hears=hears)
 
 
 def alert_on_refusals(events: EventBus, alerts: AlertSystem, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from gonogo.action import Action
 from gonogo.arguments import Bound
 from gonogo.clock import Clock
 from gonogo.context import Context, entered
-from gonogo.logs import StructuredLogger, correlation
+from gonogo.logs import StructuredLogger
 from gonogo.outcomes import require_over
 from gonogo.performed import Performed
 from gonogo.records import Call
@@ -41,7 +41,7 @@ class Performer:
         """
         context = self._context(action, call)
         try:
-            with correlation(call.correlation), entered(context):
+            with entered(context):
                 self._require_in_time(call)
                 if action.is_async:
                     value = (loop or _NewLoop()).run(self._limited(action, bound))
@@ -56,7 +56,7 @@ class Performer:
         """One attempt of an ``async def`` action in the running loop; it is cancelled on time."""
         context = self._context(action, call)
         try:
-            with correlation(call.correlation), entered(context):
+            with entered(context):
                 self._require_in_time(call)
                 value = await self._limited(action, bound)
                 require_over(value)

@@ -7,7 +7,6 @@ they carry out the steps it asks for. Workers use the same two functions around 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from gonogo.action import Action
 from gonogo.admission import Admission
 from gonogo.alerts import AlertSystem
 from gonogo.arguments import Bound
+from gonogo.bell import Bell
 from gonogo.call_events import CallEvents
 from gonogo.clock import Clock
 from gonogo.conversation import Conversation, Course, Perform, Receipt, Sleep
@@ -70,7 +70,7 @@ class Pipeline:
         self.events = events
         self.owner = owner
         self.actions: dict[str, Action[Any, Any]] = {}
-        self.settled = threading.Condition()
+        self.settled = Bell()
         self.performer = Performer(clock, logger)
         call_events = CallEvents(events, clock)
         self.tell = call_events.tell
@@ -129,8 +129,7 @@ class Pipeline:
     def settling(self, action: Action[Any, Any], call: Call, performed: Performed) -> Writing[Call]:
         """`settle`, for whoever lets it share a commit."""
         settled = yield from self._settling.settling(action, call, performed)
-        with self.settled:
-            self.settled.notify_all()
+        self.settled.ring()
         return settled
 
     def conclude(self, tx: Transaction, before: Call, after: Call, now: float) -> bool:

@@ -169,7 +169,8 @@ class SandboxReadinessChecker:
         Raises:
             NotReady: it is not; the message names the failing checks and what to do.
         """
-        if self._is_known_go(group):
+        until = self._go_until.get(group)
+        if until is not None and self._clock.now() < until:
             return
         readiness = self.evaluate(group)
         if readiness.verdict is not Verdict.GO:

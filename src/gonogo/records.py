@@ -1,7 +1,7 @@
 """The nouns of the ledger: frozen records and the state machine of a call.
 
 Records are ``msgspec`` structs: immutable, cheap to make, and JSON both ways. A record is changed
-by making another one (``msgspec.structs.replace``); a call changes state through `advance` alone.
+by making another one (``msgspec.structs.replace``); a call changes state by a `move` alone.
 Those that are many hold nothing that could lead back to them, so no garbage collector follows them.
 """
 
@@ -28,6 +28,8 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     DISCARDED = "discarded"
 
+
+_CLAIMED = State.CLAIMED
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.PENDING, State.DISCARDED}),
@@ -243,24 +245,30 @@ AHEAD = "claimed ahead of its turn; nothing of it was begun"
 
 def counted(call: Call) -> Call:
     """The call claimed, with the attempt counted that begins now; once, whoever asks again."""
-    if call.state is State.CLAIMED:
+    if call.state is _CLAIMED:
         if call.note != AHEAD:
             return call
         return structs.replace(call, attempt=call.attempt + 1, note=None)
-    return structs.replace(
-        call, state=State.CLAIMED, epoch=call.epoch + 1, attempt=call.attempt + 1
-    )
+    return structs.replace(call, state=_CLAIMED, epoch=call.epoch + 1, attempt=call.attempt + 1)
 
 
 class IllegalTransition(Exception):
     """A move the state machine does not have; always a defect of gonogo itself."""
 
 
-def advance(call: Call, state: State, **changes: Any) -> Call:
-    """The call moved to ``state`` with ``changes``; `IllegalTransition` where there is no move."""
+def move(call: Call, state: State) -> State:
+    """``state``, for the call's next version; `IllegalTransition` where there is no way to it."""
     if state not in TRANSITIONS[call.state]:
         raise IllegalTransition(f"call {call.id}: {call.state.value} → {state.value}")
-    return structs.replace(call, state=state, **changes)
+    return state
+
+
+def advance(call: Call, state: State, **changes: Any) -> Call:
+    """The call moved to ``state`` with ``changes``; `IllegalTransition` where there is no move.
+
+    What every call passes writes the `move` out: handing ``changes`` on takes thrice the time.
+    """
+    return structs.replace(call, state=move(call, state), **changes)
 
 
 class Attempt(Struct, frozen=True, kw_only=True, gc=False):

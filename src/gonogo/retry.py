@@ -21,6 +21,8 @@ from gonogo.secrets import describe
 
 T = TypeVar("T")
 
+_NONE: tuple[type[Exception], ...] = ()
+
 
 class RetryBackoffManager:
     """Runs functions again when they fail, with growing delays. Thread-safe.
@@ -68,8 +70,8 @@ class RetryBackoffManager:
         *args: Any,
         backoff_multiplier: float = 2.0,
         jitter: bool | Jitter = True,
-        retry_on: type[Exception] | Iterable[type[Exception]] = (),
-        no_retry_on: type[Exception] | Iterable[type[Exception]] = (),
+        retry_on: type[Exception] | Iterable[type[Exception]] = _NONE,
+        no_retry_on: type[Exception] | Iterable[type[Exception]] = _NONE,
         deadline: float | None = None,
         repeatable: bool = True,
         **kwargs: Any,
@@ -85,7 +87,15 @@ class RetryBackoffManager:
             deadline: seconds over all tries and delays.
             repeatable: false retries only what is proven not to have happened.
         """
-        policy = self._policy(backoff_multiplier, jitter, retry_on, no_retry_on)
+        policy = self.policy
+        if (
+            jitter is not True
+            or retry_on is not _NONE
+            or no_retry_on is not _NONE
+            or policy is not self._plain
+            or backoff_multiplier != policy.multiplier
+        ):
+            policy = self._policy(backoff_multiplier, jitter, retry_on, no_retry_on)
         started = self._begin(task_name, deadline)
         course: _Course | None = None
         while True:
@@ -111,8 +121,8 @@ class RetryBackoffManager:
         *args: Any,
         backoff_multiplier: float = 2.0,
         jitter: bool | Jitter = True,
-        retry_on: type[Exception] | Iterable[type[Exception]] = (),
-        no_retry_on: type[Exception] | Iterable[type[Exception]] = (),
+        retry_on: type[Exception] | Iterable[type[Exception]] = _NONE,
+        no_retry_on: type[Exception] | Iterable[type[Exception]] = _NONE,
         deadline: float | None = None,
         repeatable: bool = True,
         **kwargs: Any,
@@ -148,44 +158,38 @@ class RetryBackoffManager:
 
     def budget(self, task_name: str) -> RetryBudget | None:
         """The retry budget that tasks of this name share; ``None`` when there are none."""
-        if not self._with_budgets:
-            return None
+        return self._budget(task_name) if self._with_budgets else None
+
+    def _budget(self, task: str) -> RetryBudget:
         budgets = self._budgets
-        try:
-            budgets.move_to_end(task_name)
-            return budgets[task_name]
-        except KeyError:  # a new one, or it went this moment
-            with self._lock:
-                found = budgets.setdefault(task_name, RetryBudget(clock=self._clock))
-                if len(budgets) > self._MAX_BUDGETS:
-                    budgets.popitem(last=False)
-                return found
+        with self._lock:
+            found = budgets.setdefault(task, RetryBudget(clock=self._clock))
+            budgets.move_to_end(task)
+            if len(budgets) > self._MAX_BUDGETS:
+                budgets.popitem(last=False)
+            return found
 
     def _begin(self, task: str, deadline: float | None) -> float:
         """Note a first call; when it began, on the monotonic clock."""
         if deadline is not None:
             require_number("deadline", deadline, 0)
         started = self._clock.monotonic()
-        budget = self.budget(task)
-        if budget is not None:
+        if self._with_budgets:
+            budgets = self._budgets
+            try:
+                budgets.move_to_end(task)
+                budget = budgets[task]
+            except KeyError:  # a new one, or it went this moment
+                budget = self._budget(task)
             budget.deposit(started)
         return started
 
     def _policy(
         self, multiplier: float, jitter: bool | Jitter, retry_on: object, no_retry_on: object
     ) -> Retry:
-        """The policy with what one call says otherwise; itself, where that is nothing."""
-        policy = self.policy
-        if (
-            jitter is True
-            and retry_on == ()
-            and no_retry_on == ()
-            and policy is self._plain
-            and multiplier == policy.multiplier
-        ):
-            return policy
+        """The policy with what one call says otherwise."""
         return structs.replace(
-            policy,
+            self.policy,
             multiplier=multiplier,
             jitter=jitter if isinstance(jitter, str) else "spread" if jitter else "none",
             retry_on=retry_on,

@@ -37,12 +37,13 @@ class RetryBudget:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._slices: deque[tuple[int, float]] = deque(maxlen=self._SLICES + 1)
-        self._noted: deque[float] = deque()  # when there were first calls that no slice holds yet
+        self._noted: list[float] = []  # when there were first calls that no slice holds yet
 
     def deposit(self, at: float | None = None) -> None:
         """Note a first call, now or ``at`` a moment just read from the monotonic clock."""
-        self._noted.append(self._clock.monotonic() if at is None else at)
-        if len(self._noted) > self._NOTED:
+        noted = self._noted
+        noted.append(self._clock.monotonic() if at is None else at)
+        if len(noted) > self._NOTED:
             with self._lock:
                 self._enter()
 
@@ -69,9 +70,10 @@ class RetryBudget:
 
     def _enter(self) -> None:
         """Put the calls that were only noted, which takes no lock, into their slices."""
-        moments = [self._noted.popleft() for _ in range(len(self._noted))]
+        moments = self._noted[:]
         if not moments:
             return
+        del self._noted[: len(moments)]  # and none of those that came meanwhile
         first, last = self._slice_of(moments[0]), self._slice_of(moments[-1])
         if first == last:
             self._add(self._ratio * len(moments), last)

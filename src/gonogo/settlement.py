@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gonogo.backoff import rule
 from gonogo.endings import ended
@@ -20,6 +20,7 @@ from gonogo.records import (
     Severity,
     State,
     advance,
+    move,
 )
 from gonogo.signals import Cancel, Signal, Snooze
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 DIRECT_GRACE = 30.0
 """Seconds beyond its time-out after which the silent caller of a direct call counts as dead."""
+
+_SUCCEEDED, _HAPPENED, _UNKNOWN = State.SUCCEEDED, Outcome.SUCCEEDED, Outcome.UNKNOWN
 
 LONGEST_DELAY = 366 * 86_400.0
 """Seconds by which a call is put off at most, whatever it or the other side asks for."""
@@ -46,7 +49,8 @@ class Settlement(Struct, frozen=True, kw_only=True):
 
     Attributes:
         after: the call as it will stand.
-        attempt: the line for the attempt's history; ``None`` when no attempt was used up.
+        attempt: the line for the attempt's history; ``None`` when no attempt was used up, and for
+            one that succeeded, of which the call's own row says it all.
     """
 
     after: Call
@@ -60,7 +64,7 @@ def in_doubt(call: Call) -> bool:
     Only repeatable calls run again in doubt. It lasts until they succeed, or evidence settles them:
     that a later attempt was turned away says nothing about the one before it.
     """
-    return call.outcome is Outcome.UNKNOWN and call.settled_at is None
+    return call.outcome is _UNKNOWN and call.settled_at is None
 
 
 def judge(
@@ -134,10 +138,10 @@ def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Se
     if secrets and result is not None and any(secret in result for secret in secrets):
         result, note = None, "the result was not kept: a secret argument stands in it"
     ttl = action.policy.key_ttl
-    after = advance(
+    after = structs.replace(
         call,
-        State.SUCCEEDED,
-        outcome=Outcome.SUCCEEDED,
+        state=move(call, _SUCCEEDED),
+        outcome=_HAPPENED,
         result=result,
         note=note,
         fault=None,
@@ -148,9 +152,7 @@ def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Se
     notice = None
     if note is not None:
         notice = Notice("result not kept", Severity.WARNING, _context(call, why=note))
-    return Settlement(
-        after=after, attempt=_attempt(call, performed, Outcome.SUCCEEDED), notice=notice
-    )
+    return Settlement(after=after, attempt=None, notice=notice)
 
 
 def _snoozed(
@@ -180,7 +182,7 @@ def _cancelled(call: Call, performed: Performed) -> Settlement:
         lease_until=None,
         settled_at=performed.ended_at,
     )
-    return Settlement(after=after, attempt=_attempt(call, performed, Outcome.NOT_APPLIED))
+    return Settlement(after=after, attempt=attempt_of(call, performed, Outcome.NOT_APPLIED))
 
 
 def _retried(
@@ -197,7 +199,7 @@ def _retried(
         fault=performed.fault,
         note=f"{why}; it runs again",
     )
-    return Settlement(after=after, attempt=_attempt(call, performed, outcome))
+    return Settlement(after=after, attempt=attempt_of(call, performed, outcome))
 
 
 def withdrawn(
@@ -261,7 +263,7 @@ def _ended(
     )
     return Settlement(
         after=after,
-        attempt=_attempt(call, performed, last),
+        attempt=attempt_of(call, performed, last),
         notice=_notice(after, fault, irreversible=_irreversible(action)),
     )
 
@@ -298,7 +300,8 @@ def _said(outcome: Outcome) -> str:
     }[outcome]
 
 
-def _attempt(call: Call, performed: Performed, outcome: Outcome) -> Attempt:
+def attempt_of(call: Call, performed: Performed, outcome: Outcome) -> Attempt:
+    """The line of an attempt that is over."""
     return Attempt(
         call_id=call.id,
         attempt=call.attempt,

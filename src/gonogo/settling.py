@@ -17,10 +17,11 @@ from gonogo.governor import GovernorEnforcer
 from gonogo.performed import Performed
 from gonogo.precedence import follow
 from gonogo.records import Alert, Call, Outcome, Severity, State, advance
-from gonogo.settlement import Settlement, judge
+from gonogo.settlement import Settlement, attempt_of, judge
 from gonogo.store.port import Store, Transaction
 from gonogo.writing import Writing
 
+_SUCCEEDED = State.SUCCEEDED
 Written = tuple[Call, Alert | None, bool]
 
 
@@ -47,7 +48,8 @@ class Settling:
     def settling(self, action: Action[Any, Any], call: Call, performed: Performed) -> Writing[Call]:
         """See `Pipeline.settling`."""
         try:
-            settlement = judge(action, call, performed, self._random(), self._began(action, call))
+            began = None if performed.error is None else self._began(action, call)
+            settlement = judge(action, call, performed, self._random(), began)
             written: Written = yield (
                 lambda tx: self._write(tx, call, settlement, performed),
                 False,
@@ -63,8 +65,8 @@ class Settling:
         settled, alert, late = written
         if alert is not None:
             self._alerts.publish(alert)
-        if settled.state is State.SUCCEEDED and not late:
-            self._lock.note_executed(settled.action)
+        if settled.state is _SUCCEEDED and not late:
+            self._lock.note_executed(settled.action, performed.ended_at)
         self._call_events.settled(settled, settlement, late=late)
         return settled
 
@@ -89,8 +91,8 @@ class Settling:
         after = settlement.after
         if not self.conclude(tx, call, after, now):
             return self._late(tx, call, settlement, performed)
-        if settlement.attempt is not None and after.state is not State.SUCCEEDED:
-            tx.attempts.append(settlement.attempt)  # of a success the call's own row says it all
+        if settlement.attempt is not None:
+            tx.attempts.append(settlement.attempt)
         alert = None
         if (notice := settlement.notice) is not None:
             alert = self._alerts.fire(
@@ -108,11 +110,11 @@ class Settling:
         """
         now = performed.ended_at
         stands = tx.calls.get(call.id) or call
-        if settlement.attempt is not None:
-            tx.attempts.append(
-                structs.replace(settlement.attempt, note="came late; kept as evidence")
-            )
-        outcome = settlement.after.outcome
+        outcome, attempt = settlement.after.outcome, settlement.attempt
+        if outcome is Outcome.SUCCEEDED:
+            attempt = attempt_of(call, performed, outcome)
+        if attempt is not None:
+            tx.attempts.append(structs.replace(attempt, note="came late; kept as evidence"))
         known = outcome in {Outcome.SUCCEEDED, Outcome.REJECTED}
         same = stands.attempt == call.attempt
         severity = Severity.WARNING

@@ -57,9 +57,15 @@ class Template:
             ConfigurationError: when an argument is missing, ``None`` or an empty text, for then
                 different calls would share what should tell them apart.
         """
-        return "".join(
-            part if isinstance(part, str) else self._text(part, arguments) for part in self._parts
-        )
+        texts = []
+        for part in self._parts:
+            if isinstance(part, str):
+                texts.append(part)
+            elif part.is_bare and type(value := arguments.get(part.name)) is str and value:
+                texts.append(value)
+            else:
+                texts.append(self._text(part, arguments))
+        return "".join(texts)
 
     def getter(self) -> Callable[[Mapping[str, Any]], Any]:
         """For a template that is one bare field: what reads its value, ``"{cents}"`` → the int.
@@ -121,7 +127,7 @@ class Template:
 class _Field:
     """One ``{...}``: an argument's name and the steps from it to the value."""
 
-    __slots__ = ("convert", "name", "path", "spec", "steps")
+    __slots__ = ("convert", "is_bare", "name", "path", "spec", "steps")
 
     def __init__(self, path: str, spec: str, convert: str) -> None:
         match = _FIELD.fullmatch(path)
@@ -136,6 +142,7 @@ class _Field:
         self.steps = _STEP.findall(match[2])
         self.spec = spec
         self.convert = convert
+        self.is_bare = not (self.steps or spec or convert)
 
 
 def _item(value: Any, item: str) -> Any:

@@ -33,6 +33,30 @@ def parameters(fn: Callable[..., Any], **options: Any) -> Parameters:
     return Parameters(fn, action="act", **options)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [('é\n"', 7, True), ("", -(2**63), False), ("\0", 2**64, True)],
+)
+def test_arguments_by_position_are_bound_as_those_by_name(given: tuple[Any, ...]) -> None:
+    """Types that need no converting give the same text, digest and values either way."""
+
+    def act(zeta: str, alpha: int, mid: bool) -> None: ...
+
+    bound = parameters(act).bind(given, {})
+    named = parameters(act).bind((), dict(zip(("zeta", "alpha", "mid"), given, strict=True)))
+    assert (bound.text, bound.fingerprint) == (named.text, named.fingerprint)
+    assert list(bound.values.items()) == list(named.values.items())
+
+
+@pytest.mark.parametrize("given", [(True, 1), (1, True), ("x", 1), (1.0, 1)])
+def test_what_does_not_fit_exactly_is_looked_at_closely(given: tuple[Any, ...]) -> None:
+    """A bool is no int, and what JSON or the annotation cannot hold is refused by name."""
+
+    def act(alpha: int, beta: int) -> None: ...
+
+    assert "act" in refusal(act, *given)
+
+
 def refusal(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     """What binding these arguments is refused with."""
     with pytest.raises(ConfigurationError) as caught:

@@ -35,6 +35,43 @@ def test_subscribers_get_the_events_they_asked_for() -> None:
     assert settled == ["call.settled"]
 
 
+def test_an_event_that_nobody_would_heed_need_not_be_made() -> None:
+    """The bus hears of a name while a subscriber wants it and does not say that it is deaf."""
+    bus = EventBus()
+    wanted: set[str] = set()
+    assert not bus.hears("call.admitted")
+    bus.subscribe(lambda event: None, names=["call.refused"])
+    bus.subscribe(lambda event: None, hears=wanted.__contains__)
+    heard = [bus.hears("call.refused"), bus.hears("call.admitted")]
+    wanted.add("call.admitted")
+    assert [*heard, bus.hears("call.admitted")] == [True, False, True]
+    bus.subscribe(lambda event: None)
+    assert bus.hears("call.settled")
+
+
+def test_an_event_of_ones_own_is_heard_by_those_who_want_all() -> None:
+    """An event under a name that gonogo does not have reaches whoever asked for every event."""
+    bus = EventBus()
+    heard: list[str] = []
+    bus.subscribe(lambda event: heard.append(event.name))
+    bus.subscribe(lambda event: heard.append("not asked for"), names=["call.settled"])
+    assert bus.hears("shop.opened")
+    bus.emit(Event("shop.opened", 1.0))
+    assert heard == ["shop.opened"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_who_cannot_say_what_it_hears_hears_all(error: type[BaseException]) -> None:
+    """A subscriber whose answer fails breaks nothing, and misses nothing."""
+    bus = EventBus()
+
+    def broken(name: str) -> bool:
+        raise error(name)
+
+    bus.subscribe(lambda event: None, hears=broken)
+    assert bus.hears("call.admitted")
+
+
 def test_unsubscribing_twice_ends_one_subscription_only() -> None:
     """The same function subscribed twice is two subscriptions, each ended by its own handle."""
     bus = EventBus()

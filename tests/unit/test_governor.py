@@ -304,6 +304,7 @@ def test_a_check_that_was_made_before_sees_new_terms(
     assert governor.check_limits(*names)[0]
     day = Limit("payment", 9, per="day").charge({}, clock.now())
     governor._store.write(lambda tx: tx.limits.reserve([day], clock.now()))
+    clock.advance(1)
     assert not governor.check_limits(*names)[0]
 
 
@@ -379,6 +380,43 @@ def test_an_interrupted_check_of_several_uses_none(
         with pytest.raises(KeyboardInterrupt):
             governor.check_limits("a", "b", "c")
     assert [used(governor, name) for name in ("a", "b", "c")] == [1, 1, 1]
+
+
+class Interrupted(list[float]):
+    """A list that is interrupted when it has taken something in, once."""
+
+    armed = True
+
+    def append(self, entry: float) -> None:
+        super().append(entry)
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", ["_times", "_costs"])
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c")])
+def test_a_check_interrupted_while_it_counts_gives_back_what_it_took_before(
+    governor: GovernorEnforcer, clock: FakeClock, names: tuple[str, ...], place: str
+) -> None:
+    """Ctrl-C while the last of them is counted leaves the others unused and no lock behind."""
+    for name in names:
+        governor.set_limit(name, 10, 60)
+    governor.check_limits(*names)
+    clock.advance(1)
+    rows: Any = governor._store._tables.limits._rows  # type: ignore[attr-defined]  # in memory
+    setattr(rows[names[-1]], place, Interrupted(getattr(rows[names[-1]], place)))
+    with pytest.raises(KeyboardInterrupt):
+        governor.check_limits(*names)
+    assert {used(governor, name) for name in names[:-1]} <= {1}
+    clock.advance(1)
+    asking = threading.Thread(target=governor.check_limits, args=names, daemon=True)
+    asking.start()
+    asking.join(10)
+    assert {used(governor, name) for name in names[:-1]} <= {2}
+    assert used(governor, names[-1]) == 3  # what was interrupted may have been used
+    clock.advance(60)
+    assert {used(governor, name) for name in names} == {0}
 
 
 def test_a_check_being_prepared_waits_for_no_denial(
@@ -483,6 +521,27 @@ def test_a_limit_set_by_an_operator_binds_actions(governor: GovernorEnforcer) ->
     assert governor.charges("payment", [declared.charge({"n": 2}, 0.0)], 0.0) == (
         Charge("payment", "payment", 3, 2, 60.0),
     )
+
+
+def test_charges_that_were_asked_for_before_follow_new_terms(governor: GovernorEnforcer) -> None:
+    """The same declared charges are looked up until somebody sets a limit, and then reckoned."""
+    declared = (Limit("payment", 100, per="1h").charge({}, 0.0),)
+    assert governor.charges("refund", declared, 0.0) == declared
+    for most in (3, 2):
+        governor.set_limit("payment", most, 60)
+        for _ in range(2):
+            charge = Charge("payment", "payment", most, 1, 60.0)
+            assert governor.charges("refund", declared, 0.0) == (charge,)
+    governor.set_limit("refund", 7, 60)
+    assert [charge.max for charge in governor.charges("refund", declared, 0.0)] == [2, 7]
+    assert governor.charges("refund", (), 0.0) == (Charge("refund", "refund", 7, 1, 60.0),)
+
+
+def test_charges_of_a_period_follow_the_calendar(governor: GovernorEnforcer) -> None:
+    """A limit of a calendar period is charged to the period there is, however often it is asked."""
+    governor.declare(Limit("payment", 100, per="day"))
+    begun = [governor.charges("payment", (), day * 86_400.0 + 1)[0].since for day in range(3)]
+    assert begun == [0.0, 86_400.0, 172_800.0]
 
 
 def test_charges_of_one_row_are_one(governor: GovernorEnforcer) -> None:

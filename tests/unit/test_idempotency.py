@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,27 @@ def test_a_replay_looks_at_the_arguments_as_they_were(keys: IdempotencyManager) 
     for other in (order, {"cents": 7.0}, {"cents": True}):
         with pytest.raises(KeyConflict):
             keys.process_idempotent("k", Work(), other)
+
+
+@pytest.mark.parametrize(("first", "other"), [(None, math.nan), ("NaN", Decimal("NaN"))])
+def test_what_json_cannot_hold_is_not_taken_for_what_it_can(
+    keys: IdempotencyManager, first: object, other: object
+) -> None:
+    """NaN, which would be written like another value, is another argument than that."""
+    for _ in range(2):
+        assert keys.process_idempotent("k", Work(), first) == "done"
+    with pytest.raises(KeyConflict):
+        keys.process_idempotent("k", Work(), other)
+
+
+def test_arguments_that_json_must_be_helped_with_are_told_from_others(
+    keys: IdempotencyManager,
+) -> None:
+    """Numbers as keys of a dict, and arguments without any JSON form, are replayed too."""
+    for key, given in (("numbers", {1: "a"}), ("none", object())):
+        assert [keys.process_idempotent(key, Work(), given) for _ in range(2)] == ["done", "done"]
+        with pytest.raises(KeyConflict):
+            keys.process_idempotent(key, Work(), {"1": "b"})
 
 
 def test_other_arguments_conflict(keys: IdempotencyManager) -> None:

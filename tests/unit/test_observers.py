@@ -36,6 +36,23 @@ def test_an_alert_is_logged_at_its_severity(
     assert fired.levelname == "CRITICAL"
 
 
+@pytest.mark.parametrize(("level", "shown"), [(logging.INFO, 2), (logging.WARNING, 0)])
+def test_what_is_not_logged_is_not_made(
+    armed: SandboxOrchestrator, caplog: pytest.LogCaptureFixture, level: int, shown: int
+) -> None:
+    """While nobody writes a call's events none is made; from the moment somebody does, all are."""
+    made: list[str] = []
+    emit = armed.events.emit
+    armed.events.emit = lambda event: made.append(event.name) or emit(event)  # type: ignore[method-assign,func-returns-value]  # to count them
+    pay = payment(armed)
+    with caplog.at_level(logging.WARNING, logger="gonogo"):
+        pay("A")
+        assert made == []
+    with caplog.at_level(level, logger="gonogo"):
+        pay("B")
+    assert len(made) == shown
+
+
 def test_a_refusal_is_alerted_once_a_minute(sandboxes: Sandboxes) -> None:
     """The same refusal of the same action raises one alert a minute, not one a call."""
     sandbox = sandboxes()

@@ -12,7 +12,7 @@ from gonogo.backoff import Retry
 from gonogo.clock import FakeClock
 from gonogo.context import current, running
 from gonogo.errors import ConfigurationError
-from gonogo.logs import get_correlation_id
+from gonogo.logs import correlation, get_correlation_id
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.outcomes import classify
 from gonogo.perform import Performer
@@ -49,10 +49,11 @@ def test_nothing_escapes(performer: Performer, error: type[BaseException]) -> No
 
 def test_the_scene_is_set_and_taken_down(performer: Performer) -> None:
     """Context and correlation id are there inside, and as before outside."""
-    before = get_correlation_id()
-    performed = attempt(performer, lambda: (current().id, get_correlation_id()))
+    with correlation("outside") as before:
+        performed = attempt(performer, lambda: (current().id, get_correlation_id()))
+        after = get_correlation_id()
     assert performed.value == ("1", "c-7")
-    assert (running(), get_correlation_id()) == (False, before)
+    assert (running(), after) == (False, before)
 
 
 def test_what_was_spent_is_told(performer: Performer, fake_clock: FakeClock) -> None:

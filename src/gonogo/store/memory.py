@@ -70,18 +70,17 @@ class MemoryStore:
                     journal.clear()
                     self._tables.trim()
 
-    def prepare(
-        self, charges: Sequence[Charge], switches: Collection[str], now: float
-    ) -> Use | None:
+    def prepare(self, charges: Sequence[Charge], switches: Collection[str]) -> Use | None:
         """A function that uses units of each of ``charges`` for good, all or none, when called.
 
         It does what `write` would do with a reservation that nobody keeps, for less: nothing
         follows that could fail, so there is nothing to undo. It is given the cost (their own does
         not matter) and the time. Where it says false nothing was used: there is no room, one of
-        ``switches`` is set, or it is too old. ``None`` where only a transaction can do it.
+        ``switches`` is set, or it is too old. ``None`` where only a transaction can do it: their
+        rows are windows that slide, each another one.
         """
         with self.lock:
-            places = self._tables.limits.places(charges, now)
+            places = self._tables.limits.places(charges)
         return prepare_use(self, places, switches) if places else None
 
     def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
@@ -123,17 +122,19 @@ class _Tables:
         "calls",
         "controls",
         "decisions",
+        "history",
         "limits",
         "plans",
         "schedules",
     )
 
     def __init__(self, journal: Journal, history: int) -> None:
+        self.history = history
         self.attempts = MemoryAttempts(journal)
-        self.calls = MemoryCalls(journal, history, self.attempts.forget, self.attempts.drop)
+        self.calls = MemoryCalls(journal, self.attempts.forget, self.attempts.drop)
         self.decisions = MemoryDecisions(journal, history)
         self.limits = MemoryLimits(journal)
-        self.alerts = MemoryAlerts(journal, history)
+        self.alerts = MemoryAlerts(journal)
         self.plans = MemoryPlans(journal)
         self.controls = MemoryControls(journal)
         self.beats = MemoryBeats(journal)
@@ -141,8 +142,11 @@ class _Tables:
 
     def trim(self) -> None:
         """Forget what is beyond the history; between transactions, so there is nothing to undo."""
-        self.calls.trim()
-        self.alerts.trim()
+        history = self.history
+        if len(self.calls.finished) > history:
+            self.calls.trim(history)
+        if len(self.alerts.rows) > history:
+            self.alerts.trim(history)
 
 
 class _Rows(dict[str, T]):
@@ -222,28 +226,27 @@ class MemoryDecisions:
 
 
 class MemoryAlerts:
-    def __init__(self, journal: Journal, history: int) -> None:
-        self._rows: _Rows[Alert] = _Rows(journal)
+    def __init__(self, journal: Journal) -> None:
+        self.rows: _Rows[Alert] = _Rows(journal)
         self._unresolved: _Rows[str] = _Rows(journal)
-        self._history = history
 
     def fire(self, alert: Alert) -> Alert:
-        known = self._rows.get(self._unresolved.get(alert.fingerprint, ""))
+        known = self.rows.get(self._unresolved.get(alert.fingerprint, ""))
         if known is not None:
             alert = known.again(alert)
         else:
             self._unresolved.put(alert.fingerprint, alert.id)
-        self._rows.put(alert.id, alert)
+        self.rows.put(alert.id, alert)
         return alert
 
     def get(self, alert_id: str) -> Alert | None:
-        return self._rows.get(alert_id)
+        return self.rows.get(alert_id)
 
     def change(self, before: Alert, state: AlertState, actor: str) -> bool:
-        known = self._rows.get(before.id)
+        known = self.rows.get(before.id)
         if known is None or known.state is not before.state:
             return False
-        self._rows.put(known.id, structs.replace(known, state=state, changed_by=actor))
+        self.rows.put(known.id, structs.replace(known, state=state, changed_by=actor))
         if state is AlertState.RESOLVED:
             self._unresolved.drop(known.fingerprint)
         return True
@@ -253,16 +256,16 @@ class MemoryAlerts:
     ) -> list[Alert]:
         found = [
             alert
-            for alert in self._rows.values()
+            for alert in self.rows.values()
             if (severity is None or alert.severity == severity)
             and (task is None or alert.task == task)
         ]
         found.sort(key=lambda alert: (alert.last_seen, alert.id), reverse=True)
         return found[:limit]
 
-    def trim(self) -> None:
-        while len(self._rows) > self._history:
-            oldest = self._rows.pop(next(iter(self._rows)))
+    def trim(self, history: int) -> None:
+        while len(self.rows) > history:
+            oldest = self.rows.pop(next(iter(self.rows)))
             if self._unresolved.get(oldest.fingerprint) == oldest.id:
                 del self._unresolved[oldest.fingerprint]
 

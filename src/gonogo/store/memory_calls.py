@@ -21,21 +21,19 @@ _by_id = attrgetter("id")
 
 
 class MemoryCalls:
-    """Calls by id; ``_put`` is the one place that changes them and their indexes."""
+    """Calls by id; ``_move`` is the one place that changes them and their indexes."""
 
     def __init__(
         self,
         journal: list[tuple[Callable[..., object], object, object]],
-        history: int,
         forget: Callable[[str], None],
         drop: Callable[[str], None],
     ) -> None:
         self._journal = journal
-        self._history = history
         self._forget = forget
         self._drop = drop
         self._rows: dict[str, Call] = {}
-        self._counts: dict[State, int] = {}
+        self._counts = dict.fromkeys(State, 0)
         self._held: dict[tuple[str, str], str] = {}
         self._slots: dict[str, int] = {}
         self._leased: dict[str, None] = {}
@@ -46,7 +44,7 @@ class MemoryCalls:
         self._after: dict[str, dict[str, None]] = {}
         self._deadlines = LazyHeap(self._has_deadline)
         self._expiries = LazyHeap(self._expires)
-        self._finished: deque[str] = deque()
+        self.finished: deque[str] = deque()
 
     def get(self, call_id: str) -> Call | None:
         return self._rows.get(call_id)
@@ -168,7 +166,7 @@ class MemoryCalls:
         return dict(Counter(queue for queue in pending if queue is not None))
 
     def prune(self, before: float, limit: int) -> int:
-        finished = (self._rows.get(call_id) for call_id in self._finished)
+        finished = (self._rows.get(call_id) for call_id in self.finished)
         old = (call for call in finished if call is not None and _forgettable(call, before))
         oldest = heapq.nsmallest(limit, old, key=attrgetter("settled_at"))
         for call in oldest:
@@ -192,10 +190,10 @@ class MemoryCalls:
     def counts(self) -> dict[State, int]:
         return {state: count for state, count in self._counts.items() if count}
 
-    def trim(self) -> None:
+    def trim(self, history: int) -> None:
         """Forget the oldest finished calls that hold no key, beyond the history."""
-        while len(self._finished) > self._history:
-            call = self._rows.get(self._finished.popleft())
+        while len(self.finished) > history:
+            call = self._rows.get(self.finished.popleft())
             if call is not None and call.state in TERMINAL and not call.held:
                 self._put(call.id, None)
                 self._forget(call.id)
@@ -205,25 +203,44 @@ class MemoryCalls:
         return (rows[call_id] for call_id in ids)
 
     def _change(self, before: Call | None, after: Call) -> None:
-        if after.held and after.key is not None:
-            holder = self._held.get((after.action, after.key))
-            if holder is not None and holder != after.id:
-                raise taken(after)
+        if before is None or not before.held:
+            self._require_free(after)
         self._journal.append((self._put, after.id, before))
-        self._put(after.id, after)
+        self._move(before, after)
+
+    def _require_free(self, call: Call) -> None:
+        """Raise `StoreError` when another call holds the key that ``call`` is to hold."""
+        if call.held and call.key is not None:
+            holder = self._held.get((call.action, call.key))
+            if holder is not None and holder != call.id:
+                raise taken(call)
 
     def _put(self, call_id: str, call: Call | None) -> None:
-        before = self._rows.pop(call_id, None) if call is None else self._rows.get(call_id)
+        before = self._rows.get(call_id)
+        if before is not None or call is not None:
+            self._move(before, call)
+
+    def _move(self, before: Call | None, call: Call | None) -> None:
+        """Put ``call`` where ``before`` was; one of them may be missing, not both."""
+        if before is None or call is None or before.held is not call.held:
+            self._hold(before, call)
         if before is not None:
             self._unindex(before)
         if call is not None:
-            self._rows[call_id] = call
+            self._rows[call.id] = call
             self._index(call)
+        elif before is not None:
+            del self._rows[before.id]
+
+    def _hold(self, before: Call | None, call: Call | None) -> None:
+        """Give back the key that ``before`` held, and take the one that ``call`` holds."""
+        if before is not None and before.held and before.key is not None:
+            del self._held[before.action, before.key]
+        if call is not None and call.held and call.key is not None:
+            self._held[call.action, call.key] = call.id
 
     def _unindex(self, call: Call) -> None:
         self._counts[call.state] -= 1
-        if call.held and call.key is not None:
-            del self._held[call.action, call.key]
         if call.slots and call.state is _DISPATCHED:
             for slot in call.slots:
                 self._slots[slot] -= 1
@@ -242,9 +259,7 @@ class MemoryCalls:
 
     def _index(self, call: Call) -> None:
         state = call.state
-        self._counts[state] = self._counts.get(state, 0) + 1
-        if call.held and call.key is not None:
-            self._held[call.action, call.key] = call.id
+        self._counts[state] += 1
         if call.plan_id is not None or call.after is not None or call.lane is not None:
             self._index_groups(call)
         if state is _DISPATCHED or state is _CLAIMED:
@@ -259,7 +274,7 @@ class MemoryCalls:
             self._unknown[call.id] = None
         elif state in TERMINAL:
             if not call.held:
-                self._finished.append(call.id)
+                self.finished.append(call.id)
             elif call.expires_at is not None:
                 self._expiries.push((call.expires_at, call.id))
 

@@ -28,7 +28,13 @@ class MemoryLimits:
         begun = len(journal)
         taken: list[Reservation] = []
         for charge in charges:
-            window = self._window(charge, now)
+            window = self._rows.get(charge.row)
+            if (
+                type(window) is not SlidingWindow
+                or charge.since is not None
+                or window.window != charge.window
+            ):
+                window = self._window(charge, now)
             mark = window.grant(now, charge.cost, charge.max)
             if mark is None:
                 while len(journal) > begun:
@@ -41,15 +47,17 @@ class MemoryLimits:
             taken.append(Reservation(charge.row, charge.cost, mark, charge.window, charge.since))
         return tuple(taken)
 
-    def places(self, charges: Sequence[Charge], now: float) -> list[Place]:
+    def places(self, charges: Sequence[Charge]) -> list[Place]:
         """The windows of ``charges`` and how much each may hold.
 
-        None at all where a row must be made or changed first.
+        None at all where one is of a calendar period, or must be made or changed first.
         """
         places: list[Place] = []
         for charge in charges:
             window = self._rows.get(charge.row)
-            if fitting(window, SlidingWindow, charge.window, charge.since, now) is not window:
+            if type(window) is not SlidingWindow or window.window != charge.window:
+                return []
+            if charge.since is not None:
                 return []
             places.append((window, charge.max))
         return places
@@ -79,19 +87,10 @@ class MemoryLimits:
 
     def _window(self, charge: Charge, now: float) -> SlidingWindow | CalendarWindow:
         """The row's window, made or changed to fit the charge."""
-        window = self._rows.get(charge.row)
-        since = charge.since
-        if since is None:
-            if type(window) is SlidingWindow and window.window == charge.window:
-                return window
-        elif type(window) is CalendarWindow and since <= window.since:
-            return window
-        return self._change(charge, window, now)
-
-    def _change(
-        self, charge: Charge, old: SlidingWindow | CalendarWindow | None, now: float
-    ) -> SlidingWindow | CalendarWindow:
+        old = self._rows.get(charge.row)
         new = fitting(old, SlidingWindow, charge.window, charge.since, now)
+        if new is old:
+            return new
         if old is None and len(self._rows) >= self._sweep_at:
             self._sweep(now)
         self._journal.append((self._put, charge.row, old))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from gonogo.windows import CalendarWindow, SlidingWindow
+from gonogo.windows import SlidingWindow
 
 if TYPE_CHECKING:
     from gonogo.store.memory import MemoryStore
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Use = Callable[[int, float], bool]
 """Uses so many units of each limit at such a time, or of none; whether it did."""
 
-Place = tuple[SlidingWindow | CalendarWindow, int]
+Place = tuple[SlidingWindow, int]
 """A window and how much it may hold."""
 
 
@@ -23,17 +23,46 @@ def prepare_use(store: MemoryStore, places: Sequence[Place], switches: Collectio
     An interrupt may come anywhere: whoever is interrupted lets go of the store's lock, if it has
     it. A ``with`` would be as safe and takes twice as long.
     """
+    if len(places) == 1:
+        return _prepare_one(store, *places[0], switches)
     controls = store.controls
     acquire, release = store.lock.acquire, store.lock.release
-    (window, most), *others = places
 
     def use(cost: int, now: float) -> bool:
         try:
             acquire()
+            if store.busy or (controls and not controls.isdisjoint(switches)):
+                used = False
+            else:
+                used = _grant_all(places, cost, now)
+            release()
+        except BaseException:
+            _let_go(release)
+            raise
+        return used
+
+    return use
+
+
+def _prepare_one(
+    store: MemoryStore, window: SlidingWindow, most: int, switches: Collection[str]
+) -> Use:
+    """`prepare_use` for one window, with `SlidingWindow.grant` written out where it has room."""
+    controls = store.controls
+    acquire, release = store.lock.acquire, store.lock.release
+
+    def use(cost: int, now: float) -> bool:
+        try:
+            acquire()
+            units = window._used + cost
             if store.busy or window.retired or (controls and not controls.isdisjoint(switches)):
                 used = False
-            elif others:
-                used = _grant_all(places, cost, now)
+            elif units <= most and now > window._latest and len(window._times) < window._many:
+                window._latest = now
+                window._used = units
+                window._costs.append(cost)
+                window._times.append(now)
+                used = True
             else:
                 used = window.grant(now, cost, most) is not None
             release()
@@ -46,23 +75,35 @@ def prepare_use(store: MemoryStore, places: Sequence[Place], switches: Collectio
 
 
 def _grant_all(places: Sequence[Place], cost: int, now: float) -> bool:
-    granted = 0
+    """Grant ``cost`` units of each or of none."""
+    window, _ = places[0]
     try:
         for window, most in places:
-            if window.retired or window.grant(now, cost, most) is None:
-                break
-            granted += 1
+            units = window._used + cost
+            if (
+                units <= most
+                and now > window._latest
+                and len(window._times) < window._many
+                and not window.retired
+            ):
+                window._latest = now
+                window._used = units
+                window._costs.append(cost)
+                window._times.append(now)
+            elif window.retired or window.grant(now, cost, most) is None:
+                _give_back(places, window, cost, now)
+                return False
     except BaseException:
-        _give_back(places[:granted], cost, now)
+        _give_back(places, window, cost, now)
         raise
-    if granted < len(places):
-        _give_back(places[:granted], cost, now)
-        return False
     return True
 
 
-def _give_back(places: Sequence[Place], cost: int, now: float) -> None:
+def _give_back(places: Sequence[Place], end: SlidingWindow, cost: int, now: float) -> None:
+    """Uncount what was counted ``now`` in the windows before ``end``."""
     for window, _ in places:
+        if window is end:
+            return
         window.give_back(window.take(now, 0), cost)  # the mark is the same again
 
 
