@@ -208,7 +208,7 @@ def test_a_statement_that_failed_silently_is_no_commit(ledger):
 def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
     """Who listens hears of a job that another process wrote, also after its connection broke."""
     heard = threading.Semaphore(0)
-    stop = ledger.listen(heard.release)
+    stop = ledger.listen(heard.release).end
     other = PostgresStore(postgres_url)
     try:
         assert heard.acquire(timeout=10)  # it listens

@@ -19,7 +19,7 @@ from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import make_engine, parse, shown
 from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.port import NESTED, Transaction
+from gonogo.store.port import NESTED, Listening, Transaction
 from gonogo.store.postgres_connection import PRIMARY, Connection, Place, Timeouts
 from gonogo.store.postgres_errors import NOTHING, Contention, Crossed, InDoubt, Lost, explain
 from gonogo.store.postgres_listener import Listener
@@ -120,8 +120,8 @@ class PostgresStore:
         self._refuse_nesting()
         return self._persist(lambda: self._on_reader(Connection.time))
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
-        return Listener(self._url, self._timeouts.connect, wake).stop
+    def listen(self, wake: Callable[[], None]) -> Listening:
+        return Listening(end=Listener(self._url, self._timeouts.connect, wake).stop)
 
     def close(self) -> None:
         with self._io, self._pool:

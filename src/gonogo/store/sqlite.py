@@ -17,10 +17,10 @@ from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import in_memory, make_engine, parse
 from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.port import NESTED, Transaction
+from gonogo.store.port import NESTED, Listening, Transaction
 from gonogo.store.sqlite_connection import Connection
 from gonogo.store.sqlite_errors import translate
-from gonogo.store.sqlite_watch import Watch
+from gonogo.store.sqlite_watch import TICK, Watch
 from gonogo.store.statements import Statements
 from gonogo.store.upgrade import prepare
 
@@ -135,17 +135,24 @@ class SqliteStore:
     def time(self) -> float | None:
         return None
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, wake: Callable[[], None]) -> Listening:
         if self._memory:
-            return lambda: None
-        return Watch(f"{self._path}-wal", self._others_wrote, wake).stop
+            return Listening()
+        return Listening(Watch(f"{self._path}-wal", self._others_wrote, wake).look, TICK)
 
-    def _others_wrote(self) -> bool:
-        """Whether anybody else committed since the last question, as our writer sees it."""
-        with self._io:
+    def _others_wrote(self) -> bool | None:
+        """Whether anybody else committed since the last question, as our writer sees it.
+
+        ``None`` while it commits itself: who asks has leases to renew, and does not wait.
+        """
+        if not self._io.acquire(blocking=False):
+            return None
+        try:
             known = self._version
             self._version = None if self._writer is None else self._writer.version()
             return self._version is None or self._version != known
+        finally:
+            self._io.release()
 
     def close(self) -> None:
         """Close every connection; the last one out folds the write-ahead log into the file."""
