@@ -17,10 +17,10 @@ from gonogo import SandboxOrchestrator
 from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store import open_store
-from gonogo.store.engines import parse
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.upgrade import status
+from gonogo.store.urls import parse
 
 
 @pytest.fixture
