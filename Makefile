@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lint demo chaos bench bench-full constraints hooks clean
+.PHONY: help test check lint demo chaos bench bench-full statements constraints hooks clean
 .DELETE_ON_ERROR:
 
 help: ## What can be made
@@ -44,6 +44,9 @@ bench: $(VENV)-bench/.installed ## Beside peers and floors, in a few minutes
 
 bench-full: $(VENV)-bench/.installed ## The same for hours: large ledgers, long loads
 	@$(VENV)-bench/bin/python -m benchmarks --full $(BENCH)
+
+statements: $(VENV)/.installed ## Compile the statements that come with the package anew
+	@$(BIN)/python -m tests.support.ready
 
 hooks: $(VENV)/.installed ## Check every commit before it is made
 	@$(BIN)/pre-commit install

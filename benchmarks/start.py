@@ -167,8 +167,8 @@ def threads(effort: Effort) -> Iterator[Scene]:
     with children() as run:
         yield Scene(
             "Threads that an initialized sandbox adds",
-            "worker threads, their keeper and the heartbeat; on a file one more, which hears of "
-            "other processes' jobs",
+            "worker threads, their keeper and the heartbeat; the keeper of a file hears of other "
+            "processes' jobs as well",
             {name: _counted(run, *row) for name, row in rows.items()},
             [Target(name, None, workers + 2) for name, (_, workers) in rows.items()],
             NUMBER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,6 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """One run, one set of servers, however many worker processes take part."""
     known = getattr(config, "workerinput", {}).get("gonogo_servers")
     config.stash[RUN] = Servers.attach(known) if known else Servers.create()
+    _keep_what_is_compiled(config.stash[RUN].folder)
+
+
+def _keep_what_is_compiled(folder: Path) -> None:
+    """Where nothing may be written beside the sources, each child would compile them anew."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+        os.environ.setdefault("PYTHONPYCACHEPREFIX", str(folder / "compiled"))
 
 
 @pytest.hookimpl(optionalhook=True)

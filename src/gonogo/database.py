@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from sqlalchemy import URL, Engine
-
 from gonogo.errors import ConfigurationError
-from gonogo.store.engines import in_memory, make_engine, parse, read, shown
+from gonogo.store.urls import FileUrl, in_memory, parse, read, shown
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+    from sqlalchemy.orm import Session
 
 MEMORY = "sqlite:///:memory:"
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 _BACKENDS = {"sqlite": "sqlite", "postgres": "postgresql", "postgresql": "postgresql"}
 _PORTS = {"postgresql": 5432}
@@ -82,12 +82,20 @@ class SandboxDatabaseManager:
         return MEMORY if in_memory(url) else shown(url)
 
     @property
+    def url(self) -> URL | FileUrl:
+        """Where it is, with its password if it has one; nothing is opened."""
+        with self._lock:
+            return self._decided()
+
+    @property
     def engine(self) -> Engine:
         """The SQLAlchemy engine, made when it is first asked for.
 
         Raises:
             ConfigurationError: the driver is not installed.
         """
+        from gonogo.store.engines import make_engine  # noqa: PLC0415 - heavy; the ledger needs none
+
         with self._lock:
             if self._engine is None:
                 self._engine = make_engine(self._decided())
@@ -120,7 +128,7 @@ class SandboxDatabaseManager:
                 shutil.rmtree(self._directory, ignore_errors=True)
                 self._directory = None
 
-    def _decided(self) -> URL:
+    def _decided(self) -> URL | FileUrl:
         if self._url is None:
             if self._use_memory:
                 self._url = parse("sqlite://")
@@ -130,23 +138,23 @@ class SandboxDatabaseManager:
         return self._url
 
 
-def _refuse_same(sandbox: URL, production: URL) -> None:
+def _refuse_same(sandbox: URL | FileUrl, production: URL) -> None:
     """The production database may be of any kind, and reached through any driver."""
     backend = _BACKENDS.get(production.drivername.partition("+")[0])
     if backend is None:
         return
-    production = parse(production.set(drivername=backend))
-    if _identity(sandbox) == _identity(production) or _same_file(sandbox, production):
+    theirs = parse(production.set(drivername=backend))
+    if _identity(sandbox) == _identity(theirs) or _same_file(sandbox, theirs):
         raise ConfigurationError(
             f"the sandbox database {shown(sandbox)} "
             "is the production database; give the sandbox a database of its own"
         )
 
 
-def _identity(url: URL) -> tuple[object, ...]:
+def _identity(url: URL | FileUrl) -> tuple[object, ...]:
     """What makes two URLs the same database, whoever logs in and however it is spelled."""
     backend = url.get_backend_name()
-    if backend == "sqlite":
+    if isinstance(url, FileUrl) or backend == "sqlite":
         return backend, url.database if in_memory(url) else _real_path(url.database or "")
     host = url.host or _first(url.query.get("host")) or "localhost"
     port = url.port or int(_first(url.query.get("port")) or _PORTS[backend])
@@ -154,7 +162,7 @@ def _identity(url: URL) -> tuple[object, ...]:
     return backend, host.rstrip(".").lower(), port, name
 
 
-def _same_file(sandbox: URL, production: URL) -> bool:
+def _same_file(sandbox: URL | FileUrl, production: URL | FileUrl) -> bool:
     """Whether both paths lead to one file, as hard links do."""
     both = (sandbox, production)
     if any(url.get_backend_name() != "sqlite" or in_memory(url) for url in both):

@@ -112,7 +112,7 @@ class SandboxOrchestrator:
         return self.store.time()
 
     def _open_store(self) -> Store:
-        url = None if self.settings.use_memory_db else self.db_manager.engine.url
+        url = None if self.settings.use_memory_db else self.db_manager.url
         return open_store(url, self.settings.environment)
 
     def _make_components(self, logger_instance: logging.Logger | None, given: Clock | None) -> None:

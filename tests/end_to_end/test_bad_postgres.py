@@ -18,9 +18,9 @@ from gonogo.cli.exits import Exit
 from gonogo.errors import ConfigurationError, GonogoError, SchemaError, StoreUnavailable
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.store import open_store, postgres_server
-from gonogo.store.engines import parse
 from gonogo.store.postgres_server import Server
 from gonogo.store.upgrade import upgrade
+from gonogo.store.urls import parse
 
 APP = """
 import logging, os

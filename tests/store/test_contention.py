@@ -21,7 +21,7 @@ from gonogo.records import State
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_errors import Contention, Crossed, Lost
 from gonogo.store.postgres_rounds import Rounds
-from gonogo.store.statements import Text
+from gonogo.store.texts import Text
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from tests.store.making import queued
 
 from gonogo.errors import SchemaError
 from gonogo.store import open_store
-from gonogo.store.engines import parse
 from gonogo.store.upgrade import status
+from gonogo.store.urls import parse
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

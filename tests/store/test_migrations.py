@@ -19,11 +19,11 @@ from tests.support.program import Program
 from gonogo.errors import SchemaError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store import open_store
-from gonogo.store import upgrade as upgrading
-from gonogo.store.engines import BEGIN, make_engine, parse
-from gonogo.store.indexes import metadata
-from gonogo.store.schema import REVISION, REVISIONS, VERSION_TABLE
+from gonogo.store.engines import BEGIN, make_engine
+from gonogo.store.indexes import metadata, version
+from gonogo.store.revisions import REVISION, REVISIONS, VERSION_TABLE
 from gonogo.store.upgrade import LOCK, status, upgrade
+from gonogo.store.urls import parse
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -156,7 +156,7 @@ def test_a_failed_migration_leaves_nothing(tmp_path, monkeypatch):
 def test_a_ledger_that_is_not_made_to_its_end_is_not_there(url, monkeypatch):
     """When it fails half-way there is nothing, and it can be made later."""
     with monkeypatch.context() as patched:
-        patched.setattr(upgrading, "VERSION_TABLE", "gonogo_calls")
+        patched.setattr(version, "name", "gonogo_calls")
         with pytest.raises(StoreUnavailable):
             upgrade(url)
     assert status(url).current is None

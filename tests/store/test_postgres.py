@@ -17,10 +17,10 @@ from gonogo import SandboxOrchestrator
 from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store import open_store
-from gonogo.store.engines import parse
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.upgrade import status
+from gonogo.store.urls import parse
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_a_statement_that_failed_silently_is_no_commit(ledger):
 def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
     """Who listens hears of a job that another process wrote, also after its connection broke."""
     heard = threading.Semaphore(0)
-    stop = ledger.listen(heard.release)
+    stop = ledger.listen(heard.release).end
     other = PostgresStore(postgres_url)
     try:
         assert heard.acquire(timeout=10)  # it listens

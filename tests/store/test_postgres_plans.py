@@ -17,9 +17,10 @@ from tests.store.making import NOW, call, queued
 
 from gonogo.records import Outcome, State
 from gonogo.store import postgres_statements, statements
+from gonogo.store.compiling import CoreCompiler
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_connection import connect
-from gonogo.store.statements import Statements
+from gonogo.store.texts import Statements
 
 LARGE = 2000
 TAKEN = 5
@@ -66,7 +67,8 @@ def test_a_plan_outlives_the_small_ledger_it_was_made_on(
     ledger: PostgresStore, build: Any, shape: tuple[Any, ...]
 ) -> None:
     """However many calls there are by now, it reads about as many rows as it is asked for."""
-    text = Statements(PGDialect_psycopg(), insert).text(build, *shape)  # type: ignore[no-untyped-call] # it has no types
+    dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call] # it has no types
+    text = Statements(lambda: CoreCompiler(dialect, insert)).text(build, *shape)
     places: dict[str, int] = {}
     numbered = re.sub(
         r"%\((\w+)\)s", lambda m: f"${places.setdefault(m[1], len(places) + 1)}", str(text)

@@ -12,8 +12,8 @@ from tests.store.making import NOW, alert, call, charge, queued
 
 from gonogo.records import Control, Denial, State
 from gonogo.store import open_store
-from gonogo.store.engines import parse
 from gonogo.store.upgrade import status, upgrade
+from gonogo.store.urls import parse
 
 
 @pytest.fixture(params=["sqlite file", "postgres"])

@@ -17,7 +17,8 @@ from gonogo.store import postgres_server
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_rights import NEEDS
 from gonogo.store.postgres_server import Server
-from gonogo.store.schema import VERSION_TABLE, metadata
+from gonogo.store.revisions import VERSION_TABLE
+from gonogo.store.schema import metadata
 from gonogo.store.upgrade import status, upgrade
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "postgres.md"

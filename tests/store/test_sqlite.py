@@ -21,7 +21,7 @@ from gonogo.errors import ConfigurationError, SchemaError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store.engines import make_engine
 from gonogo.store.group import Job
-from gonogo.store.schema import REVISION, REVISIONS
+from gonogo.store.revisions import REVISION, REVISIONS
 from gonogo.store.sqlite import SqliteStore
 from gonogo.store.upgrade import status, upgrade
 

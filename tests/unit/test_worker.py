@@ -16,6 +16,7 @@ from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 from gonogo.settings import Settings
+from gonogo.store.port import Listening
 from gonogo.worker import WorkerProcess
 
 Make = Callable[..., WorkerProcess]
@@ -258,6 +259,45 @@ def test_the_keeper_outlives_every_fault(shared: Sandboxes) -> None:
         sandbox.worker.stop(SOON)
 
 
+def test_the_keeper_hears_of_what_another_process_queued(shared: Sandboxes) -> None:
+    """An idle worker on a file begins it long before it would poll, without a thread for that."""
+    ours, theirs, ran = shared(worker_interval=3600.0), shared(), threading.Event()
+    reminder(ours, lambda _: ran.set())
+    remind = reminder(theirs, lambda _: None)
+    ours.arm(**WHO)
+    ours.worker.start()
+    remind.enqueue("hello")
+    assert ran.wait(SOON)
+    ours.worker.stop(SOON)
+
+
+def test_no_look_at_the_file_delays_the_leases(shared: Sandboxes) -> None:
+    """After every look that saw something or failed, and there may be many, they have a turn."""
+    sandbox, turns = shared(), []
+    renewed = threading.Semaphore(0)
+    looks = itertools.chain([True, True, RuntimeError("a defect"), True], itertools.repeat(False))
+
+    def look() -> bool:
+        saw = next(looks)
+        turns.append("look")
+        if isinstance(saw, RuntimeError):
+            raise saw
+        return saw
+
+    def tend() -> int:
+        turns.append("leases")
+        renewed.release()
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox.delivery, "listen", lambda _: Listening(look, 0.001))
+        patch.setattr(sandbox.delivery, "tend", tend)
+        sandbox.worker.start()
+        assert all(renewed.acquire(timeout=SOON) for _ in range(4))
+        sandbox.worker.stop(SOON)
+    assert turns[:8] == ["look", "leases"] * 4
+
+
 # start and stop
 
 
@@ -389,16 +429,13 @@ def test_a_job_that_is_claimed_while_the_worker_stops_keeps_its_lease(shared: Sa
 
 
 @pytest.mark.parametrize("workers_wanted", [1, 4])
-def test_n_workers_need_n_threads_and_two_or_three(
-    sandboxes: Sandboxes, workers_wanted: int
-) -> None:
-    """N workers, a keeper, a heartbeat, and one that watches a file: no other thread stays."""
+def test_n_workers_need_n_threads_and_two(sandboxes: Sandboxes, workers_wanted: int) -> None:
+    """N workers, a keeper that also watches a file, and a heartbeat: no other thread stays."""
     sandbox = sandboxes(max_workers=workers_wanted)
-    watching = sandbox.store.shared
     before = threading.active_count()
     sandbox.initialize()
     staying = [t for t in own_threads() if not t.name.startswith("gonogo-check")]
-    assert len(staying) <= workers_wanted + 2 + watching, [t.name for t in staying]
+    assert len(staying) <= workers_wanted + 2, [t.name for t in staying]
     sandbox.cleanup()
     assert threading.active_count() - before <= 1
 

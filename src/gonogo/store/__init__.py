@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from gonogo.store.port import Store
+    from gonogo.store.urls import FileUrl
 
 
-def open_store(url: URL | None, environment: str | None = None) -> Store:
+def open_store(url: URL | FileUrl | None, environment: str | None = None) -> Store:
     """The ledger of a database; in memory without one. Nothing is opened before its first use.
 
     Args:
@@ -28,12 +29,13 @@ def open_store(url: URL | None, environment: str | None = None) -> Store:
     if url.get_backend_name() == "postgresql":
         try:
             from gonogo.store.postgres import PostgresStore  # noqa: PLC0415 - needs its driver
+            from gonogo.store.urls import full  # noqa: PLC0415 - same
         except ImportError as error:
             raise ConfigurationError(
                 "the driver of PostgreSQL (psycopg) is not installed: "
                 'pip install "gonogo[postgres]"'
             ) from error
-        return PostgresStore(url, environment=environment)
-    from gonogo.store.sqlite import SqliteStore  # noqa: PLC0415 - SQLAlchemy is heavy
+        return PostgresStore(full(url), environment=environment)
+    from gonogo.store.sqlite import SqliteStore  # noqa: PLC0415 - only what is asked for
 
     return SqliteStore(url, environment=environment)

@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Index, and_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Index,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    and_,
+)
 
 from gonogo.store import schema
-from gonogo.store.schema import PREFIX, alerts, attempts, calls, decisions, limits, plans, slots
+from gonogo.store.revisions import PREFIX, VERSION_TABLE
+from gonogo.store.schema import alerts, attempts, calls, decisions, limits, plans, slots
 
 
 def _partial(name: str, where: ColumnElement[bool], *columns: Any, unique: bool = False) -> None:
@@ -49,3 +59,11 @@ Index("gonogo_plans_created", plans.c.created_at)
 
 metadata = schema.metadata
 """The tables with their indexes."""
+
+version = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),  # as Alembic makes it
+)
+"""Which revision the ledger has; a table of Alembic's."""

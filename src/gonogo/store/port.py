@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from msgspec import Struct
+
 from gonogo.records import (
     Alert,
     AlertState,
@@ -301,6 +303,21 @@ class Transaction(Protocol):
     def schedules(self) -> Schedules: ...
 
 
+class Listening(Struct, frozen=True):
+    """What hears of jobs that others write, from `Store.listen` on.
+
+    Attributes:
+        look: to be called every ``pause`` seconds by whoever began to listen, and wakes on that
+            thread; false when there was nothing to see. It raises nothing and waits for nobody's
+            write. ``None`` where it takes no looking: nobody tells, or the store has a thread.
+        end: ends it and waits for its end; may be called twice.
+    """
+
+    look: Callable[[], bool] | None = None
+    pause: float = 0.0
+    end: Callable[[], None] = lambda: None
+
+
 class Store(Protocol):
     """A ledger. Thread-safe; opened on first use; `close` may be called twice.
 
@@ -352,8 +369,8 @@ class Store(Protocol):
         """The database's own clock, in epoch seconds; ``None`` where it has none but ours."""
         ...
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call ``wake``, on a thread of the store, when a job was written; returns how to end it.
+    def listen(self, wake: Callable[[], None]) -> Listening:
+        """Call ``wake`` when a job was written; see `Listening` for the thread that does.
 
         A courtesy that may fail in silence or never come: whoever waits looks by himself as well.
         """

@@ -16,16 +16,18 @@ from sqlalchemy.exc import DBAPIError
 
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import ConfigurationError, StoreUnavailable
-from gonogo.store.engines import make_engine, parse, shown
+from gonogo.store.compiling import CoreCompiler
+from gonogo.store.engines import make_engine
 from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.port import NESTED, Transaction
+from gonogo.store.port import NESTED, Listening, Transaction
 from gonogo.store.postgres_connection import PRIMARY, Connection, Place, Timeouts
 from gonogo.store.postgres_errors import NOTHING, Contention, Crossed, InDoubt, Lost, explain
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.postgres_rounds import Rounds
-from gonogo.store.statements import Statements
+from gonogo.store.texts import Statements
 from gonogo.store.upgrade import prepare
+from gonogo.store.urls import full, shown
 
 T = TypeVar("T")
 _READERS_KEPT = 8
@@ -62,7 +64,7 @@ class PostgresStore:
         environment: str | None = None,
     ) -> None:
         self._environment = environment
-        self._url = parse(database.url if isinstance(database, Engine) else database)
+        self._url = full(database.url if isinstance(database, Engine) else database)
         if self._url.get_backend_name() != "postgresql":
             raise ConfigurationError(f"{self._url.get_backend_name()} is not PostgreSQL")
         self._where = shown(self._url)
@@ -70,7 +72,7 @@ class PostgresStore:
         self._clock = clock or SystemClock()
         self._rounds = Rounds(self._clock, random)
         dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call] # it has no types
-        self._texts = Statements(dialect, insert)
+        self._texts = Statements(lambda: CoreCompiler(dialect, insert))
         self._inherited: list[Connection] = []
         self._known_place: Place | None = None
         self._writer: Connection | None
@@ -120,8 +122,8 @@ class PostgresStore:
         self._refuse_nesting()
         return self._persist(lambda: self._on_reader(Connection.time))
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
-        return Listener(self._url, self._timeouts.connect, wake).stop
+    def listen(self, wake: Callable[[], None]) -> Listening:
+        return Listening(end=Listener(self._url, self._timeouts.connect, wake).stop)
 
     def close(self) -> None:
         with self._io, self._pool:

@@ -17,7 +17,6 @@ from sqlalchemy import URL
 
 from gonogo.errors import StoreError, StoreUnavailable
 from gonogo.store import postgres_server
-from gonogo.store.engines import shown
 from gonogo.store.group import Job
 from gonogo.store.port import READ_ONLY, Transaction
 from gonogo.store.postgres_draft import Draft, Misjudged
@@ -32,7 +31,8 @@ from gonogo.store.postgres_errors import (
 from gonogo.store.postgres_prepared import Prepared
 from gonogo.store.postgres_tables import DraftTransaction
 from gonogo.store.sql import SWITCHES
-from gonogo.store.statements import Statements
+from gonogo.store.texts import Statements
+from gonogo.store.urls import shown
 
 T = TypeVar("T")
 Place = tuple[Any, ...]
@@ -69,7 +69,7 @@ class Connection:
     """A connection with its tables, which serve one transaction after the other.
 
     Args:
-        url: as `gonogo.store.engines.parse` returns it.
+        url: as `gonogo.store.urls.parse` returns it.
         reads: refuse to write.
 
     Raises:

@@ -25,7 +25,7 @@ from gonogo.store.postgres_prepared import Prepared
 from gonogo.store.postgres_statements import FENCE
 from gonogo.store.rows import Rows
 from gonogo.store.run import Cursor, Run
-from gonogo.store.statements import Statements, Text
+from gonogo.store.texts import Statements, Text
 
 Row = Mapping[str, Any]
 Look = Callable[[Cursor], None]

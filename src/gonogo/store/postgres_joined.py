@@ -17,7 +17,7 @@ from gonogo.store.postgres_errors import translate
 from gonogo.store.postgres_rounds import Rounds
 from gonogo.store.run import Run
 from gonogo.store.sql import SqlTransaction
-from gonogo.store.statements import Statements
+from gonogo.store.texts import Statements
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from sqlalchemy import URL
 
 from gonogo.errors import GonogoError
 from gonogo.secrets import redact_text
-from gonogo.store.engines import shown
 from gonogo.store.postgres_connection import CHANNEL, connect, is_alone
+from gonogo.store.urls import shown
 
 _log = logging.getLogger("gonogo.store")
 _LOOK = 0.5

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from gonogo.errors import StoreUnavailable
 from gonogo.store.postgres_errors import NOTHING
-from gonogo.store.schema import PREFIX, VERSION_TABLE
+from gonogo.store.revisions import PREFIX, VERSION_TABLE
 
 _READ = ("SELECT",)
 _ADD = ("SELECT", "INSERT")

@@ -11,7 +11,7 @@ from gonogo.store import postgres_statements, rows, schema
 from gonogo.store.postgres_draft import Draft
 from gonogo.store.sql import SqlAttempts, SqlControls, SqlTransaction
 from gonogo.store.sql_calls import SqlCalls
-from gonogo.store.statements import names
+from gonogo.store.texts import names
 
 
 class DraftTransaction(SqlTransaction):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from gonogo.store.statements import Statements, Text
+from gonogo.store.texts import Statements, Text
 
 
 class Cursor(Protocol):

@@ -26,12 +26,6 @@ from sqlalchemy import (
 
 from gonogo.records import OPEN, TERMINAL, AlertState, State
 
-REVISIONS = ("0001", "0002", "0003", "0004")
-"""Every revision this code knows, oldest first."""
-REVISION = REVISIONS[-1]
-VERSION_TABLE = "gonogo_alembic_version"
-PREFIX = "gonogo_"
-
 metadata = MetaData()
 
 _seconds = Float(53)

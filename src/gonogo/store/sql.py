@@ -6,7 +6,7 @@ The statements are the same for every database; what differs is the connection t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gonogo.records import (
     Alert,
@@ -19,11 +19,16 @@ from gonogo.records import (
     PlanState,
     Schedule,
 )
-from gonogo.store import rows, schema, statements
+from gonogo.store import rows
 from gonogo.store.run import Run
 from gonogo.store.sql_calls import SqlCalls
 from gonogo.store.sql_limits import SqlLimits
-from gonogo.store.statements import names
+from gonogo.store.texts import Names, names
+
+if TYPE_CHECKING:
+    from gonogo.store import schema, statements
+else:
+    schema = statements = Names()
 
 SWITCHES = 7_461_023_850_114
 """Number of the advisory lock that every writing transaction shares, and a switch needs alone."""

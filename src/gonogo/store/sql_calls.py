@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gonogo.records import Call, CallFilter, State
-from gonogo.store import schema, statements
 from gonogo.store.rows import CALLS
 from gonogo.store.run import Run
-from gonogo.store.statements import names
+from gonogo.store.texts import Names, names
 from gonogo.store.turns import Due, in_turn
+
+if TYPE_CHECKING:
+    from gonogo.store import schema, statements
+else:
+    schema = statements = Names()
 
 
 class SqlCalls:
@@ -160,8 +164,8 @@ class SqlCalls:
         return self._all(statements.calls_of_plan, {"plan_id": plan_id})
 
     def find(self, wanted: CallFilter) -> list[Call]:
-        fields = statements.given(wanted)
-        shape = tuple(fields), len(wanted.states), statements.is_rare(wanted)
+        fields = _given(wanted)
+        shape = tuple(fields), len(wanted.states), _is_rare(wanted)
         text = self._run.texts.text(statements.find_calls, *shape)
         states = names("state", map(str, wanted.states))
         found = self._run(text, {**fields, **states, "most": wanted.limit}).fetchall()
@@ -225,3 +229,17 @@ class SqlCalls:
 def _number(name: str) -> int:
     """The number by which a name is locked, in 63 bits, the same on every machine."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest()) >> 1
+
+
+def _is_rare(wanted: CallFilter) -> bool:
+    """Whether a list is better begun at its states than at its other fields, or at the newest."""
+    narrow = wanted.key, wanted.plan_id, wanted.correlation_id
+    usual = not wanted.states or State.SUCCEEDED in wanted.states
+    return not usual and all(field is None for field in narrow)
+
+
+def _given(wanted: CallFilter) -> dict[str, Any]:
+    """The fields of a filter that are set, apart from its states and limit."""
+    fields = ("action", "key", "plan_id", "correlation_id", "before")
+    values = ((field, getattr(wanted, field)) for field in fields)
+    return {field: value for field, value in values if value is not None}

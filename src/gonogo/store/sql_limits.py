@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import structs
 
 from gonogo.records import Charge, Denial, Reservation, Usage
-from gonogo.store import schema, statements
 from gonogo.store.run import Run
-from gonogo.store.statements import names
+from gonogo.store.texts import Names, names
 from gonogo.windows import BucketWindow, CalendarWindow, fitting
+
+if TYPE_CHECKING:
+    from gonogo.store import schema, statements
+else:
+    schema = statements = Names()
 
 _COLUMNS = ("name", "window", "since", "buckets", "idle_at")
 _SWEPT_AT_ONCE = 10

@@ -7,22 +7,21 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-from sqlalchemy import URL, Engine, NullPool
-from sqlalchemy.dialects.sqlite import dialect, insert
-from sqlalchemy.exc import DBAPIError
+from typing import TYPE_CHECKING, TypeVar
 
 from gonogo.errors import ConfigurationError, StoreUnavailable
-from gonogo.store.engines import in_memory, make_engine, parse
 from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.port import NESTED, Transaction
+from gonogo.store.port import NESTED, Listening, Transaction
 from gonogo.store.sqlite_connection import Connection
 from gonogo.store.sqlite_errors import translate
-from gonogo.store.sqlite_watch import Watch
-from gonogo.store.statements import Statements
-from gonogo.store.upgrade import prepare
+from gonogo.store.sqlite_ready import text_of
+from gonogo.store.sqlite_watch import TICK, Watch
+from gonogo.store.texts import Compiler, Statements
+from gonogo.store.urls import FileUrl, in_memory, parse
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
 
 T = TypeVar("T")
 _READERS_KEPT = 8
@@ -52,19 +51,20 @@ class SqliteStore:
 
     def __init__(
         self,
-        database: str | URL | Engine,
+        database: str | URL | FileUrl | Engine,
         *,
         busy_timeout: float = 5.0,
         environment: str | None = None,
     ) -> None:
         self._environment = environment
-        self._url = parse(database.url if isinstance(database, Engine) else database)
+        given: str | URL | FileUrl = getattr(database, "url", database)  # type: ignore[arg-type] # an engine has one
+        self._url = parse(given)
         if self._url.get_backend_name() != "sqlite":
             raise ConfigurationError(f"{self._url.get_backend_name()} is not a SQLite database")
         self._busy_timeout = busy_timeout
         self._memory = in_memory(self._url)
         self._path = self._url.database or ""
-        self._texts = Statements(dialect(paramstyle="qmark"), insert)
+        self._texts = Statements(_compiler, text_of)
         self._inherited: list[Connection] = []
         self._quiet = self._sound = True
         self._writer: Connection | None
@@ -135,17 +135,24 @@ class SqliteStore:
     def time(self) -> float | None:
         return None
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, wake: Callable[[], None]) -> Listening:
         if self._memory:
-            return lambda: None
-        return Watch(f"{self._path}-wal", self._others_wrote, wake).stop
+            return Listening()
+        return Listening(Watch(f"{self._path}-wal", self._others_wrote, wake).look, TICK)
 
-    def _others_wrote(self) -> bool:
-        """Whether anybody else committed since the last question, as our writer sees it."""
-        with self._io:
+    def _others_wrote(self) -> bool | None:
+        """Whether anybody else committed since the last question, as our writer sees it.
+
+        ``None`` while it commits itself: who asks has leases to renew, and does not wait.
+        """
+        if not self._io.acquire(blocking=False):
+            return None
+        try:
             known = self._version
             self._version = None if self._writer is None else self._writer.version()
             return self._version is None or self._version != known
+        finally:
+            self._io.release()
 
     def close(self) -> None:
         """Close every connection; the last one out folds the write-ahead log into the file."""
@@ -244,7 +251,8 @@ class SqliteStore:
         if self._writer is None:
             writer = self._connect()
             try:
-                self._prepare()
+                if not writer.prepare(self._environment):
+                    self._prepare()
             except BaseException:
                 writer.close()
                 raise
@@ -277,6 +285,13 @@ class SqliteStore:
         return Connection(self._url, self._texts, busy_timeout=self._busy_timeout, reads=reads)
 
     def _prepare(self) -> None:
+        """What is seldom: mark the ledger for its environment, or say what is wrong with it."""
+        from sqlalchemy import NullPool  # noqa: PLC0415 - heavy, and a ledger that is well needs none
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - same
+
+        from gonogo.store.engines import make_engine  # noqa: PLC0415 - same
+        from gonogo.store.upgrade import prepare  # noqa: PLC0415 - same
+
         engine = make_engine(self._url, busy_timeout=self._busy_timeout, poolclass=NullPool)
         try:
             prepare(engine, self._environment)
@@ -286,6 +301,12 @@ class SqliteStore:
             raise translate(error.orig, self._url.database or "") from error
         finally:
             engine.dispose()
+
+
+def _compiler() -> Compiler:
+    from gonogo.store.compiling import for_sqlite  # noqa: PLC0415 - heavy; what is usual is ready
+
+    return for_sqlite()
 
 
 def _told(store: SqliteStore | None, what: Callable[[SqliteStore], None]) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import URL
-from sqlalchemy.dialects.sqlite import dialect
-
-from gonogo.store.engines import enter_wal
 from gonogo.store.group import Job
 from gonogo.store.port import READ_ONLY, Transaction
 from gonogo.store.run import Run
 from gonogo.store.sql import SqlTransaction
 from gonogo.store.sqlite_errors import primary, translate
-from gonogo.store.statements import Statements
+from gonogo.store.sqlite_ledger import make_ready
+from gonogo.store.sqlite_log import enter_wal
+from gonogo.store.texts import Statements
+from gonogo.store.urls import FileUrl
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 T = TypeVar("T")
 _STATEMENTS_KEPT = 256
@@ -25,20 +27,20 @@ class Connection:
     """A connection with its tables, which serve one transaction after the other.
 
     Args:
-        url: as `gonogo.store.engines.parse` returns it.
+        url: as `gonogo.store.urls.parse` returns it.
         busy_timeout: seconds to wait for another connection's lock.
         reads: refuse to write.
     """
 
     def __init__(
-        self, url: URL, texts: Statements, *, busy_timeout: float, reads: bool = False
+        self, url: URL | FileUrl, texts: Statements, *, busy_timeout: float, reads: bool = False
     ) -> None:
         self._where = url.database or ""
         self._reads = reads
         self._synchronous = ""
         self._version = -1
         self._writable = False
-        arguments, options = dialect().create_connect_args(url)
+        path, options = _found(url)
         options.update(
             timeout=busy_timeout,
             isolation_level=None,
@@ -46,13 +48,20 @@ class Connection:
             cached_statements=_STATEMENTS_KEPT,
         )
         try:
-            self._raw: sqlite3.Connection = sqlite3.connect(arguments[0], **options)
+            self._raw: sqlite3.Connection = sqlite3.connect(path, **options)
             self._configure()
         except sqlite3.Error as error:
             raise translate(error, self._where) from error
         run = Run(texts, self._raw.execute, sqlite3.Error, self._failed, keeps=not reads)
         self._kept = run.kept if run.kept is not None else {}
         self._tables = SqlTransaction(run)
+
+    def prepare(self, environment: str | None) -> bool:
+        """Whether the database holds the ledger, which is made where there is none."""
+        try:
+            return make_ready(self._raw, environment)
+        except sqlite3.Error as error:
+            raise translate(error, self._where) from error
 
     def commit(self, batch: Sequence[Job]) -> None:
         """Run every job and commit once; a job that fails takes back its own changes only.
@@ -180,6 +189,16 @@ class Connection:
         if self._reads and primary(error) == sqlite3.SQLITE_READONLY:
             return RuntimeError(READ_ONLY)
         return translate(error, self._where)
+
+
+def _found(url: URL | FileUrl) -> tuple[str, dict[str, Any]]:
+    """Path and options for the driver."""
+    if isinstance(url, FileUrl):
+        return url.database, {}
+    from sqlalchemy.dialects.sqlite import dialect  # noqa: PLC0415 - heavy; plain files need none
+
+    (path,), options = dialect().create_connect_args(url)
+    return path, dict(options)
 
 
 def _mark_done(batch: Sequence[Job]) -> None:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
-
-from sqlalchemy import URL
+from typing import TYPE_CHECKING, TypeVar
 
 from gonogo.store.joined import driver_connection, not_joinable
 from gonogo.store.port import Transaction
 from gonogo.store.run import Run
 from gonogo.store.sql import SqlTransaction
 from gonogo.store.sqlite_errors import translate
-from gonogo.store.statements import Statements
+from gonogo.store.texts import Statements
+from gonogo.store.urls import FileUrl
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 T = TypeVar("T")
 
 
-def join(session: object, work: Callable[[Transaction], T], texts: Statements, url: URL) -> T:
+def join(
+    session: object, work: Callable[[Transaction], T], texts: Statements, url: URL | FileUrl
+) -> T:
     """See `Store.join`."""
     raw = driver_connection(session)
     if not isinstance(raw, sqlite3.Connection):

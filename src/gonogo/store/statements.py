@@ -1,10 +1,8 @@
-"""Statements as the drivers take them: built once in SQLAlchemy Core, compiled once each."""
+"""What is asked of the ledger, in SQLAlchemy Core; `gonogo.store.texts` keeps the texts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     CTE,
@@ -17,7 +15,6 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    insert,
     literal_column,
     null,
     or_,
@@ -26,104 +23,13 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
 
-from gonogo.records import CallFilter, State
+from gonogo.records import State
 from gonogo.store import rows, schema
 from gonogo.store.schema import alerts, calls, decisions, limits, plans, slots
 
 _MOST: ColumnElement[int] = bindparam("most")
-_MANY = 1000
-"""How many shapes of statements are kept; there are a few dozen in practice."""
-
-
-class Text(str):
-    """A statement as a driver takes it.
-
-    Attributes:
-        placed: puts parameters in the order of the text; ``None`` where the driver takes names.
-    """
-
-    placed: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
-
-
-class Statements:
-    """Texts of statements for one dialect, compiled when they are first asked for.
-
-    Parameters are always given by name, also where the driver wants them by place, which binds
-    them twice as fast. A statement whose text depends on its use (the number of queues, the
-    columns that change) is compiled once for each of its shapes.
-    """
-
-    def __init__(self, dialect: Dialect, upsert: Callable[[Table], Any]) -> None:
-        self._dialect = dialect
-        self._upsert = upsert
-        self._texts: dict[tuple[Any, ...], Text] = {}
-
-    def text(self, build: Callable[..., ClauseElement], *shape: Any) -> Text:
-        """The text of ``build(*shape)``."""
-        text = self._texts.get((build, *shape))
-        if text is None:
-            text = self._keep((build, *shape), build(*shape), None)
-        return text
-
-    def insert(self, table: Table, columns: tuple[str, ...]) -> Text:
-        """Insert one row of ``columns``."""
-        text = self._texts.get(("insert", table.name))
-        return text or self._keep(("insert", table.name), insert(table), columns)
-
-    def insert_missing(self, table: Table, columns: tuple[str, ...]) -> Text:
-        """Insert one row of ``columns``, unless there is one with the same primary key."""
-        text = self._texts.get(("missing", table.name))
-        if text is None:
-            statement = self._upsert(table).on_conflict_do_nothing()
-            text = self._keep(("missing", table.name), statement, columns)
-        return text
-
-    def upsert(self, table: Table, columns: tuple[str, ...]) -> Text:
-        """Insert one row of ``columns``, or change the one with the same primary key."""
-        text = self._texts.get(("upsert", table.name))
-        if text is None:
-            statement = self._upsert(table)
-            names = [column.name for column in table.primary_key]
-            changed = {name: statement.excluded[name] for name in columns if name not in names}
-            statement = statement.on_conflict_do_update(index_elements=names, set_=changed)
-            text = self._keep(("upsert", table.name), statement, columns)
-        return text
-
-    def update(self, build: Callable[[], ClauseElement], columns: tuple[str, ...]) -> Text:
-        """The update ``build()``, setting ``columns``."""
-        text = self._texts.get((build, columns))
-        return text or self._keep((build, columns), build(), columns)
-
-    def _keep(
-        self, shape: tuple[Any, ...], statement: ClauseElement, columns: Iterable[str] | None
-    ) -> Text:
-        keys = None if columns is None else list(columns)
-        compiled = cast(SQLCompiler, statement.compile(dialect=self._dialect, column_keys=keys))
-        given = [name for name, bind in compiled.binds.items() if not bind.required]
-        if given:
-            raise TypeError(f"a value is bound into a shared statement: {given} in {compiled}")
-        if len(self._texts) >= _MANY:
-            self._texts.clear()
-        text = Text(compiled)
-        if compiled.positiontup is not None:
-            text.placed = _placed(compiled.positiontup)
-        self._texts[shape] = text
-        return text
-
-
-def _placed(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
-    if len(names) < 2:  # of one name itemgetter would give the bare value
-        return lambda given: [given[name] for name in names]
-    return itemgetter(*names)
-
-
-def names(prefix: str, values: Iterable[Any]) -> dict[str, Any]:
-    """Values as the parameters that ``_among`` makes."""
-    return {f"{prefix}_{number}": value for number, value in enumerate(values)}
 
 
 def _among(column: ColumnElement[Any], prefix: str, size: int) -> ColumnElement[bool]:
@@ -422,20 +328,6 @@ def _matches(field: str, action: ColumnElement[str]) -> ColumnElement[bool]:
         own = calls.c.correlation_id.is_(None) & (calls.c.id == bindparam(field))
         return or_(calls.c.correlation_id == bindparam(field), own)
     return (action if field == "action" else calls.c[field]) == bindparam(field)
-
-
-def is_rare(wanted: CallFilter) -> bool:
-    """Whether a list is better begun at its states than at its other fields, or at the newest."""
-    narrow = wanted.key, wanted.plan_id, wanted.correlation_id
-    usual = not wanted.states or State.SUCCEEDED in wanted.states
-    return not usual and all(field is None for field in narrow)
-
-
-def given(wanted: CallFilter) -> dict[str, Any]:
-    """The fields of a filter that are set, apart from its states and limit."""
-    fields = ("action", "key", "plan_id", "correlation_id", "before")
-    values = ((field, getattr(wanted, field)) for field in fields)
-    return {field: value for field, value in values if value is not None}
 
 
 def count_calls() -> ClauseElement:

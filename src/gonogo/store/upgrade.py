@@ -12,13 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import (
     URL,
-    Column,
     Connection,
     Engine,
-    MetaData,
-    PrimaryKeyConstraint,
-    String,
-    Table,
     inspect,
     text,
 )
@@ -26,13 +21,15 @@ from sqlalchemy.exc import DBAPIError
 
 from gonogo.errors import SchemaError
 from gonogo.store import postgres_server
-from gonogo.store.engines import BEGIN, in_memory, make_engine, parse, shown
+from gonogo.store.engines import BEGIN, make_engine
 from gonogo.store.environment import environment_of, require_environment
 from gonogo.store.postgres_errors import explain
 from gonogo.store.postgres_rights import Rights, rights_of
 from gonogo.store.postgres_server import Server
-from gonogo.store.schema import PREFIX, REVISION, REVISIONS, VERSION_TABLE, marks, metadata
+from gonogo.store.revisions import PREFIX, REVISION, REVISIONS, VERSION_TABLE
+from gonogo.store.schema import marks, metadata
 from gonogo.store.sqlite_errors import translate
+from gonogo.store.urls import FileUrl, in_memory, parse, shown
 
 _UPGRADE = "run `gonogo db upgrade`"
 LOCK = 7_461_023_850_113
@@ -137,7 +134,7 @@ def _server_and_rights(connection: Connection) -> tuple[Server | None, Rights | 
     return server, rights_of(connection)
 
 
-def _is_missing_file(url: URL) -> bool:
+def _is_missing_file(url: URL | FileUrl) -> bool:
     """Whether to connect would only create the file."""
     if url.get_backend_name() != "sqlite" or in_memory(url):
         return False
@@ -223,15 +220,9 @@ def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> tuple[str, ...]:
 
 def _create(connection: Connection) -> None:
     """A new ledger is made as it is declared, which is what the migrations would make of it."""
-    from gonogo.store.indexes import metadata  # noqa: PLC0415 - needed once in a database's life
+    from gonogo.store.indexes import metadata, version  # noqa: PLC0415 - needed once in a database's life
 
     metadata.create_all(connection, checkfirst=False)
-    version = Table(
-        VERSION_TABLE,
-        MetaData(),
-        Column("version_num", String(32), nullable=False),
-        PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),  # as Alembic makes it
-    )
     version.create(connection, checkfirst=False)
     connection.execute(version.insert().values(version_num=REVISION))
 

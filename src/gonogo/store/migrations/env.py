@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from gonogo.store.indexes import metadata
-from gonogo.store.schema import VERSION_TABLE
+from gonogo.store.revisions import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],
