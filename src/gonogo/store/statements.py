@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import (
     CTE,
@@ -30,10 +30,11 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement
 
-from gonogo.records import CallFilter, State
+from gonogo.records import AHEAD, CallFilter, State
 from gonogo.store import rows, schema
 from gonogo.store.schema import alerts, calls, decisions, limits, plans, slots
 
+T = TypeVar("T")
 _MOST: ColumnElement[int] = bindparam("most")
 _MANY = 1000
 """How many shapes of statements are kept; there are a few dozen in practice."""
@@ -124,6 +125,15 @@ def _placed(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]
 def names(prefix: str, values: Iterable[Any]) -> dict[str, Any]:
     """Values as the parameters that ``_among`` makes."""
     return {f"{prefix}_{number}": value for number, value in enumerate(values)}
+
+
+def evened(values: Sequence[T]) -> Sequence[T]:
+    """The same values, the last one repeated up to a power of two, for a few sizes instead of many.
+
+    Each size is a statement of its own, and to compile one takes longer than to run it.
+    """
+    size = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (size - len(values))]
 
 
 def _among(column: ColumnElement[Any], prefix: str, size: int) -> ColumnElement[bool]:
@@ -257,24 +267,32 @@ def due_calls(queues: int, passed: int) -> Select[Any]:
     return found.where(~_among(group.c.action, "passing", passed)) if passed else found
 
 
-def claim_calls(size: int) -> ClauseElement:
+def claim_calls(size: int, ahead: bool) -> ClauseElement:
     """Claim so many calls by their ids, those that can still be claimed."""
     return (
         update(calls)
         .where(_among(calls.c.id, "id", size), schema.claimable)
-        .values(claimed())
+        .values(claimed_ahead() if ahead else claimed())
         .returning(*(calls.c[name] for name in rows.CALLS.columns))
     )
 
 
 def claimed() -> dict[str, Any]:
     """What a claim sets."""
+    return {**_taken(), "attempt": calls.c.attempt + schema.ONE}
+
+
+def claimed_ahead() -> dict[str, Any]:
+    """What a claim sets that is made for later."""
+    return {**_taken(), "note": schema.literal(AHEAD)}
+
+
+def _taken() -> dict[str, Any]:
     return {
         "state": schema.literal(State.CLAIMED),
         "owner": bindparam("by"),
         "lease_until": bindparam("till"),
         "epoch": calls.c.epoch + schema.ONE,
-        "attempt": calls.c.attempt + schema.ONE,
     }
 
 
