@@ -12,7 +12,7 @@ from gonogo.errors import InFlight, RateLimited
 from gonogo.handout import is_free, pending_again
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause, running
-from gonogo.records import AHEAD, Call, State, counted
+from gonogo.records import Call, State, counted
 from gonogo.store.port import Store, Transaction
 from gonogo.writing import Writing
 
@@ -46,16 +46,16 @@ class Claims:
         passing = self._passed_over(now)
 
         def work(tx: Transaction) -> list[Call]:
-            claimed = tx.calls.claim(
+            return tx.calls.claim(
                 owner=self._owner.name,
                 queues=running(tx.controls.all(), queues, now),
                 now=now,
                 lease_until=now + self._lease,
-                limit=most + ahead,
+                limit=most,
+                ahead=ahead,
                 turn=self._turn,
                 passing=passing,
             )
-            return claimed[:most] + [_for_later(tx, call) for call in claimed[most:]]
 
         claimed: list[Call] = yield work, False
         if claimed:
@@ -138,9 +138,3 @@ class Claims:
         with self._mutex:
             self._passing = {a: until for a, until in self._passing.items() if until > now}
             return dict(self._passing)
-
-
-def _for_later(tx: Transaction, call: Call) -> Call:
-    waiting = structs.replace(call, attempt=call.attempt - 1, note=AHEAD)
-    tx.calls.replace(call, waiting)
-    return waiting

@@ -40,10 +40,10 @@ def group(commits):
     return GroupCommit(commits)
 
 
-def start(group, results, number):
+def start(group, results, number, durable=True):
     def work():
         try:
-            results[number] = group.write(lambda _: number, True)
+            results[number] = group.write(lambda _: number, durable)
         except BaseException as error:
             results[number] = error
 
@@ -254,3 +254,93 @@ def test_an_interrupt_while_the_lead_is_handed_over_strands_nobody(group, commit
     assert isinstance(results[0], KeyboardInterrupt)
     start(group, results, 3).join(5)
     assert results[3] == 3
+
+
+@pytest.fixture
+def apart(commits):
+    return GroupCommit(commits, apart=True)
+
+
+def mixed(group, commits):
+    """One leader inside a durable commit, and durable (odd) and other (even) works that came."""
+    results: dict[int, object] = {}
+    threads = [start(group, results, 0)]
+    assert commits.entered.acquire(timeout=30)
+    for number in range(1, 6):
+        threads.append(start(group, results, number, durable=number % 2 == 1))
+        waiting(group, number)
+    return results, threads
+
+
+def test_what_need_not_be_durable_does_not_wait_for_the_disk(apart, commits):
+    """It is committed by itself, before the durable work that came with it."""
+    results, threads = mixed(apart, commits)
+    seen = []
+
+    def commit(batch):
+        seen.append([job.work(None) for job in batch])
+        commits(batch)
+
+    apart._commit = commit
+    commits.go.release(3)
+    for thread in threads:
+        thread.join(30)
+    assert seen == [[2, 4], [1, 3, 5]]
+    assert results == {number: number for number in range(6)}
+
+
+def test_durable_work_waits_for_one_other_commit_at_most(apart, commits):
+    """After a commit that was not durable everything that waits is in the next one."""
+    results, threads = mixed(apart, commits)
+    commits.go.release()
+    assert commits.entered.acquire(timeout=30)
+    threads += [start(apart, results, number, durable=False) for number in (6, 8)]
+    waiting(apart, 5)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    assert commits.sizes == [1, 2, 5]
+
+
+def test_the_works_of_one_caller_are_not_committed_apart(apart, commits):
+    """What one caller hands over together is in one commit, which is durable if a part of it is."""
+    _, threads = crowd(apart, commits, 1)
+    pieces = [(lambda _: "light", False), (lambda _: "durable", True)]
+    fates = []
+    threads.append(threading.Thread(target=lambda: fates.extend(apart.write_all(pieces))))
+    threads[-1].start()
+    waiting(apart, 3)
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    assert commits.sizes == [1, 3]
+    assert [fate.get() for fate in fates] == ["light", "durable"]
+
+
+def test_an_error_of_what_is_not_durable_is_not_the_leaders(apart, commits):
+    """When the commit that goes first fails, the durable work is committed all the same."""
+    results, threads = mixed(apart, commits)
+    commits.go.release()
+    assert commits.entered.acquire(timeout=30)
+    commits.error = StoreUnavailable("disk full")
+    commits.go.release(2)
+    for thread in threads:
+        thread.join(30)
+    assert [isinstance(results[number], StoreUnavailable) for number in range(6)] == [
+        *(False, False, True, False, True, False)
+    ]
+    assert commits.sizes == [1, 2, 3]
+
+
+def test_a_durable_leader_interrupted_in_the_commit_before_its_own_strands_nobody(apart, commits):
+    """What it led goes back in line, and what it came with is not run; all others are committed."""
+    results, threads = mixed(apart, commits)
+    commits.go.release()
+    assert commits.entered.acquire(timeout=30)
+    commits.error = KeyboardInterrupt()
+    commits.go.release(4)
+    for thread in threads:
+        thread.join(30)
+    assert isinstance(results.pop(1), KeyboardInterrupt)
+    assert results == {number: number for number in (0, 2, 3, 4, 5)}
+    assert apart._leader is None

@@ -28,7 +28,7 @@ TAKEN = 5
 ASKED: dict[str, Any] = {
     "now": NOW + 9,
     "most": TAKEN,
-    "limit": TAKEN,
+    "counted": TAKEN,
     "turn": "",
     "by": "me",
     "till": NOW + 99,

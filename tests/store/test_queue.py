@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from tests.store.making import NOW, attempt, call, queued
 
-from gonogo.records import State, advance
+from gonogo.records import AHEAD, State, advance
 
 
 def put(store, *calls):
@@ -78,6 +78,18 @@ def test_no_more_than_asked(store):
     assert [c.id for c in claim(store, limit=2)] == ids[:2]
     assert [c.id for c in claim(store, limit=9)] == ids[2:]
     assert claim(store) == []
+
+
+def test_what_is_claimed_ahead_uses_no_attempt(store):
+    """After those for now come some for later, of which no attempt counts and the note says so."""
+    one, two, three, four = put(store, *(queued(attempt=2, note="again") for _ in range(4)))
+    now, later, latest = claim(store, limit=1, ahead=2)
+    taken = {"state": State.CLAIMED, "owner": "w", "lease_until": NOW + 30, "epoch": 1}
+    assert now == structs.replace(one, **taken, attempt=3)
+    assert later == structs.replace(two, **taken, note=AHEAD)
+    assert latest == structs.replace(three, **taken, note=AHEAD)
+    assert store.read(lambda tx: tx.calls.get(three.id)) == latest
+    assert store.read(lambda tx: tx.calls.get(four.id)) == four
 
 
 def test_nothing_is_claimed_from_no_queue(store):

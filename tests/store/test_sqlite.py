@@ -556,6 +556,26 @@ class Nulls(dict):
         return None
 
 
+def test_claims_of_every_size_share_a_few_statements(store, monkeypatch):
+    """How many calls are claimed at once seldom asks for a statement that was not compiled yet."""
+    store.write(lambda tx: tx.calls.insert_many([queued(queue="q") for _ in range(36)]))
+    texts = set()
+    text = store._texts.text
+
+    def spy(build, *shape):
+        texts.add(text(build, *shape))
+        return text(build, *shape)
+
+    monkeypatch.setattr(store._texts, "text", spy)
+
+    def claim(size):
+        wanted = {"owner": "w", "queues": ["q"], "now": NOW, "lease_until": NOW, "limit": size}
+        return store.write(lambda tx: tx.calls.claim(**wanted))
+
+    assert [len(claim(size)) for size in range(1, 9)] == [*range(1, 9)]
+    assert len([each for each in texts if each.startswith("UPDATE")]) == 4
+
+
 def test_a_limit_is_one_row(store):
     """However much is used, a limit is one short row."""
     for tick in range(300):

@@ -23,7 +23,8 @@ from gonogo.store.urls import FileUrl, full, parse, read, shown
 
 COMPILER = for_sqlite()
 LISTS: list[tuple[str, tuple[bool, ...]]] = [
-    ("claim_calls", ()),
+    ("claim_calls", (False,)),
+    ("claim_calls", (True,)),
     ("count_claimed", ()),
     ("due_groups", ()),
     ("find_plans", ()),

@@ -10,7 +10,10 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from gonogo.clock import give_way
 from gonogo.store.fates import Fate, Piece
@@ -19,43 +22,37 @@ from gonogo.store.port import Transaction
 T = TypeVar("T")
 _LARGEST = 64
 """Pieces of work in one commit; more would make the first wait long for the last."""
+_is_durable = attrgetter("durable")
 
 
-class Job:
+class Job(Struct, eq=False):
     """A piece of work on its way: what to do, and in the end what came of it.
 
     Attributes:
         done: it is certain what came of it, so it must not be run again.
+        gate: where its caller waits while somebody else leads.
     """
 
-    __slots__ = ("_gate", "done", "durable", "error", "result", "work")
-
-    def __init__(self, work: Callable[[Transaction], Any], durable: bool) -> None:
-        self.work = work
-        self.durable = durable
-        self.done = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._gate: threading.Lock | None = None
+    work: Callable[[Transaction], Any]
+    durable: bool
+    done: bool = False
+    result: Any = None
+    error: BaseException | None = None
+    gate: threading.Lock | None = None
 
     def enter(self) -> None:
         """Be one that waits, for whom somebody else leads."""
-        self._gate = threading.Lock()
-        self._gate.acquire()
-
-    @property
-    def entered(self) -> bool:
-        """Whether it was ever in line."""
-        return self._gate is not None
+        self.gate = threading.Lock()
+        self.gate.acquire()
 
     def wait(self) -> None:
         """Until it is done, or its caller has to lead."""
-        if self._gate is not None:
-            self._gate.acquire()
+        if self.gate is not None:
+            self.gate.acquire()
 
     def wake(self) -> None:
-        if self._gate is not None and self._gate.locked():
-            self._gate.release()
+        if self.gate is not None and self.gate.locked():
+            self.gate.release()
 
 
 class GroupCommit:
@@ -66,15 +63,20 @@ class GroupCommit:
             it returns after the commit. An exception from it is the fate of every job that it has
             not marked as done, except one that is no `Exception`: that interrupts the leader
             alone, and the others run again.
+        apart: where much of what is written need not be durable, commit that by itself, and first:
+            who waits for it does not wait for the disk, and comes back in time to share the
+            durable commit that follows. One commit at most goes before one that is durable.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Job]], None]) -> None:
+    def __init__(self, commit: Callable[[Sequence[Job]], None], *, apart: bool = False) -> None:
         self._commit = commit
+        self._apart = apart
         self._mutex = threading.Lock()
         self._waiting: list[Job] = []
         self._leader: Job | None = None
         self._batch: list[Job] = []
         self._shared = 1
+        self._durable = False
 
     def write(self, work: Callable[[Transaction], T], durable: bool) -> T:
         """Run ``work`` in a commit, shared or not; its result after the commit."""
@@ -87,20 +89,22 @@ class GroupCommit:
 
     def write_all(self, pieces: Sequence[Piece]) -> list[Fate]:
         """Run all of them, together where they fit into one commit: each has its own fate."""
-        jobs = [Job(work, durable) for work, durable in pieces]
+        durable = any(durable for _, durable in pieces)
+        jobs = [Job(work, durable) for work, _ in pieces]
         self._run(jobs)
         return [Fate(job.result, job.error) for job in jobs]
 
     def _run(self, jobs: Sequence[Job]) -> None:
         try:
             with self._mutex:
-                self._waiting += jobs
-                for job in jobs:
-                    job.enter()
                 if self._leader is None:
                     self._leader = jobs[0]
+                for job in jobs:
+                    if job is not self._leader:
+                        job.enter()
+                self._waiting += jobs
             for job in jobs:
-                if self._leader is not job:
+                if job.gate is not None:
                     job.wait()
                 if not job.done:
                     self._lead(job)
@@ -110,22 +114,33 @@ class GroupCommit:
             raise
 
     def _lead(self, own: Job) -> None:
-        self._gather()
-        with self._mutex:
-            others = [job for job in self._waiting if job is not own]
-            self._batch = batch = [own, *others[: _LARGEST - 1]]
-            self._waiting = [job for job in self._waiting if job not in batch]
-        self._shared = len(batch)
-        try:
-            self._commit(batch)
-        except Exception as error:  # noqa: BLE001 - it reaches every caller
+        """Commit what waits until ``own`` is done, which is the first in line."""
+        while not own.done:
+            if self._shared > 1:
+                self._gather()
+            with self._mutex:
+                self._shared = len(self._waiting)
+                self._batch = batch = self._next()
+                self._durable = any(map(_is_durable, batch))
+                self._waiting = [job for job in self._waiting if job not in batch]
+            try:
+                self._commit(batch)
+            except Exception as error:  # noqa: BLE001 - it reaches every caller
+                for job in batch:
+                    if not job.done:
+                        job.result, job.error = None, _own_copy(error)
             for job in batch:
-                if not job.done:
-                    job.result, job.error = None, _own_copy(error)
-                    job.done = True
-        for job in batch:
-            job.done = True
+                job.done = True
+            if not own.done:
+                self._tell()
         self._resign(own)
+
+    def _next(self) -> list[Job]:
+        """What of the line is committed now."""
+        batch = self._waiting[:_LARGEST]
+        if self._apart and len(batch) > 1 and (self._durable or not batch[0].durable):
+            return [job for job in batch if not job.durable] or batch
+        return batch
 
     def _gather(self) -> None:
         """Let those come that the last commit woke, as long as each turn brings somebody."""
@@ -149,17 +164,19 @@ class GroupCommit:
     def _hand_over(self, own: Job) -> None:
         """May be begun anew. Work of which nothing is certain goes back in line, but ``own``."""
         if self._leader is own:
-            batch = [job for job in self._batch if job is not own]
-            back = [job for job in batch if not job.done and job not in self._waiting]
-            self._waiting[:0] = back
-            for job in batch:
-                if job.done:
-                    job.wake()
             own.done = True
-            self._batch = []
-            self._leader = self._waiting[0] if self._waiting else None
+            batch, waiting = self._batch, self._waiting
+            waiting[:0] = [job for job in batch if not job.done and job not in waiting]
+            self._tell()
+            self._leader = waiting[0] if waiting else None
         if self._leader is not None:
             self._leader.wake()
+
+    def _tell(self) -> None:
+        for job in self._batch:
+            if job.done:
+                job.wake()
+        self._batch = []
 
     def _abandon(self, job: Job) -> None:
         """The caller was interrupted: take its job back, or see it through if it is running."""
@@ -170,7 +187,7 @@ class GroupCommit:
             leads = self._leader is job
         if leads:
             self._resign(job)
-        elif not waits and not job.done and job.entered:
+        elif not waits and not job.done and job.gate is not None:
             job.wait()
             self._abandon(job)  # it may have come back in line, if its leader was interrupted too
 

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import structs
 
 from gonogo.errors import StoreError
-from gonogo.records import OPEN, TERMINAL, Call, CallFilter, State
+from gonogo.records import AHEAD, OPEN, TERMINAL, Call, CallFilter, State
 from gonogo.store.changes import changes
 from gonogo.store.memory_index import LazyHeap, Queues
 
@@ -79,12 +79,13 @@ class MemoryCalls:
         now: float,
         lease_until: float,
         limit: int,
+        ahead: int = 0,
         turn: str = "",
         passing: Collection[str] = (),
     ) -> list[Call]:
         claimed: list[Call] = []
         taken: Counter[tuple[str, int]] = Counter()
-        while len(claimed) < limit:
+        while len(claimed) < limit + ahead:
             call_id = self._queues.first(queues, now, turn, taken, passing)
             if call_id is None:
                 break
@@ -98,6 +99,8 @@ class MemoryCalls:
                 epoch=call.epoch + 1,
                 attempt=call.attempt + 1,
             )
+            if len(claimed) >= limit:
+                after = structs.replace(after, attempt=call.attempt, note=AHEAD)
             self._change(call, after)
             claimed.append(after)
         return claimed

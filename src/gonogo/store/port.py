@@ -68,10 +68,14 @@ class Calls(Protocol):
         now: float,
         lease_until: float,
         limit: int,
+        ahead: int = 0,
         turn: str = "",
         passing: Collection[str] = (),
     ) -> list[Call]:
-        """Move up to ``limit`` due pending calls of ``queues`` to claimed and return them.
+        """Move due pending calls of ``queues`` to claimed and return them.
+
+        Up to ``limit`` of them, and after them up to ``ahead`` more for later: their epoch is
+        raised, but no attempt counts yet, and their note says `AHEAD`.
 
         Due: ``run_at <= now``, and not ``waits``. Order: higher priority first; within a priority
         actions take turns, beginning with the one after ``turn`` in the alphabet; of one action

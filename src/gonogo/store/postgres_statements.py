@@ -17,6 +17,7 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     bindparam,
+    case,
     collate,
     column,
     func,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.expression import ClauseElement, ColumnClause, ColumnElement
 
-from gonogo.records import State
+from gonogo.records import AHEAD, State
 from gonogo.store import schema, statements
 from gonogo.store.rows import CALLS
 from gonogo.store.schema import calls
@@ -67,11 +68,18 @@ def claim_due(queues: int, passed: int) -> ClauseElement:
     turn = (each.c.priority.desc(), each.c.rank, each.c.action <= bindparam("turn"))
     place = func.row_number().over(order_by=(*turn, each.c.action, collate(each.c.id, "C")))
     placed = select(each.c.id, place.label("place")).order_by(place)
-    chosen = placed.limit(bindparam("limit")).offset(schema.ZERO).cte("chosen")
+    chosen = placed.limit(bindparam("most")).offset(schema.ZERO).cte("chosen")
+    counts = chosen.c.place <= bindparam("counted")
     return (
         update(calls)
         .where(calls.c.id == chosen.c.id, *_still_claimable())
-        .values(statements.claimed())
+        .values(
+            {
+                **statements.claimed(),
+                "attempt": calls.c.attempt + case((counts, schema.ONE), else_=schema.ZERO),
+                "note": case((counts, calls.c.note), else_=schema.literal(AHEAD)),
+            }
+        )
         .returning(chosen.c.place, *(calls.c[name] for name in CALLS.columns))
     )
 

@@ -59,6 +59,7 @@ class DraftCalls(SqlCalls):
         now: float,
         lease_until: float,
         limit: int,
+        ahead: int = 0,
         turn: str = "",
         passing: Collection[str] = (),
     ) -> list[Call]:
@@ -66,7 +67,8 @@ class DraftCalls(SqlCalls):
             return []
         text = self._draft.texts.text(postgres_statements.claim_due, len(queues), len(passing))
         wanted = {**names("queue", queues), **names("passing", sorted(passing)), "turn": turn}
-        taken = {"by": owner, "till": lease_until, "now": now, "most": limit, "limit": limit}
+        sizes = {"most": limit + ahead, "counted": limit}
+        taken = {"by": owner, "till": lease_until, "now": now, **sizes}
         found = self._draft(text, {**wanted, **taken}).fetchall()
         return [rows.CALLS.decode(columns) for _, *columns in sorted(found)]
 

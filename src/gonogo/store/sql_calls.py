@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gonogo.records import Call, CallFilter, State
 from gonogo.store.rows import CALLS
 from gonogo.store.run import Run
-from gonogo.store.texts import Names, names
+from gonogo.store.texts import Names, evened, names
 from gonogo.store.turns import Due, in_turn
 
 if TYPE_CHECKING:
@@ -59,17 +59,29 @@ class SqlCalls:
         now: float,
         lease_until: float,
         limit: int,
+        ahead: int = 0,
         turn: str = "",
         passing: Collection[str] = (),
     ) -> list[Call]:
-        due = self._due(queues, now, limit, passing) if queues else []
-        chosen = in_turn(due, turn, limit)
-        if not chosen:
-            return []
-        text = self._run.texts.text(statements.claim_calls, len(chosen))
-        taken = {"by": owner, "till": lease_until, **names("id", chosen)}
-        found = [CALLS.decode(row) for row in self._run(text, taken).fetchall()]
+        most = limit + ahead
+        due = self._due(queues, now, most, passing) if queues else []
+        chosen = in_turn(due, turn, most)
+        taken = {"by": owner, "till": lease_until}
+        found = [
+            *self._claim(chosen[:limit], taken),
+            *self._claim(chosen[limit:], taken, ahead=True),
+        ]
         return sorted(found, key=lambda call: chosen.index(call.id))
+
+    def _claim(
+        self, ids: Sequence[str], taken: Mapping[str, Any], *, ahead: bool = False
+    ) -> list[Call]:
+        if not ids:
+            return []
+        few = evened(ids)
+        text = self._run.texts.text(statements.claim_calls, len(few), ahead)
+        found = self._run(text, {**taken, **names("id", few)}).fetchall()
+        return [CALLS.decode(row) for row in found]
 
     def _due(
         self, queues: Sequence[str], now: float, limit: int, passing: Collection[str]

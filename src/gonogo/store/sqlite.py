@@ -171,7 +171,7 @@ class SqliteStore:
     def _begin_anew(self) -> None:
         self._io = threading.Lock()
         self._pool = threading.Condition(threading.Lock())
-        self._group = GroupCommit(self._commit)
+        self._group = GroupCommit(self._commit, apart=True)
         self._thread = _Thread()
         self._writer = None
         self._readers = []

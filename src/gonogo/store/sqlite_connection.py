@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gonogo.store.group import Job
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 T = TypeVar("T")
+_durable = attrgetter("durable")
 _STATEMENTS_KEPT = 256
 
 
@@ -37,7 +39,7 @@ class Connection:
     ) -> None:
         self._where = url.database or ""
         self._reads = reads
-        self._synchronous = ""
+        self._synced: bool | None = None
         self._version = -1
         self._writable = False
         path, options = _found(url)
@@ -70,7 +72,7 @@ class Connection:
         """
         committed = False
         try:
-            self._synchronize(any(job.durable for job in batch))
+            self._synchronize(any(map(_durable, batch)))
             self._begin()
             failed = self._run_together(batch)
             if failed is not None:
@@ -121,32 +123,29 @@ class Connection:
             raise
 
     def _begin(self) -> None:
-        self._raw.execute("BEGIN IMMEDIATE")
-        self._refuse_read_only()
-        self._look_around()
-
-    def _refuse_read_only(self) -> None:
-        """Find out, once: SQLite would begin a write all the same, and fail at the first change."""
+        """Begin to write, and forget what was kept when another connection has committed since."""
+        execute = self._raw.execute
+        execute("BEGIN IMMEDIATE")
         if not self._writable:
-            self._raw.execute("DELETE FROM gonogo_marks WHERE 0")
-            self._writable = True
-
-    def _look_around(self) -> None:
-        """Forget what was kept when another connection has committed since the last transaction."""
-        version = self._raw.execute("PRAGMA data_version").fetchone()[0]
+            self._refuse_read_only()
+        (version,) = execute("PRAGMA data_version").fetchone()
         if version != self._version:
             self._kept.clear()
             self._version = version
+
+    def _refuse_read_only(self) -> None:
+        """Find out, once: SQLite would begin a write all the same, and fail at the first change."""
+        self._raw.execute("DELETE FROM gonogo_marks WHERE 0")
+        self._writable = True
 
     def _take_back(self) -> None:
         self._kept.clear()
         self._raw.rollback()
 
     def _synchronize(self, durable: bool) -> None:
-        wanted = "PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL"
-        if wanted != self._synchronous:
-            self._raw.execute(wanted)
-            self._synchronous = wanted
+        if durable is not self._synced:
+            self._raw.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._synced = durable
 
     def _commit(self, batch: Sequence[Job]) -> None:
         """Commit, and mark the jobs as done: whatever comes now, they must not run again."""

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.expression import ClauseElement
 
-from gonogo.records import State
+from gonogo.records import AHEAD, State
 from gonogo.store import rows, schema
 from gonogo.store.schema import alerts, calls, decisions, limits, plans, slots
 
@@ -163,24 +163,32 @@ def due_calls(queues: int, passed: int) -> Select[Any]:
     return found.where(~_among(group.c.action, "passing", passed)) if passed else found
 
 
-def claim_calls(size: int) -> ClauseElement:
+def claim_calls(size: int, ahead: bool) -> ClauseElement:
     """Claim so many calls by their ids, those that can still be claimed."""
     return (
         update(calls)
         .where(_among(calls.c.id, "id", size), schema.claimable)
-        .values(claimed())
+        .values(claimed_ahead() if ahead else claimed())
         .returning(*(calls.c[name] for name in rows.CALLS.columns))
     )
 
 
 def claimed() -> dict[str, Any]:
     """What a claim sets."""
+    return {**_taken(), "attempt": calls.c.attempt + schema.ONE}
+
+
+def claimed_ahead() -> dict[str, Any]:
+    """What a claim sets that is made for later."""
+    return {**_taken(), "note": schema.literal(AHEAD)}
+
+
+def _taken() -> dict[str, Any]:
     return {
         "state": schema.literal(State.CLAIMED),
         "owner": bindparam("by"),
         "lease_until": bindparam("till"),
         "epoch": calls.c.epoch + schema.ONE,
-        "attempt": calls.c.attempt + schema.ONE,
     }
 
 

@@ -31,6 +31,7 @@ class Text(str):
     placed: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
 
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -130,3 +131,12 @@ def _placed(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]
 def names(prefix: str, values: Iterable[Any]) -> dict[str, Any]:
     """Values as the parameters of a list of so many."""
     return {f"{prefix}_{number}": value for number, value in enumerate(values)}
+
+
+def evened(values: Sequence[T]) -> Sequence[T]:
+    """The same values, the last one repeated up to a power of two, for a few sizes instead of many.
+
+    Each size is a statement of its own, and to compile one takes longer than to run it.
+    """
+    size = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (size - len(values))]
