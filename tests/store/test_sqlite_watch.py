@@ -40,7 +40,7 @@ class Bell:
     def __init__(self) -> None:
         self._rung = threading.Semaphore(0)
 
-    def __call__(self) -> None:
+    def __call__(self, *_: object) -> None:
         self._rung.release()
 
     def rings(self) -> bool:

@@ -26,7 +26,7 @@ from gonogo.store.fates import Fate, Piece, one_by_one
 from gonogo.store.memory_calls import MemoryCalls
 from gonogo.store.memory_limits import MemoryLimits
 from gonogo.store.memory_prepared import Use, prepare_use
-from gonogo.store.port import NESTED, READ_ONLY, Transaction
+from gonogo.store.port import NESTED, READ_ONLY, Transaction, Wake
 
 T = TypeVar("T")
 Journal = list[tuple[Callable[..., object], object, object]]
@@ -107,7 +107,7 @@ class MemoryStore:
     def time(self) -> float | None:
         return None
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, wake: Wake) -> Callable[[], None]:
         """Nobody tells; who polls finds out."""
         return lambda: None
 

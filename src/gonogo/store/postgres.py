@@ -19,9 +19,10 @@ from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import make_engine, parse, shown
 from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.port import NESTED, Transaction
+from gonogo.store.port import NESTED, Transaction, Wake
 from gonogo.store.postgres_connection import PRIMARY, Connection, Place, Timeouts
 from gonogo.store.postgres_errors import NOTHING, Contention, Crossed, InDoubt, Lost, explain
+from gonogo.store.postgres_fate import Trace
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.postgres_rounds import Rounds
 from gonogo.store.statements import Statements
@@ -120,7 +121,7 @@ class PostgresStore:
         self._refuse_nesting()
         return self._persist(lambda: self._on_reader(Connection.time))
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, wake: Wake) -> Callable[[], None]:
         return Listener(self._url, self._timeouts.connect, wake).stop
 
     def close(self) -> None:
@@ -200,12 +201,13 @@ class PostgresStore:
 
     def _transact(self, batch: Sequence[Job]) -> None:
         """One transaction, with its fate looked up where its commit is in doubt."""
+        began = self._clock.monotonic()
         try:
             self._open_writer().commit(batch)
         except InDoubt as doubt:
             self._drop_writer()
             try:
-                committed = self._is_committed(doubt)
+                committed = self._is_committed(doubt, began)
             except BaseException:
                 for job in batch:
                     job.result, job.error, job.done = None, StoreUnavailable(str(doubt)), True
@@ -219,23 +221,24 @@ class PostgresStore:
             if not committed:
                 raise Lost(f"the ledger {self._where} took a transaction back") from doubt
 
-    def _is_committed(self, doubt: InDoubt) -> bool:
+    def _is_committed(self, doubt: InDoubt, began: float) -> bool:
         """What became of the commit; the error itself where nobody can say in time."""
         deadline = self._clock.monotonic() + self._timeouts.patience
         while True:
-            fate = self._persist(lambda: self._ask(doubt.xid), otherwise=doubt)
+            fate = self._persist(lambda: self._ask(doubt.trace), otherwise=doubt)
             if fate == "committed":
                 return True
-            if fate == "aborted":
+            now = self._clock.monotonic()
+            if fate == "aborted" and now - began <= doubt.trace.lasts:
                 return False
-            if fate is None or self._clock.monotonic() >= deadline:
+            if fate in {"aborted", None} or now >= deadline:
                 raise StoreUnavailable(str(doubt)) from doubt
             self._clock.sleep(_FIRST_PAUSE)
 
-    def _ask(self, xid: str) -> str | None:
+    def _ask(self, trace: Trace) -> str | None:
         connection = self._connect()
         try:
-            return connection.fate(xid)
+            return connection.fate(trace)
         finally:
             connection.close()
 

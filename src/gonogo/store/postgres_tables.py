@@ -6,12 +6,18 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from gonogo.records import Attempt, Call, Control, State
 from gonogo.store import postgres_statements, rows, schema
 from gonogo.store.postgres_draft import Draft
 from gonogo.store.sql import SqlAttempts, SqlControls, SqlTransaction
 from gonogo.store.sql_calls import SqlCalls
 from gonogo.store.statements import names
+
+_Switch = tuple[str, str, str, str, str | None]
+"""One as `postgres_statements.controls` tells of it."""
+_decode = msgspec.json.Decoder(list[_Switch]).decode
 
 
 class DraftTransaction(SqlTransaction):
@@ -96,10 +102,8 @@ class DraftControls(SqlControls):
         self._draft = draft
 
     def all(self) -> dict[str, Control]:
-        known = self._draft.controls()
-        if known is None:
-            return super().all()
-        return {control.name: control for control in map(rows.CONTROLS.decode, known)}
+        switches = map(_switch, _decode(self._draft.controls()))
+        return {switch.name: switch for switch in switches}
 
     def put(self, control: Control) -> None:
         super().put(control)
@@ -109,6 +113,12 @@ class DraftControls(SqlControls):
         cleared = super().clear(name)
         self._draft.forget_controls()
         return cleared
+
+
+def _switch(told: _Switch) -> Control:
+    name, actor, reason, set_at, until = told
+    ends = None if until is None else float(until)
+    return Control(name=name, actor=actor, reason=reason, set_at=float(set_at), until=ends)
 
 
 def _has_json(values: Iterable[Any]) -> bool:

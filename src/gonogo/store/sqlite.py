@@ -17,7 +17,7 @@ from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.engines import in_memory, make_engine, parse
 from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.port import NESTED, Transaction
+from gonogo.store.port import NESTED, Transaction, Wake
 from gonogo.store.sqlite_connection import Connection
 from gonogo.store.sqlite_errors import translate
 from gonogo.store.sqlite_watch import Watch
@@ -135,10 +135,10 @@ class SqliteStore:
     def time(self) -> float | None:
         return None
 
-    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, wake: Wake) -> Callable[[], None]:
         if self._memory:
             return lambda: None
-        return Watch(f"{self._path}-wal", self._others_wrote, wake).stop
+        return Watch(f"{self._path}-wal", self._others_wrote, lambda: wake(None)).stop
 
     def _others_wrote(self) -> bool:
         """Whether anybody else committed since the last question, as our writer sees it."""
