@@ -103,6 +103,25 @@ def test_ended_connections_are_made_anew(ledger, postgres_url):
     assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 120}
 
 
+def test_readers_take_turns(ledger):
+    """However many threads read at once, a handful of connections is enough."""
+    met = threading.Event()
+    full = threading.Barrier(9, action=met.set)
+
+    def read(tx):
+        if not met.is_set():
+            full.wait(30)
+        return tx.calls.counts()
+
+    threads = [threading.Thread(target=ledger.read, args=(read,)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    full.wait(30)
+    for thread in threads:
+        thread.join(30)
+    assert len(ledger._readers) == 8
+
+
 def test_a_child_opens_connections_of_its_own(ledger):
     """A fork shares no socket: parent and child both go on writing."""
     ledger.read(lambda tx: tx.calls.counts())

@@ -29,7 +29,8 @@ from gonogo.store.statements import Statements
 from gonogo.store.upgrade import prepare
 
 T = TypeVar("T")
-_READERS_KEPT = 8
+_READERS = 8
+"""Connections to read on: a turn comes sooner than a new one is made."""
 _APART = 10.0
 """Seconds without shared commits after one was crossed by another process's."""
 _FIRST_PAUSE = 0.02
@@ -42,8 +43,9 @@ class PostgresStore:
     Concurrent writes of one process share commits on one connection. A commit with durable work
     is on the server's disk when it returns; of any other the server may lose the last moments if
     it crashes, which counts like a power failure. Reads see one snapshot, on up to eight
-    connections that are kept. A connection that breaks is made anew and the work repeated; where
-    it broke while committing, the server is asked first what became of the transaction.
+    connections that are kept; more of them at once take turns. A connection that breaks is made
+    anew and the work repeated; where it broke while committing, the server is asked first what
+    became of the transaction.
 
     Args:
         database: a URL, or an engine on the same database (only its URL is used).
@@ -139,6 +141,7 @@ class PostgresStore:
         self._thread = threading.local()
         self._writer = None
         self._readers = []
+        self._turns = threading.Semaphore(_READERS)
         self._generation = 0
         self._apart_until = float("-inf")
         self._prepared = False
@@ -261,22 +264,22 @@ class PostgresStore:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _on_reader(self, use: Callable[[Connection], T]) -> T:
-        with self._pool:
-            generation = self._generation
-            reader = self._readers.pop() if self._readers else None
-        if reader is None:
-            reader = self._connect(reads=True)
-        self._thread.inside = True
-        try:
-            return use(reader)
-        finally:
-            self._thread.inside = False
+        with self._turns:
             with self._pool:
-                kept = generation == self._generation and len(self._readers) < _READERS_KEPT
-                if kept and not reader.closed:
-                    self._readers.append(reader)
-                else:
-                    reader.close()
+                generation = self._generation
+                reader = self._readers.pop() if self._readers else None
+            if reader is None:
+                reader = self._connect(reads=True)
+            self._thread.inside = True
+            try:
+                return use(reader)
+            finally:
+                self._thread.inside = False
+                with self._pool:
+                    if generation == self._generation and not reader.closed:
+                        self._readers.append(reader)
+                    else:
+                        reader.close()
 
     def _open_writer(self) -> Connection:
         """The writing connection; the first time, on a database made ready for it."""

@@ -11,13 +11,13 @@ from msgspec import Struct
 Ask = Callable[[str, Mapping[str, Any]], Any]
 """Runs a statement on another connection; the first row of its answer, or ``None``."""
 _STATUS = "SELECT pg_xact_status(%(xid)s::text::xid8)"
-_SESSION = "SELECT pid, backend_start::text FROM pg_stat_get_activity(pg_backend_pid())"
+_SESSION = "SELECT pg_backend_pid(), clock_timestamp()::text"
 _GOES_ON = (
-    "SELECT 1 FROM pg_stat_get_activity(%(pid)s) WHERE backend_start = %(start)s::timestamptz"
+    "SELECT 1 FROM pg_stat_get_activity(%(pid)s) WHERE backend_start <= %(seen)s::timestamptz"
 )
 _END = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity(%(pid)s) "
-    "WHERE backend_start = %(start)s::timestamptz AND state <> 'active' "
+    "WHERE backend_start <= %(seen)s::timestamptz AND state <> 'active' "
     "AND state_change < clock_timestamp() - make_interval(secs => %(silence)s)"
 )
 _CALL = "SELECT 1 FROM gonogo_calls WHERE id = %(call)s"
@@ -35,10 +35,13 @@ SILENCE = 1.0
 
 
 class Session(Struct, frozen=True):
-    """A session of a server: its process there, and since when it is."""
+    """A session of a server: its process there, and when it was seen by the server's clock.
+
+    Of sessions that had the same process one after the other, only the first was there by then.
+    """
 
     pid: int
-    start: str
+    seen: str
 
 
 class Numbered(Struct, frozen=True):
@@ -69,7 +72,7 @@ class Witnessed(Struct, frozen=True):
 
     def fate(self, ask: Ask) -> str | None:
         """See `Numbered.fate`."""
-        session = {"pid": self.session.pid, "start": self.session.start}
+        session = {"pid": self.session.pid, "seen": self.session.seen}
         goes_on = ask(_GOES_ON, session) is not None  # asked first: it may commit at any moment
         if ask(_CALL, {"call": self.call_id}) is not None:
             return "committed"
@@ -84,5 +87,5 @@ Trace = Numbered | Witnessed
 
 def session_of(ask: Ask) -> Session:
     """The session in which ``ask`` runs its statements."""
-    pid, start = ask(_SESSION, {})
-    return Session(pid, start)
+    pid, seen = ask(_SESSION, {})
+    return Session(pid, seen)
