@@ -133,20 +133,22 @@ class Draft(Run):
         Args:
             apart: it has company, so it must be possible to take it back alone.
         """
-        self._earlier.add(self._own)
+        if self._own.rows:
+            self._earlier.add(self._own)
+            self._own = Writes()
         self._end_piece(_KEEP)
         self._apart = apart
 
     def take_back(self) -> None:
         """Let the piece under way have written nothing; what it was told is still looked up."""
         self._earlier.add_guesses(self._own)
+        self._own = Writes()
         self._end_piece(_TAKE_BACK)
         self.failed = False
         if self._switches is _Switches.CERTAIN:
             self._switches = _Switches.UNASKED
 
     def _end_piece(self, how: Sequence[str]) -> None:
-        self._own = Writes()
         if self._saved:
             self._first += how
         self._apart = self._saved = False
@@ -172,9 +174,9 @@ class Draft(Run):
         self._own.replace(fence, changed)
         self._note()
 
-    def insert(self, table: Table, rows: Rows[Any], record: Any) -> None:
-        """Insert a record."""
-        self._own.insert(table, rows, record)
+    def insert(self, table: Table, rows: Rows[Any], records: Sequence[Any]) -> None:
+        """Insert records, at least one."""
+        self._own.insert(table, rows, records)
         self._note()
 
     def guess_unawaited(self, call_id: str) -> None:
@@ -226,8 +228,8 @@ class Draft(Run):
         if copied or self._waits or not self.open:
             self._say([])
         try:
-            for table, columns, rows in copied:
-                self._prepared.copy(table.name, columns, rows)
+            for many in copied:
+                self._prepared.copy(many.table.name, many.columns, many.rows)
         except psycopg.Error as error:
             self.failed = True
             raise self._translate(error) from error

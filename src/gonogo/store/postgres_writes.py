@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import itemgetter
+from itertools import repeat
+from operator import attrgetter, is_not, itemgetter
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from sqlalchemy import Table
 
 from gonogo.records import Call
@@ -23,8 +25,16 @@ COPIED = 20
 _encode = msgspec.json.Encoder().encode
 
 
+class Copied(Struct, frozen=True):
+    """Rows of ``columns`` that are to be copied into a table; made while they are sent."""
+
+    table: Table
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[Any, ...]]
+
+
 class Writes:
-    """Rows to insert and calls to replace, with what is guessed about the latter.
+    """Records to insert and calls to replace, with what is guessed about the latter.
 
     Attributes:
         rows: how many rows and guesses there are.
@@ -36,7 +46,7 @@ class Writes:
 
     def __init__(self) -> None:
         self._updates: dict[tuple[str, ...], list[bytes]] = {}
-        self._inserts: dict[Table, tuple[tuple[str, ...], list[list[Any]]]] = {}
+        self._inserts: dict[Table, tuple[Rows[Any], list[Any]]] = {}
         self._awaited: list[bytes] = []
         self.replaced: set[str] = set()
         self.rows = 0
@@ -49,12 +59,12 @@ class Writes:
         self.replaced.add(fence[0])
         self.rows += 1
 
-    def insert(self, table: Table, rows: Rows[Any], record: Any) -> None:
-        """Insert a record."""
-        self._inserts.setdefault(table, (rows.columns, []))[1].append(rows.values(record))
-        self.rows += 1
-        if type(record) is Call:
-            self.witness = record.id
+    def insert(self, table: Table, rows: Rows[Any], records: Sequence[Any]) -> None:
+        """Insert records, at least one."""
+        self._inserts.setdefault(table, (rows, []))[1].extend(records)
+        self.rows += len(records)
+        if type(records[0]) is Call:
+            self.witness = records[0].id
 
     def guess_unawaited(self, call_id: str) -> None:
         """Nobody is taken to wait for this call."""
@@ -63,10 +73,10 @@ class Writes:
 
     def add(self, later: Writes) -> None:
         """Have what came ``later`` written as well, and guessed."""
-        for columns, rows in later._updates.items():
-            self._updates.setdefault(columns, []).extend(rows)
-        for table, (columns, values) in later._inserts.items():
-            self._inserts.setdefault(table, (columns, []))[1].extend(values)
+        for columns, changes in later._updates.items():
+            self._updates.setdefault(columns, []).extend(changes)
+        for table, (rows, records) in later._inserts.items():
+            self._inserts.setdefault(table, (rows, []))[1].extend(records)
         self.replaced |= later.replaced
         self.rows += later.rows - len(later._awaited)
         self.witness = later.witness or self.witness
@@ -80,47 +90,53 @@ class Writes:
     @property
     def are_many(self) -> bool:
         """Whether rows of some table are to be copied."""
-        return any(len(rows) >= COPIED for _, rows in self._inserts.values())
+        return any(len(records) >= COPIED for _, records in self._inserts.values())
 
     def statements(self, texts: Statements) -> Iterator[Said]:
         """Each statement; one fails where a guess was wrong.
 
         Updates come first: a key may be given up by one call and taken by another.
         """
-        for columns, rows in self._updates.items():
+        for columns, changes in self._updates.items():
             text = texts.text(postgres_statements.replace_calls, columns)
-            yield text, {"rows": _array(rows), "count": len(rows)}
-        for table, (columns, inserted) in self._inserts.items():
-            given, values = _given(columns, inserted)
-            text = texts.text(postgres_statements.insert_rows, table, given)
-            encoded = [_encode(dict(zip(given, row, strict=True))) for row in values]
-            yield text, {"rows": _array(encoded)}
+            yield text, {"rows": _array(changes), "count": len(changes)}
+        for table, (rows, records) in self._inserts.items():
+            values = [_without_none(rows.encode(record)) for record in records]
+            given = {column for row in values for column in row}
+            columns = tuple(column for column in rows.columns if column in given)
+            text = texts.text(postgres_statements.insert_rows, table, columns)
+            yield text, {"rows": _array(list(map(_encode, values)))}
         if self._awaited:
             text = texts.text(postgres_statements.require_unawaited)
             yield text, {"rows": _array(self._awaited)}
 
-    def take_many(self) -> list[tuple[Table, tuple[str, ...], list[tuple[Any, ...]]]]:
-        """Take out the rows that are to be copied, with their table and columns.
+    def take_many(self) -> list[Copied]:
+        """Take out the rows that are to be copied.
 
         They are written last, so there are none where guesses must be looked up behind them.
         """
         if self._awaited:
             return []
-        many = [table for table, (_, rows) in self._inserts.items() if len(rows) >= COPIED]
+        many = [table for table, (_, found) in self._inserts.items() if len(found) >= COPIED]
         taken = [(table, *self._inserts.pop(table)) for table in many]
-        self.rows -= sum(len(rows) for *_, rows in taken)
-        return [(table, *_given(columns, rows)) for table, columns, rows in taken]
+        self.rows -= sum(len(records) for *_, records in taken)
+        return [_copied(*one) for one in taken]
 
 
 def _array(rows: Sequence[bytes]) -> str:
     return f"[{b','.join(rows).decode()}]"
 
 
-def _given(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """The columns of which some row has a value, and the rows without the others."""
-    most = len(rows)
-    kept = [n for n, values in enumerate(zip(*rows, strict=True)) if values.count(None) < most]
-    pick: Callable[[Sequence[Any]], tuple[Any, ...]] = itemgetter(*kept)
-    return pick(columns), list(map(pick, rows))
+def _without_none(row: Row) -> Row:
+    return {column: value for column, value in row.items() if value is not None}
+
+
+def _copied(table: Table, rows: Rows[Any], records: Sequence[Any]) -> Copied:
+    """Of the columns those of which some record has a value."""
+    given = [
+        place
+        for place, column in enumerate(rows.columns)
+        if any(map(is_not, map(attrgetter(column), records), repeat(None)))
+    ]
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]] = itemgetter(*given)
+    return Copied(table, pick(rows.columns), map(pick, map(rows.values, records)))
