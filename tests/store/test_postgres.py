@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import sys
 import threading
 from urllib.parse import urlsplit, urlunsplit
@@ -77,6 +78,20 @@ def test_a_commit_nobody_can_tell_of_may_have_been_written(proxied):
     with pytest.raises(StoreUnavailable, match="may have been written") as caught:
         store.write(lambda tx: tx.calls.insert(call()))
     assert "nothing was written" not in str(caught.value)
+
+
+def test_a_connection_that_had_ended_leaves_no_doubt(proxied, postgres_url):
+    """Nothing was sent to a server that went away before."""
+    store, proxy = proxied
+    store._timeouts = type(store._timeouts)(patience=0.0)
+    store.write(lambda tx: tx.calls.insert(call()))
+    proxy.refuses = True
+    end_connections(postgres_url)
+    for _ in range(1000):
+        if select.select([store._writer._raw], [], [], 0.01)[0]:
+            break
+    with pytest.raises(StoreUnavailable, match="nothing was written"):
+        store.write(lambda tx: tx.calls.insert(call()))
 
 
 def test_ended_connections_are_made_anew(ledger, postgres_url):

@@ -205,11 +205,20 @@ class Connection:
             return
         witness = None if draft.open else draft.witness
         if self._session is not None and witness is not None:
+            self._notice_end()
             self._commit(batch, Witnessed(self._session, witness))
             return
         if not draft.open:
             draft.send()
         self._commit(batch, Numbered(draft.xid))
+
+    def _notice_end(self) -> None:
+        """Raise `Lost` where the connection ended while nobody used it, which leaves no doubt."""
+        try:
+            for _ in ("the server's last words", "its end"):
+                self._raw.pgconn.consume_input()
+        except psycopg.Error as error:
+            raise self._failed(error) from error
 
     def _commit(self, batch: Sequence[Job], trace: Trace) -> None:
         """Commit, or say that it is in doubt: then nobody's work may simply be run again."""
