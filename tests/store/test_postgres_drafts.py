@@ -231,11 +231,13 @@ def test_times_without_an_end_are_kept(pair):
     assert pair[1].read(lambda tx: tx.calls.get(one.id)) == after
 
 
+@pytest.mark.parametrize("count", [1, 30])
 @pytest.mark.parametrize("note", ["a \0 in it", "half a \ud800 pair"])
-def test_what_cannot_be_written_fails_its_own_writer_alone(pair, note):
+def test_what_cannot_be_written_fails_its_own_writer_alone(pair, note, count):
     """A text that the server does not take leaves the others of the commit as they are."""
     works = [lambda tx: tx.calls.insert(call()) for _ in range(2)]
-    works.insert(1, lambda tx: tx.calls.insert(call(note=note)))
+    odd = [call(note=note) for _ in range(count)]
+    works.insert(1, lambda tx: (tx.calls.insert_many(odd), tx.calls.get("none")))
     first, bad, last = together(pair[0], works)
     assert first is None
     assert last is None

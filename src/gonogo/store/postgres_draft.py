@@ -230,8 +230,10 @@ class Draft(Run):
         try:
             for many in copied:
                 self._prepared.copy(many.table.name, many.columns, many.rows)
-        except psycopg.Error as error:
+        except Exception as error:
             self.failed = True
+            if not isinstance(error, psycopg.Error):
+                raise
             raise self._translate(error) from error
 
     def commit(self) -> str | None:
