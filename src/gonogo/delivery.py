@@ -27,7 +27,7 @@ from gonogo.pipeline import Pipeline
 from gonogo.records import AHEAD, Beat, Call, State
 from gonogo.recovery import Recovery
 from gonogo.returns import Returns
-from gonogo.store.port import Listening, Transaction
+from gonogo.store.port import Listening, Transaction, Wake
 from gonogo.underway import Begun, Over, UnderWay
 from gonogo.writing import Writing, alone, at_once, together
 
@@ -158,7 +158,7 @@ class Delivery:
         """Somebody of this process asks for work: it is of use though there is none."""
         self._asked_at = self._clock.monotonic()
 
-    def listen(self, wake: Callable[[], None]) -> Listening:
+    def listen(self, wake: Wake) -> Listening:
         """See `Store.listen`."""
         return self._store.listen(wake)
 

@@ -14,6 +14,9 @@ AT_ONCE = 500
 IN_A_ROW = 10
 """Such transactions that follow each other: a worker must forget faster than it makes history."""
 
+LEAST = 120.0
+"""Seconds for which a finished call is kept at least: whoever queued it may still look for it."""
+
 BEATS_KEPT = 3600.0
 """Seconds after which the last sign of life of a dead process is removed."""
 
@@ -25,13 +28,13 @@ class Retention:
     it from being made again. Unknown calls never end by themselves.
 
     Args:
-        keep: seconds for which a finished call is kept; ``None`` keeps all of them.
+        keep: seconds for which a finished call is kept, `LEAST` at least; ``None`` keeps them all.
     """
 
     def __init__(self, store: Store, clock: Clock, *, keep: float | None) -> None:
         self._store = store
         self._clock = clock
-        self._keep = keep
+        self._keep = None if keep is None else max(keep, LEAST)
         self._next = float("-inf")
 
     @property

@@ -38,7 +38,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         queues: names of the queues this process takes jobs from, separated by commas.
         payment_limit, api_limit, data_export_limit: units a window, set by `initialize`.
         idempotency_ttl: how long `IdempotencyManager.process_idempotent` remembers.
-        retention: how long finished calls that hold no key are kept; ``None`` is for ever.
+        retention: how long finished calls that hold no key are kept, two minutes at least;
+            ``None`` is for ever.
         plan_ttl: how long a plan can be approved and applied.
         drain: how long `cleanup` and SIGTERM wait for jobs under way.
         log_json: write log lines as JSON (true) or for people (false); unset leaves logging alone.

@@ -235,10 +235,17 @@ class WorkerProcess:
             self._nudges += 1
             self._changed.notify()
 
-    def _heard(self) -> None:
-        """Somebody else wrote to the ledger: see whether that is work, which writes nothing."""
-        due = None if self._delivery is None else self._delivery.next_due()
-        if due is not None and due < self.poll_interval:
+    def _heard(self, queue: str | None) -> None:
+        """A job was written; where it is not known whose, see whether it is ours to take."""
+        delivery = self._delivery
+        if delivery is None:
+            return
+        if queue is not None:
+            ours = queue in delivery.queues
+        else:
+            due = delivery.next_due()
+            ours = due is not None and due < self.poll_interval
+        if ours:
             self.wake()
 
     # the loop

@@ -13,6 +13,7 @@ from tests.support.postgres import plain
 
 from gonogo.errors import StoreUnavailable
 from gonogo.records import State
+from gonogo.store.postgres_prepared import Prepared
 
 SLOW_COMMIT = """
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
@@ -26,18 +27,18 @@ SELECT pg_advisory_lock(42)
 @pytest.fixture
 def interrupt(monkeypatch):
     """Arms one interrupt at the next COMMIT, before or after the server has heard of it."""
-    execute = psycopg.Connection.execute
+    say = Prepared.say
 
     def arm(*, heard):
-        def interrupted(raw, query, *values, **options):
-            if query != "COMMIT":
-                return execute(raw, query, *values, **options)
-            monkeypatch.setattr(psycopg.Connection, "execute", execute)
+        def interrupted(prepared, words):
+            if not words.endswith("COMMIT"):
+                return say(prepared, words)
+            monkeypatch.setattr(Prepared, "say", say)
             if heard:
-                execute(raw, query, *values, **options)
+                say(prepared, words)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(psycopg.Connection, "execute", interrupted)
+        monkeypatch.setattr(Prepared, "say", interrupted)
 
     return arm
 
@@ -117,7 +118,7 @@ def test_interrupted_again_while_it_is_looked_up(ledger, interrupt, monkeypatch)
         if len(runs) == 1:
             interrupt(heard=True)
 
-    def interrupted(_):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ledger, "_is_committed", interrupted)

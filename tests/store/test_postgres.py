@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
+import queue
+import socket
 import sys
 import threading
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from msgspec import structs
 from tests.store.making import call, queued
 from tests.support.postgres import plain
 from tests.support.proxy import Proxy
 
 from gonogo import SandboxOrchestrator
+from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store import open_store
 from gonogo.store.postgres import PostgresStore
+from gonogo.store.postgres_fate import Witnessed
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.upgrade import status
 from gonogo.store.urls import parse
+
+CLOSE_WAIT = 8
+"""The state of a TCP socket whose other side has ended."""
 
 
 @pytest.fixture
@@ -75,6 +83,23 @@ def test_a_commit_nobody_can_tell_of_may_have_been_written(proxied):
     assert "nothing was written" not in str(caught.value)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="needs to be told of a socket's end")
+def test_a_connection_that_had_ended_leaves_no_doubt(proxied, postgres_url):
+    """Nothing was sent to a server that went away before."""
+    store, proxy = proxied
+    store._timeouts = type(store._timeouts)(patience=0.0)
+    store.write(lambda tx: tx.calls.insert(call()))
+    proxy.refuses = True
+    end_connections(postgres_url)
+    with socket.socket(fileno=os.dup(store._writer._raw.fileno())) as ends:
+        for _ in range(1000):
+            if ends.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSE_WAIT:
+                break
+            threading.Event().wait(0.01)
+    with pytest.raises(StoreUnavailable, match="nothing was written"):
+        store.write(lambda tx: tx.calls.insert(call()))
+
+
 def test_ended_connections_are_made_anew(ledger, postgres_url):
     """Writers and readers go on after the server ended their connections, and lose nothing."""
     failed = []
@@ -97,6 +122,25 @@ def test_ended_connections_are_made_anew(ledger, postgres_url):
         thread.join()
     assert failed == []
     assert ledger.read(lambda tx: tx.calls.counts()) == {State.PENDING: 120}
+
+
+def test_readers_take_turns(ledger):
+    """However many threads read at once, a handful of connections is enough."""
+    met = threading.Event()
+    full = threading.Barrier(9, action=met.set)
+
+    def read(tx):
+        if not met.is_set():
+            full.wait(30)
+        return tx.calls.counts()
+
+    threads = [threading.Thread(target=ledger.read, args=(read,)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    full.wait(30)
+    for thread in threads:
+        thread.join(30)
+    assert len(ledger._readers) == 8
 
 
 def test_a_child_opens_connections_of_its_own(ledger):
@@ -208,7 +252,7 @@ def test_a_statement_that_failed_silently_is_no_commit(ledger):
 def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
     """Who listens hears of a job that another process wrote, also after its connection broke."""
     heard = threading.Semaphore(0)
-    stop = ledger.listen(heard.release).end
+    stop = ledger.listen(lambda _: heard.release()).end
     other = PostgresStore(postgres_url)
     try:
         assert heard.acquire(timeout=10)  # it listens
@@ -225,12 +269,76 @@ def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
         other.close()
 
 
+def test_who_listens_is_told_where_a_job_is_due(ledger, postgres_url):
+    """The queue by its name, whatever that is; nothing of jobs that fall due later, or too much."""
+    heard = queue.Queue()
+    stop = ledger.listen(heard.put)
+    other = PostgresStore(postgres_url)
+    odd, late = "it's 100 % \\ \u00e9", queued(run_at=2_000_000_000.0, created_at=1_000_000_000.0)
+    many = [queued(queue=f"{number}") for number in range(9)]
+    try:
+        assert heard.get(timeout=10) is None  # it listens
+        other.write(lambda tx: tx.calls.insert(queued(queue=odd)))
+        assert heard.get(timeout=10) == odd
+        other.write(lambda tx: tx.calls.insert(late))
+        assert heard.get(timeout=10) is None
+        other.write(lambda tx: tx.calls.insert_many([*many[:2], late_like(late)]))
+        assert [heard.get(timeout=10) for _ in range(3)] == [None, "0", "1"]
+        long = queued(queue="long" * 999)
+        for jobs in ([*many[2:], queued(queue="a"), queued(queue="b")], [long]):
+            other.write(lambda tx, jobs=jobs: tx.calls.insert_many(jobs))
+            assert heard.get(timeout=10) is None
+        assert heard.empty()
+    finally:
+        stop()
+        other.close()
+
+
+def late_like(one):
+    return structs.replace(one, id=queued().id)
+
+
+def test_a_session_is_ended_before_an_absence_is_believed(ledger, monkeypatch):
+    """What it was sent and has not begun would be written later; it gets a moment for that."""
+    writer = ledger._writer
+    made = [call() for _ in range(2)]
+    ledger.write(lambda tx: tx.calls.insert(made[0]))
+    here, gone = (Witnessed(writer._session, one.id) for one in made)
+    assert ledger._ask(here) == "committed"
+    assert writer._raw.execute("SELECT 1").fetchone() == (1,)
+    assert ledger._ask(gone) == "in progress"
+    assert writer._raw.execute("SELECT 1").fetchone() == (1,)
+    monkeypatch.setattr("gonogo.store.postgres_fate.SILENCE", 0.0)
+    assert ledger._ask(gone) == "in progress"
+    with pytest.raises(psycopg.OperationalError):
+        writer._raw.execute("SELECT 1")
+    for _ in range(1000):
+        if ledger._ask(gone) != "in progress":
+            break
+    assert ledger._ask(gone) == "aborted"
+    assert ledger._ask(structs.replace(here, session=gone.session)) == "committed"
+
+
+def test_an_absence_is_no_proof_for_long(proxied):
+    """A call that is looked for late may have been written, carried out and forgotten."""
+    store, proxy = proxied
+    store._clock = FakeClock()
+    proxy.lose(b"COMMIT\0", forward=False)
+
+    def work(tx):
+        store._clock.advance(61)
+        tx.calls.insert(call())
+
+    with pytest.raises(StoreUnavailable, match="may have been written"):
+        store.write(work)
+
+
 def test_polling_is_said_once_and_so_is_its_end(proxied, postgres_url, caplog):
     """However often it fails to listen, the log has one line; another one when it hears again."""
     store, proxy = proxied
     heard, waited = threading.Semaphore(0), threading.Semaphore(0)
     secret = store._url.password
-    listener = Listener(store._url, 2.0, heard.release)
+    listener = Listener(store._url, 2.0, lambda _: heard.release())
     wait = listener._over.wait
     listener._over.wait = lambda _: waited.release() or wait(0.01)
     try:
@@ -255,7 +363,7 @@ def test_behind_pgbouncer_nobody_listens(pgbouncer_url, caplog):
     """The thread says so and ends by itself, and stopping it is no error."""
     store = PostgresStore(pgbouncer_url)
     heard = []
-    listener = Listener(store._url, 10.0, lambda: heard.append(1))
+    listener = Listener(store._url, 10.0, heard.append)
     listener._thread.join(20)
     assert not listener._thread.is_alive()
     listener.stop()

@@ -8,7 +8,7 @@ from tests.store.making import NOW, attempt, call, queued
 from tests.store.together import together
 
 from gonogo.errors import GonogoError
-from gonogo.records import Control, Outcome, State
+from gonogo.records import Charge, Control, Outcome, State
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_prepared import Prepared
 
@@ -70,10 +70,81 @@ def test_what_shares_a_commit_goes_in_one_message(pair, messages):
         store.write(settle(one))  # from now on these statements are kept by the server
     messages.clear()
     assert together(store, [settle(one) for one in calls]) == [(True, [])] * 5
-    begun = [words for words in messages if words.startswith("BEGIN")]
-    assert len(messages) == len(begun) == 2  # the one that held them up, and theirs
+    written = [words for words in messages if words != "COMMIT"]
+    assert len(written) == 2  # the one that held them up, and theirs
+    assert all(words.startswith("BEGIN") for words in written)
     assert store.read(lambda tx: tx.calls.counts()) == {State.SUCCEEDED: 9}
     assert all(store.read(lambda tx, i=one.id: tx.attempts.of(i)) for one in calls)
+
+
+def test_a_call_is_queued_in_one_message(pair, messages):
+    """From its beginning to its commit, with what is told to those who listen."""
+    for _ in range(4):
+        put(pair[0], queued())  # from now on these statements are kept by the server
+    messages.clear()
+    put(pair[0], queued())
+    (words,) = messages
+    assert words.startswith("BEGIN")
+    assert words.endswith("COMMIT")
+
+
+def test_a_refusal_takes_back_its_own_work_at_once(pair, messages):
+    """Who shares a commit with work that is refused runs once, whatever that has written."""
+    charge = Charge(limit="api", row="api", max=9, cost=1, window=60.0)
+    runs = []
+
+    def good(tx):
+        runs.append("good")
+        tx.calls.insert(call())
+
+    def refused(tx):
+        runs.append("refused")
+        tx.calls.insert(call(note="refused"))
+        tx.limits.reserve([charge], NOW)  # asks the server
+        tx.attempts.append(attempt("refused", 1))
+        raise PermissionError
+
+    results = together(pair[0], [good, refused, good, refused, refused, good])
+    assert [type(one) for one in results if one] == [PermissionError] * 3
+    assert runs == ["good", "refused", "good", "refused", "refused", "good"]
+    assert pair[0].read(lambda tx: tx.calls.counts()) == {State.PENDING: 3}
+    assert pair[0].read(lambda tx: tx.attempts.of("refused")) == []
+    assert [usage.used for usage in pair[0].read(lambda tx: tx.limits.usage([charge], NOW))] == [0]
+    committed = [words for words in messages if words.endswith("COMMIT")]
+    assert len(committed) == 2  # theirs, and of who held them up
+
+
+@pytest.mark.parametrize("count", [19, 20, 1500])
+def test_many_rows_outlive_a_refusal_behind_them(pair, count):
+    """However they are sent, rows are not taken back with those of another's work."""
+    rows = [call() for _ in range(count)]
+
+    def refused(tx):
+        tx.calls.get("none")
+        tx.calls.insert_many([call() for _ in range(count)])
+        raise PermissionError
+
+    works = [refused, lambda tx: tx.calls.insert_many(rows), refused, lambda tx: tx.calls.get("-")]
+    results = together(pair[0], works)
+    assert [type(one) for one in results if one] == [PermissionError] * 2
+    assert pair[0].read(lambda tx: tx.calls.counts()) == {State.PENDING: count}
+
+
+def test_switches_that_a_refused_work_set_are_forgotten(pair):
+    """What it wrote and read again is not told to the next one."""
+    control = Control(name="halt:*", actor="ann", reason="r", set_at=NOW, until=NOW + 0.1)
+
+    def refused(tx):
+        tx.controls.put(control)
+        assert tx.controls.all() == {"halt:*": control}
+        raise PermissionError
+
+    results = together(pair[0], [refused, lambda tx: tx.controls.all()])
+    assert isinstance(results[0], PermissionError)
+    assert results[1] == {}
+    pair[0].write(lambda tx: tx.controls.put(control))
+    assert pair[1].write(lambda tx: tx.controls.all()) == {"halt:*": control}
+    assert pair[1].read(lambda tx: tx.controls.all()) == {"halt:*": control}
 
 
 def test_a_call_that_somebody_else_changed_is_not_written(pair):
@@ -160,11 +231,13 @@ def test_times_without_an_end_are_kept(pair):
     assert pair[1].read(lambda tx: tx.calls.get(one.id)) == after
 
 
+@pytest.mark.parametrize("count", [1, 30])
 @pytest.mark.parametrize("note", ["a \0 in it", "half a \ud800 pair"])
-def test_what_cannot_be_written_fails_its_own_writer_alone(pair, note):
+def test_what_cannot_be_written_fails_its_own_writer_alone(pair, note, count):
     """A text that the server does not take leaves the others of the commit as they are."""
     works = [lambda tx: tx.calls.insert(call()) for _ in range(2)]
-    works.insert(1, lambda tx: tx.calls.insert(call(note=note)))
+    odd = [call(note=note) for _ in range(count)]
+    works.insert(1, lambda tx: (tx.calls.insert_many(odd), tx.calls.get("none")))
     first, bad, last = together(pair[0], works)
     assert first is None
     assert last is None

@@ -37,6 +37,7 @@ ASKED: dict[str, Any] = {
     "id": "none",
     "call_id": "none",
     "key": "none",
+    "count": 0,
     "action": "pay",
     "before": NOW,
     "rows": json.dumps(
@@ -51,7 +52,7 @@ ASKED: dict[str, Any] = {
         (postgres_statements.claim_due, (1, 0)),
         (postgres_statements.claim_due, (1, 1)),
         (postgres_statements.replace_calls, (("state",),)),
-        (postgres_statements.awaited, ()),
+        (postgres_statements.require_unawaited, ()),
         (statements.next_run_at, (1,)),
         (statements.call_by_id, ()),
         (statements.call_by_key, ()),

@@ -53,7 +53,7 @@ class Ear:
         self._look()
         return self.heard > before
 
-    def _wake(self) -> None:
+    def _wake(self, _: object) -> None:
         self.heard += 1
 
 

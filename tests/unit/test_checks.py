@@ -27,7 +27,7 @@ def test_a_worker_that_only_beats_is_not(shared: Sandboxes) -> None:
     here, elsewhere = shared(), shared()
     elsewhere.delivery.claim()
     shared.clock.advance(60)
-    elsewhere.worker._heard()
+    elsewhere.worker._heard(None)
     elsewhere.delivery.keep()
     ok, evidence = says(here)
     assert not ok

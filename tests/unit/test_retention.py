@@ -103,6 +103,18 @@ def test_the_dead_are_forgotten(sandboxes: Sandboxes) -> None:
     assert names == [sandbox.owner]
 
 
+def test_what_just_ended_can_still_be_looked_for(sandboxes: Sandboxes) -> None:
+    """However short the retention, whoever queued a call has two minutes to find it."""
+    sandbox = sandboxes(retention=1)
+    finished(sandbox, 3)
+    sandboxes.clock.advance(119)
+    sandbox.delivery.maintain()
+    assert kept(sandbox) == 3
+    sandboxes.clock.advance(62)
+    sandbox.delivery.maintain()
+    assert kept(sandbox) == 0
+
+
 def test_a_retention_is_a_time(sandboxes: Sandboxes) -> None:
     """A retention that is not above zero is an error, and nothing is forgotten."""
     with pytest.raises(ConfigurationError, match="retention"):

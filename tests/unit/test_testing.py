@@ -164,7 +164,7 @@ def test_the_outside_is_that_of_the_store_inside(store: FaultyStore) -> None:
     """What a faulty store does not make fail is left to the store it wraps."""
     assert not store.shared
     assert store.time() is None
-    store.listen(lambda: None).end()
+    store.listen(lambda queue: None).end()
     with pytest.raises(ConfigurationError):
         store.join(object(), lambda tx: None, lambda: None)
     store.down = True

@@ -126,6 +126,22 @@ def test_a_worker_that_was_made_long_ago_starts_at_once(
     assert ran.wait(SOON)
 
 
+def test_a_job_that_is_due_in_its_queue_is_not_asked_for(
+    shared: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told where a job is due looks at once, or not at all where the queue is another's."""
+    sandbox = shared()
+    woken: list[str] = []
+    asked: list[str] = []
+    monkeypatch.setattr(sandbox.worker, "wake", lambda: woken.append("woken"))
+    monkeypatch.setattr(sandbox.delivery, "next_due", lambda: asked.append("asked"))
+    sandbox.worker._heard("default")
+    sandbox.worker._heard("elsewhere")
+    assert (woken, asked) == (["woken"], [])
+    sandbox.worker._heard(None)
+    assert (woken, asked) == (["woken"], ["asked"])
+
+
 def test_a_failing_job_ends_no_thread(workers: Make) -> None:
     """Whatever a job raises is its own status; the thread takes the next one."""
     worker, ran = workers(), threading.Event()

@@ -26,7 +26,7 @@ from gonogo.store.fates import Fate, Piece, one_by_one
 from gonogo.store.memory_calls import MemoryCalls
 from gonogo.store.memory_limits import MemoryLimits
 from gonogo.store.memory_prepared import Use, prepare_use
-from gonogo.store.port import NESTED, READ_ONLY, Listening, Transaction
+from gonogo.store.port import NESTED, READ_ONLY, Listening, Transaction, Wake
 
 T = TypeVar("T")
 Journal = list[tuple[Callable[..., object], object, object]]
@@ -106,7 +106,7 @@ class MemoryStore:
     def time(self) -> float | None:
         return None
 
-    def listen(self, wake: Callable[[], None]) -> Listening:
+    def listen(self, wake: Wake) -> Listening:
         """Nobody tells; who polls finds out."""
         return Listening()
 

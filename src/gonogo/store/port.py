@@ -34,6 +34,9 @@ from gonogo.store.fates import Fate, Piece
 
 T = TypeVar("T")
 
+Wake = Callable[[str | None], None]
+"""Told the queue in which a job is due, or ``None`` where only is known that one was written."""
+
 NESTED = (
     "a transaction was begun inside another one on the same thread; "
     "use the transaction that was handed to the work"
@@ -373,7 +376,7 @@ class Store(Protocol):
         """The database's own clock, in epoch seconds; ``None`` where it has none but ours."""
         ...
 
-    def listen(self, wake: Callable[[], None]) -> Listening:
+    def listen(self, wake: Wake) -> Listening:
         """Call ``wake`` when a job was written; see `Listening` for the thread that does.
 
         A courtesy that may fail in silence or never come: whoever waits looks by himself as well.

@@ -20,9 +20,10 @@ from gonogo.store.compiling import CoreCompiler
 from gonogo.store.engines import make_engine
 from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.port import NESTED, Listening, Transaction
+from gonogo.store.port import NESTED, Listening, Transaction, Wake
 from gonogo.store.postgres_connection import PRIMARY, Connection, Place, Timeouts
 from gonogo.store.postgres_errors import NOTHING, Contention, Crossed, InDoubt, Lost, explain
+from gonogo.store.postgres_fate import Trace
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.postgres_rounds import Rounds
 from gonogo.store.texts import Statements
@@ -30,7 +31,8 @@ from gonogo.store.upgrade import prepare
 from gonogo.store.urls import full, shown
 
 T = TypeVar("T")
-_READERS_KEPT = 8
+_READERS = 8
+"""Connections to read on: a turn comes sooner than a new one is made."""
 _APART = 10.0
 """Seconds without shared commits after one was crossed by another process's."""
 _FIRST_PAUSE = 0.02
@@ -43,8 +45,9 @@ class PostgresStore:
     Concurrent writes of one process share commits on one connection. A commit with durable work
     is on the server's disk when it returns; of any other the server may lose the last moments if
     it crashes, which counts like a power failure. Reads see one snapshot, on up to eight
-    connections that are kept. A connection that breaks is made anew and the work repeated; where
-    it broke while committing, the server is asked first what became of the transaction.
+    connections that are kept; more of them at once take turns. A connection that breaks is made
+    anew and the work repeated; where it broke while committing, the server is asked first what
+    became of the transaction.
 
     Args:
         database: a URL, or an engine on the same database (only its URL is used).
@@ -122,7 +125,7 @@ class PostgresStore:
         self._refuse_nesting()
         return self._persist(lambda: self._on_reader(Connection.time))
 
-    def listen(self, wake: Callable[[], None]) -> Listening:
+    def listen(self, wake: Wake) -> Listening:
         return Listening(end=Listener(self._url, self._timeouts.connect, wake).stop)
 
     def close(self) -> None:
@@ -140,6 +143,7 @@ class PostgresStore:
         self._thread = threading.local()
         self._writer = None
         self._readers = []
+        self._turns = threading.Semaphore(_READERS)
         self._generation = 0
         self._apart_until = float("-inf")
         self._prepared = False
@@ -202,12 +206,13 @@ class PostgresStore:
 
     def _transact(self, batch: Sequence[Job]) -> None:
         """One transaction, with its fate looked up where its commit is in doubt."""
+        began = self._clock.monotonic()
         try:
             self._open_writer().commit(batch)
         except InDoubt as doubt:
             self._drop_writer()
             try:
-                committed = self._is_committed(doubt)
+                committed = self._is_committed(doubt, began)
             except BaseException:
                 for job in batch:
                     job.result, job.error, job.done = None, StoreUnavailable(str(doubt)), True
@@ -221,23 +226,24 @@ class PostgresStore:
             if not committed:
                 raise Lost(f"the ledger {self._where} took a transaction back") from doubt
 
-    def _is_committed(self, doubt: InDoubt) -> bool:
+    def _is_committed(self, doubt: InDoubt, began: float) -> bool:
         """What became of the commit; the error itself where nobody can say in time."""
         deadline = self._clock.monotonic() + self._timeouts.patience
         while True:
-            fate = self._persist(lambda: self._ask(doubt.xid), otherwise=doubt)
+            fate = self._persist(lambda: self._ask(doubt.trace), otherwise=doubt)
             if fate == "committed":
                 return True
-            if fate == "aborted":
+            now = self._clock.monotonic()
+            if fate == "aborted" and now - began <= doubt.trace.lasts:
                 return False
-            if fate is None or self._clock.monotonic() >= deadline:
+            if fate in {"aborted", None} or now >= deadline:
                 raise StoreUnavailable(str(doubt)) from doubt
             self._clock.sleep(_FIRST_PAUSE)
 
-    def _ask(self, xid: str) -> str | None:
+    def _ask(self, trace: Trace) -> str | None:
         connection = self._connect()
         try:
-            return connection.fate(xid)
+            return connection.fate(trace)
         finally:
             connection.close()
 
@@ -260,22 +266,22 @@ class PostgresStore:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _on_reader(self, use: Callable[[Connection], T]) -> T:
-        with self._pool:
-            generation = self._generation
-            reader = self._readers.pop() if self._readers else None
-        if reader is None:
-            reader = self._connect(reads=True)
-        self._thread.inside = True
-        try:
-            return use(reader)
-        finally:
-            self._thread.inside = False
+        with self._turns:
             with self._pool:
-                kept = generation == self._generation and len(self._readers) < _READERS_KEPT
-                if kept and not reader.closed:
-                    self._readers.append(reader)
-                else:
-                    reader.close()
+                generation = self._generation
+                reader = self._readers.pop() if self._readers else None
+            if reader is None:
+                reader = self._connect(reads=True)
+            self._thread.inside = True
+            try:
+                return use(reader)
+            finally:
+                self._thread.inside = False
+                with self._pool:
+                    if generation == self._generation and not reader.closed:
+                        self._readers.append(reader)
+                    else:
+                        reader.close()
 
     def _open_writer(self) -> Connection:
         """The writing connection; the first time, on a database made ready for it."""

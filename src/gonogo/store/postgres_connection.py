@@ -7,7 +7,7 @@ none in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -28,6 +28,7 @@ from gonogo.store.postgres_errors import (
     translate,
     unreachable,
 )
+from gonogo.store.postgres_fate import Numbered, Session, Trace, Witnessed, session_of
 from gonogo.store.postgres_prepared import Prepared
 from gonogo.store.postgres_tables import DraftTransaction
 from gonogo.store.sql import SWITCHES
@@ -37,12 +38,11 @@ from gonogo.store.urls import shown
 T = TypeVar("T")
 Place = tuple[Any, ...]
 _PLACE = "SELECT current_database(), to_regclass('gonogo_calls')::oid::bigint"
-_SHARE = f"SELECT pg_advisory_xact_lock_shared({SWITCHES})"
-_PLANS = tuple(f"SET LOCAL enable_{way} = off" for way in ("seqscan", "hashjoin", "mergejoin"))
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_PLANS = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
 """Every hot statement is made to follow an index; the planner, whose statistics lag behind a queue
 that fills and empties within minutes, would rather read a small table as a whole, dead rows too."""
-CHANNEL = "gonogo_due"
-"""Where it is said that a job was written."""
 PRIMARY = {"target_session_attrs": "primary" if psycopg.pq.version() >= 140_000 else "read-write"}
 """What libpq is told: of several servers it takes the one that can be written, never a standby."""
 
@@ -82,15 +82,10 @@ class Connection:
     ) -> None:
         self._where = shown(url)
         self._reads = reads
-        limits = (
-            f"SET LOCAL statement_timeout = {_ms(timeouts.statement)}",
-            f"SET LOCAL lock_timeout = {_ms(timeouts.lock)}",
-            f"SET LOCAL idle_in_transaction_session_timeout = {_ms(timeouts.idle)}",
-        )
-        self._snapshot = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", *limits)
-        self._begin = ("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", *limits, *_PLANS, _SHARE)
+        self._terms = _terms(timeouts, writes=not reads)
         self._raw = connect(url, timeouts.connect)
-        prepared = Prepared(self._raw, keeps=self._is_alone())
+        self._session = self._own_session()
+        prepared = Prepared(self._raw, keeps=self._session is not None)
         self._draft = Draft(texts, prepared, self._failed, locks=not reads)
         self._tables = DraftTransaction(self._draft)
 
@@ -107,17 +102,15 @@ class Connection:
             InDoubt: it broke while committing.
         """
         try:
-            if not self._drafted(batch):
+            if not self._run(batch, guesses=True):
                 self._rollback()
-                self._write(batch)
-            if any(job.error is None for job in batch):
-                self._commit(batch)
+                self._run(batch, guesses=False)
         finally:
             self._rollback()
 
     def query(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one snapshot."""
-        self._draft.begin(self._snapshot, guesses=False)
+        self._draft.begin(_SNAPSHOT, (self._terms, {}), guesses=False)
         try:
             return work(self._tables)
         finally:
@@ -139,111 +132,118 @@ class Connection:
         except psycopg.Error as error:
             raise self._failed(error) from error
 
-    def fate(self, xid: str) -> str | None:
+    def fate(self, trace: Trace) -> str | None:
         """What became of a transaction: committed, aborted, in progress, or not known."""
         try:
-            found = self._raw.execute("SELECT pg_xact_status(%s::text::xid8)", (xid,)).fetchone()
+            return trace.fate(self._ask)
         except psycopg.Error as error:
             failed = self._failed(error)
             if isinstance(failed, Lost):
                 raise failed from error
             return None
-        return None if found is None else found[0]
+
+    def _ask(self, words: str, values: Mapping[str, Any]) -> Any:
+        return self._raw.execute(words, values).fetchone()
 
     def close(self) -> None:
         self._raw.close()
 
-    def _is_alone(self) -> bool:
+    def _own_session(self) -> Session | None:
         try:
-            return is_alone(self._raw)
+            return own_session(self._raw)
         except psycopg.Error as error:
             self._raw.close()
             raise self._failed(error) from error
 
-    def _drafted(self, batch: Sequence[Job]) -> bool:
-        """Run the jobs as far as possible without the server; whether that decides their fate.
+    def _run(self, batch: Sequence[Job], *, guesses: bool) -> bool:
+        """Run the jobs and commit what they wrote that did not fail.
 
-        Not so where a guess was wrong, or a job failed that may have believed one, or in company.
+        False, and nothing is certain, where a guess was wrong or a row could not be written: whose
+        that is shows when nothing is guessed, for then each statement is said at once.
         """
-        self._start(batch, guesses=True)
+        durable = "on" if any(job.durable for job in batch) else "off"
+        self._draft.begin(_BEGIN, (self._terms, {"commit": durable}), guesses=guesses)
         try:
-            if self._run_together(batch):
+            if len(batch) > 1 and not guesses:
                 self._draft.send()
-                return True
-            return len(batch) == 1 and self._draft.is_known
+            for job in batch:
+                self._run_piece(job, apart=len(batch) > 1)
+                if self._draft.failed:
+                    return False
+            self._end(batch)
         except Misjudged:
             return False
-        except (Contention, Lost):
+        except (Contention, Lost, InDoubt):
             raise
-        except Exception:  # noqa: BLE001 - a row cannot be written, and whose it is is not known
-            return False
-
-    def _write(self, batch: Sequence[Job]) -> None:
-        """Run the jobs without guessing; one that fails in company takes back its own."""
-        self._start(batch)
-        if not self._run_together(batch) and len(batch) > 1:
-            self._rollback()
-            self._start(batch)
-            self._run_apart(batch)
-
-    def _start(self, batch: Sequence[Job], *, guesses: bool = False) -> None:
-        """A transaction that begins, and learns its number, with what is sent first."""
-        commit = "on" if any(job.durable for job in batch) else "off"
-        words = (*self._begin, f"SET LOCAL synchronous_commit = {commit}")
-        self._draft.begin(words, guesses=guesses)
-
-    def _run_together(self, batch: Sequence[Job]) -> bool:
-        """Run the jobs until one fails; whether none did."""
-        for job in batch:
-            try:
-                job.result, job.error = job.work(self._tables), None
-            except (Contention, Lost):
+        except Exception:
+            if not guesses:
                 raise
-            except Exception as error:  # noqa: BLE001 - it reaches the caller of the job
-                job.result, job.error = None, error
-                return False
+            return False
         return True
 
-    def _run_apart(self, batch: Sequence[Job]) -> None:
-        self._draft.send()
-        for job in batch:
-            self._say("SAVEPOINT job")
-            try:
-                job.result, job.error = job.work(self._tables), None
-                self._say("RELEASE job")
-            except (Contention, Lost):
-                raise
-            except Exception as error:  # noqa: BLE001 - it reaches the caller of the job
-                job.result, job.error = None, error
-                self._say("ROLLBACK TO job; RELEASE job")
+    def _run_piece(self, job: Job, *, apart: bool) -> None:
+        """Run one job; of one that fails nothing is written, whoever it shares the commit with."""
+        self._draft.next_piece(apart=apart)
+        try:
+            job.result, job.error = job.work(self._tables), None
+            if self._draft.failed:
+                raise self._taken_back()  # noqa: TRY301 - a statement failed, and the work went on as if it had not
+        except (Contention, Lost):
+            raise
+        except Exception as error:  # noqa: BLE001 - it reaches the caller of the job
+            job.result, job.error = None, error
+            if not (self._draft.failed and self._draft.guesses):
+                self._draft.take_back()
 
-    def _commit(self, batch: Sequence[Job]) -> None:
+    def _end(self, batch: Sequence[Job]) -> None:
+        """Commit, in the last message where there is a trace by which its fate can be found."""
+        draft = self._draft
+        draft.next_piece(apart=False)
+        if all(job.error is not None for job in batch):
+            if draft.is_guess:  # what they were refused for
+                draft.send()
+            return
+        witness = None if draft.open else draft.witness
+        if self._session is not None and witness is not None:
+            self._notice_end()
+            self._commit(batch, Witnessed(self._session, witness))
+            return
+        if not draft.open:
+            draft.send()
+        self._commit(batch, Numbered(draft.xid))
+
+    def _notice_end(self) -> None:
+        """Raise `Lost` where the connection ended while nobody used it, which leaves no doubt."""
+        try:
+            for _ in ("the server's last words", "its end"):
+                self._raw.pgconn.consume_input()
+        except psycopg.Error as error:
+            raise self._failed(error) from error
+
+    def _commit(self, batch: Sequence[Job], trace: Trace) -> None:
         """Commit, or say that it is in doubt: then nobody's work may simply be run again."""
         try:
-            cursor = self._raw.execute(
-                f"NOTIFY {CHANNEL}; COMMIT" if self._draft.news else "COMMIT"
-            )
-            while cursor.nextset():
-                pass
-            if cursor.statusmessage == "COMMIT":
-                for job in batch:
-                    job.done = True
-                return
-        except psycopg.Error as error:
-            if self._is_lost(error):
-                raise self._doubt() from error
-            raise self._failed(error) from error
+            said = self._draft.commit()
+        except Lost as lost:
+            raise self._doubt(trace) from lost
+        except Exception:
+            raise
         except BaseException as interrupt:
             self._raw.close()
-            raise self._doubt() from interrupt
-        # a statement failed, and the work went on as if it had not
-        raise StoreError(f"the ledger {self._where} took a transaction back; {NOTHING}")
+            raise self._doubt(trace) from interrupt
+        if said != "COMMIT":  # a statement failed, and the work went on as if it had not
+            raise self._taken_back()
+        for job in batch:
+            job.done = True
 
-    def _doubt(self) -> InDoubt:
+    def _taken_back(self) -> StoreError:
+        return StoreError(f"the ledger {self._where} took a transaction back; {NOTHING}")
+
+    def _doubt(self, trace: Trace) -> InDoubt:
         return InDoubt(
             f"the connection to the ledger {self._where} broke while it committed: it may have "
             "been written. Look before doing it again",
-            self._draft.xid,
+            trace,
         )
 
     def _rollback(self) -> None:
@@ -254,12 +254,6 @@ class Connection:
         except psycopg.Error:
             self._raw.close()
 
-    def _say(self, words: str) -> Any:
-        try:
-            return self._raw.execute(words)
-        except psycopg.Error as error:
-            raise self._failed(error) from error
-
     def _failed(self, error: Exception) -> Exception:
         if self._reads and getattr(error, "sqlstate", None) == "25006":
             return RuntimeError(READ_ONLY)
@@ -269,10 +263,10 @@ class Connection:
         return self._raw.closed or isinstance(translate(error, self._where), Lost)
 
 
-def is_alone(raw: psycopg.Connection[Any]) -> bool:
-    """Whether the session is ours; PgBouncer may give each transaction another one."""
-    found = raw.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
-    return found is not None and found[0] == raw.info.backend_pid
+def own_session(raw: psycopg.Connection[Any]) -> Session | None:
+    """The session, if it is ours; PgBouncer may give each transaction another one."""
+    session = session_of(lambda words, _: raw.execute(words, prepare=False).fetchone())
+    return session if session.pid == raw.info.backend_pid else None
 
 
 def place_of(raw: psycopg.Connection[Any]) -> Place:
@@ -280,8 +274,26 @@ def place_of(raw: psycopg.Connection[Any]) -> Place:
     return tuple(raw.execute(_PLACE, prepare=False).fetchone() or ())
 
 
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
+def _terms(timeouts: Timeouts, *, writes: bool) -> str:
+    """The statement that sets what holds for one transaction.
+
+    One that writes shares the lock of the switches, and has its number told.
+    """
+    settings = {
+        "statement_timeout": _ms(timeouts.statement),
+        "lock_timeout": _ms(timeouts.lock),
+        "idle_in_transaction_session_timeout": _ms(timeouts.idle),
+        **(dict.fromkeys(_PLANS, "off") if writes else {}),
+    }
+    terms = [f"set_config('{name}', '{value}', true)" for name, value in settings.items()]
+    if writes:
+        terms.append("set_config('synchronous_commit', %(commit)s, true)")
+        terms += [f"pg_advisory_xact_lock_shared({SWITCHES})", "pg_current_xact_id()::text"]
+    return f"SELECT {', '.join(terms)}"
+
+
+def _ms(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))
 
 
 def connect(url: URL, patience: float) -> psycopg.Connection[Any]:

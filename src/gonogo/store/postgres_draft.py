@@ -4,37 +4,46 @@ Most work writes blindly: it replaces calls that its process has claimed, and no
 writes wait in the draft until somebody has to read, or until the end; then they go to the server
 in one message, whatever their number and whoever wrote them. Until then the work is told what is
 likely: that each fence holds, that nobody waits for the calls that end, that the switches are as
-they were last seen. All of this is looked up, behind the locks, before anything is committed.
-Where a guess was wrong, the work runs again without any.
+they were last seen. All of this is looked up, behind the locks, by statements that fail where a
+guess was wrong; then the work runs again without any.
+
+Of several pieces of work in one transaction each can be taken back alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from enum import Enum
 from typing import Any
 
-import msgspec
 import psycopg
 from sqlalchemy import Table
 
 from gonogo.errors import StoreUnavailable
-from gonogo.store import postgres_statements, statements
+from gonogo.store import postgres_statements
 from gonogo.store.postgres_errors import Contention
+from gonogo.store.postgres_news import SAY, told
 from gonogo.store.postgres_prepared import Prepared
-from gonogo.store.postgres_statements import FENCE
+from gonogo.store.postgres_writes import Row, Said, Writes
 from gonogo.store.rows import Rows
 from gonogo.store.run import Cursor, Run
 from gonogo.store.texts import Statements, Text
 
-Row = Mapping[str, Any]
-Look = Callable[[Cursor], None]
-_encode = msgspec.json.Encoder().encode
-_XID = "SELECT pg_current_xact_id()::text"
+_SAVEPOINT = "SAVEPOINT piece"
+_KEEP = ("RELEASE piece",)
+_TAKE_BACK = ("ROLLBACK TO piece", "RELEASE piece")
 _MOST = 1000
 """Rows in one message; more would only make it large."""
-_COPIED = 20
-"""Rows from which on copying them is faster than having the server read JSON."""
+_WRONG = "22012"
+"""Division by zero: nothing else of ours divides; see `postgres_statements.require`."""
+
+
+class _Switches(Enum):
+    """What is known of the switches in a transaction: nothing, what was last seen, or all."""
+
+    UNASKED = 0
+    GUESSED = 1
+    CERTAIN = 2
 
 
 class Misjudged(Contention):
@@ -51,6 +60,7 @@ class Draft(Run):
         guesses: whether anything is drafted and guessed in the transaction under way.
         open: whether it has begun on the server.
         xid: its number there, if it writes.
+        failed: a statement failed, so that the server takes no other until that is taken back.
 
     Args:
         prepared: says statements on the connection.
@@ -59,15 +69,16 @@ class Draft(Run):
     """
 
     __slots__ = (
-        "_awaited",
+        "_apart",
+        "_begin",
         "_controls",
-        "_inserts",
+        "_earlier",
+        "_first",
+        "_own",
         "_prepared",
-        "_replaced",
-        "_rows",
-        "_trusts_controls",
-        "_updates",
-        "_words",
+        "_saved",
+        "_switches",
+        "failed",
         "guesses",
         "open",
         "xid",
@@ -83,166 +94,205 @@ class Draft(Run):
     ) -> None:
         super().__init__(texts, prepared.execute, psycopg.Error, translate, locks=locks)
         self._prepared = prepared
-        self._controls: list[Any] | None = None
-        self.begin((), guesses=False)
+        self._controls: str | None = None
+        self.begin("", ("", {}), guesses=False)
 
-    def begin(self, words: Sequence[str], *, guesses: bool) -> None:
-        """Another transaction, which begins with ``words`` when something is sent."""
-        self._words = words
-        self._trusts_controls = False
-        self._empty()
+    def begin(self, word: str, terms: tuple[str, Row], *, guesses: bool) -> None:
+        """Another transaction, which begins with ``word`` when something is sent.
+
+        Args:
+            terms: the statement that follows; of one that writes, its answer ends with its number.
+        """
+        self._begin = word, terms
+        self._earlier, self._own = Writes(), Writes()
+        self._first: list[str] = []
+        self._switches = _Switches.UNASKED
+        self._apart = self._saved = False
         self.guesses = guesses
-        self.news = False
-        self.open = False
+        self.news = set()
+        self.open = self.failed = False
         self.xid = ""
 
     def __call__(self, text: Text, parameters: Mapping[str, Any]) -> Cursor:
-        if any(len(rows) >= _COPIED for _, rows in self._inserts.values()):
+        if self._are_many:
             self.send()
-        if self.open and not self._rows:
+        if not self.open or self._waits:
+            answer: Cursor = self._say([(text, parameters)])
+            return answer
+        try:
             return super().__call__(text, parameters)
-        return self._say(text, parameters)
+        except Exception:
+            self.failed = True
+            raise
 
-    @property
-    def is_known(self) -> bool:
-        """Whether nothing that the work was told in this transaction is a mere guess."""
-        return self.open and not self._rows
+    # the pieces of work it consists of
+
+    def next_piece(self, *, apart: bool) -> None:
+        """Another piece begins; what the ones before it wrote stays, whatever becomes of it.
+
+        Args:
+            apart: it has company, so it must be possible to take it back alone.
+        """
+        if self._own.rows:
+            self._earlier.add(self._own)
+            self._own = Writes()
+        self._end_piece(_KEEP)
+        self._apart = apart
+
+    def take_back(self) -> None:
+        """Let the piece under way have written nothing; what it was told is still looked up."""
+        self._earlier.add_guesses(self._own)
+        self._own = Writes()
+        self._end_piece(_TAKE_BACK)
+        self.failed = False
+        if self._switches is _Switches.CERTAIN:
+            self._switches = _Switches.UNASKED
+
+    def _end_piece(self, how: Sequence[str]) -> None:
+        if self._saved:
+            self._first += how
+        self._apart = self._saved = False
 
     # what can wait
 
+    @property
+    def witness(self) -> str | None:
+        """A call that it is to insert: it will be there if and only if this is committed."""
+        return self._own.witness or self._earlier.witness
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether something that the work was told has still to be looked up."""
+        return self._rows > 0 or self._switches is _Switches.GUESSED
+
     def replaces(self, call_id: str) -> bool:
         """Whether the draft changes this call."""
-        return call_id in self._replaced
+        return call_id in self._own.replaced or call_id in self._earlier.replaced
 
     def replace(self, fence: tuple[str, int, str], changed: Row) -> None:
         """Change the call of this id, epoch and state; it is taken to be there."""
-        row = _encode({**dict(zip(FENCE, fence, strict=True)), **changed})
-        self._updates.setdefault(tuple(changed), []).append(row)
-        self._replaced.add(fence[0])
+        self._own.replace(fence, changed)
         self._note()
 
-    def insert(self, table: Table, rows: Rows[Any], record: Any) -> None:
-        """Insert a record."""
-        self._inserts.setdefault(table, (rows.columns, []))[1].append(rows.values(record))
+    def insert(self, table: Table, rows: Rows[Any], records: Sequence[Any]) -> None:
+        """Insert records, at least one."""
+        self._own.insert(table, rows, records)
         self._note()
 
     def guess_unawaited(self, call_id: str) -> None:
         """Nobody is taken to wait for this call."""
-        self._awaited.append(_encode({"id": call_id}))
+        self._own.guess_unawaited(call_id)
 
-    def controls(self) -> list[Any] | None:
-        """The rows of the switches, if they are known: once it has begun, else as last seen."""
-        if not self.guesses or self._controls is None:
-            return None
-        self._trusts_controls = self._trusts_controls or not self.open
-        return self._controls
+    def controls(self) -> str:
+        """The switches as one text: once they were looked up as they are, else as last seen."""
+        if self._controls is not None:
+            if self._switches is _Switches.UNASKED and self.guesses and not self.open:
+                self._switches = _Switches.GUESSED
+            if self._switches is not _Switches.UNASKED:
+                return self._controls
+        known: str = self(self.texts.text(postgres_statements.controls), {}).fetchone()[0]
+        self._controls, self._switches = known, _Switches.CERTAIN
+        return known
 
     def forget_controls(self) -> None:
         """This transaction changes them."""
-        self._controls = None
+        self._controls, self._switches = None, _Switches.UNASKED
+
+    @property
+    def _rows(self) -> int:
+        return self._earlier.rows + self._own.rows
+
+    @property
+    def _are_many(self) -> bool:
+        """Whether rows are to be copied now: none that would be taken back with another piece."""
+        return self._own.are_many or (self._earlier.are_many and not self._apart)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether anything is to be said before the next statement."""
+        return bool(self._first or self._rows or (self._apart and not self._saved))
 
     def _note(self) -> None:
-        self._rows += 1
         if self._rows >= _MOST:
             self.send()
-
-    def _empty(self) -> None:
-        self._updates: dict[tuple[str, ...], list[bytes]] = {}
-        self._inserts: dict[Table, tuple[tuple[str, ...], list[list[Any]]]] = {}
-        self._awaited: list[bytes] = []
-        self._replaced: set[str] = set()
-        self._rows = 0
 
     # sending it
 
     def send(self) -> None:
         """Begin, if it has not begun, and write what is drafted.
 
-        Rows that are copied come last, so none are where the guesses must be looked up behind them.
+        Raises:
+            Misjudged: a guess was wrong.
+        """
+        copied = self._own.take_many() + ([] if self._apart else self._earlier.take_many())
+        if copied or self._waits or not self.open:
+            self._say([])
+        try:
+            for many in copied:
+                self._prepared.copy(many.table.name, many.columns, many.rows)
+        except Exception as error:
+            self.failed = True
+            if not isinstance(error, psycopg.Error):
+                raise
+            raise self._translate(error) from error
+
+    def commit(self) -> str | None:
+        """Write what is drafted and commit, in one message; what the server says it did.
 
         Raises:
             Misjudged: a guess was wrong.
         """
-        inserts = {} if self._awaited else self._inserts
-        many = [table for table, (_, rows) in inserts.items() if len(rows) >= _COPIED]
-        copied = [(table, *self._inserts.pop(table)) for table in many]
-        self._rows -= sum(len(rows) for *_, rows in copied)
-        if self._rows or not self.open:
-            self._say("", {})
-        try:
-            for table, columns, rows in copied:
-                self._prepared.copy(table.name, *_given(columns, rows))
-        except psycopg.Error as error:
-            raise self._translate(error) from error
+        if self._are_many:
+            self.send()
+        news: list[Said] = [(Text(SAY), {"news": word}) for word in told(self.news)]
+        said: str | None = self._say(news, "COMMIT").statusmessage
+        return said
 
-    def _say(self, text: str, parameters: Mapping[str, Any]) -> Cursor:
-        """All in one message, with ``text`` last; its answer."""
+    def _say(self, said: Sequence[Said], last: str = "") -> Any:
+        """All in one message, with ``said`` at the end of it; the last answer."""
+        begins = not self.open
         try:
-            parts = list(self._begun()) if not self.open else []
-            for drafted, rows, look in self._drafted():
-                parts.append((self._prepared.spell(drafted, rows), look))
-            if text:
-                parts.append((self._prepared.spell(text, parameters), None))
-            self._empty()
-            self.open = True
-            cursor = self._prepared.say("; ".join(part for part, _ in parts))
-        except psycopg.Error as error:
+            words = [*self._words(), *map(self._spelled, said), *filter(None, [last])]
+            self._note_said()
+            cursor: Any = self._prepared.say("; ".join(words))
+        except Exception as error:
+            self.failed = True
+            if not isinstance(error, psycopg.Error):
+                raise
+            if error.sqlstate == _WRONG:
+                self._controls = None
+                raise Misjudged from error
             raise self._translate(error) from error
-        for number, (_, look) in enumerate(parts):
-            if number:
-                cursor.nextset()
-            if look is not None:
-                look(cursor)
+        for number in range(1, len(words)):
+            cursor.nextset()
+            if begins and number == 1 and self.locks:
+                self.xid = cursor.fetchone()[-1]
         return cursor
 
-    def _begun(self) -> Iterator[tuple[str, Look | None]]:
-        self._prepared.prepare()
-        for word in self._words:
-            yield word, None
-        if self.locks:
-            controls = self.texts.text(statements.all_controls)
-            yield self._prepared.spell(_XID, {}), self._learn_xid
-            yield self._prepared.spell(controls, {}), self._learn_controls
+    def _words(self) -> Iterator[str]:
+        """All that is to be said before the next statement."""
+        if not self.open:
+            self._prepared.prepare()
+            word, terms = self._begin
+            yield word
+            yield self._spelled(terms)
+        yield from self._first
+        if self._switches is _Switches.GUESSED:
+            text = self.texts.text(postgres_statements.require_controls)
+            yield self._spelled((text, {"known": self._controls}))
+        yield from map(self._spelled, self._earlier.statements(self.texts))
+        if self._apart and not self._saved:
+            yield _SAVEPOINT
+        yield from map(self._spelled, self._own.statements(self.texts))
 
-    def _drafted(self) -> Iterator[tuple[str, Row, Look | None]]:
-        """Each statement with its parameters.
+    def _note_said(self) -> None:
+        """What was to be said is on its way."""
+        self.open = True
+        self._first = []
+        self._saved = self._apart
+        if self._switches is _Switches.GUESSED:
+            self._switches = _Switches.CERTAIN
+        self._earlier, self._own = Writes(), Writes()
 
-        Updates come first: a key may be given up by one call and taken by another.
-        """
-        for columns, rows in self._updates.items():
-            text = self.texts.text(postgres_statements.replace_calls, columns)
-            yield text, _array(rows), partial(_require_count, len(rows))
-        for table, (columns, inserted) in self._inserts.items():
-            given, values = _given(columns, inserted)
-            text = self.texts.text(postgres_statements.insert_rows, table, given)
-            encoded = [_encode(dict(zip(given, row, strict=True))) for row in values]
-            yield text, _array(encoded), None
-        if self._awaited:
-            text = self.texts.text(postgres_statements.awaited)
-            yield text, _array(self._awaited), partial(_require_count, 0)
-
-    def _learn_xid(self, answer: Cursor) -> None:
-        self.xid = answer.fetchone()[0]
-
-    def _learn_controls(self, answer: Cursor) -> None:
-        known, self._controls = self._controls, answer.fetchall()
-        if self._trusts_controls and known != self._controls:
-            raise Misjudged
-
-
-def _array(rows: Sequence[bytes]) -> Row:
-    return {"rows": f"[{b','.join(rows).decode()}]"}
-
-
-def _given(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]]
-) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """The columns of which some row has a value, and the rows without the others."""
-    values = zip(columns, zip(*rows, strict=True), strict=True)
-    kept = [(name, each) for name, each in values if any(value is not None for value in each)]
-    return tuple(name for name, _ in kept), list(zip(*(each for _, each in kept), strict=True))
-
-
-def _require_count(count: int, answer: Cursor) -> None:
-    if answer.rowcount != count:
-        raise Misjudged
+    def _spelled(self, said: tuple[str, Row]) -> str:
+        return self._prepared.spell(*said)

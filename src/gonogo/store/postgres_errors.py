@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gonogo.errors import ConfigurationError, GonogoError, StoreError, StoreUnavailable
 from gonogo.secrets import redact_text
+from gonogo.store.postgres_fate import Trace
 
 NOTHING = "nothing was written"
 _LOOK_UP = "the key is held by another call; look the holder up in the same transaction"
@@ -80,11 +81,11 @@ class Lost(StoreUnavailable):
 
 
 class InDoubt(StoreUnavailable):
-    """The connection broke while the transaction ``xid`` was being committed."""
+    """The connection broke during a commit; its ``trace`` is what to look at."""
 
-    def __init__(self, message: str, xid: str) -> None:
+    def __init__(self, message: str, trace: Trace) -> None:
         super().__init__(message)
-        self.xid = xid
+        self.trace = trace
 
 
 def translate(error: Exception, where: str, *, lost: bool = False) -> GonogoError:

@@ -12,8 +12,9 @@ from psycopg.pq import TransactionStatus
 from gonogo.errors import StoreError
 from gonogo.store.joined import driver_connection, not_joinable
 from gonogo.store.port import Transaction
-from gonogo.store.postgres_connection import CHANNEL, Place, place_of
+from gonogo.store.postgres_connection import Place, place_of
 from gonogo.store.postgres_errors import translate
+from gonogo.store.postgres_news import SAY, told
 from gonogo.store.postgres_rounds import Rounds
 from gonogo.store.run import Run
 from gonogo.store.sql import SqlTransaction
@@ -52,8 +53,8 @@ def join(
         if theirs != ours:
             raise not_joinable(session, f"it is on {theirs[0]!r}, the ledger is on {where}")
         result = rounds.run(lambda: _in_savepoint(raw, say, lambda: work(SqlTransaction(run))))
-        if run.news:
-            say(f"NOTIFY {CHANNEL}")
+        for news in told(run.news):
+            say(SAY, {"news": news})
         return result
     except psycopg.Error as error:
         raise failed(error) from error

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 
 import psycopg
 from sqlalchemy import URL
 
 from gonogo.errors import GonogoError
 from gonogo.secrets import redact_text
-from gonogo.store.postgres_connection import CHANNEL, connect, is_alone
+from gonogo.store.port import Wake
+from gonogo.store.postgres_connection import connect, own_session
+from gonogo.store.postgres_news import CHANNEL, heard
 from gonogo.store.urls import shown
 
 _log = logging.getLogger("gonogo.store")
@@ -30,7 +31,7 @@ class Listener:
     once.
     """
 
-    def __init__(self, url: URL, timeout: float, wake: Callable[[], None]) -> None:
+    def __init__(self, url: URL, timeout: float, wake: Wake) -> None:
         self._url = url
         self._where = shown(url)
         self._timeout = timeout
@@ -61,14 +62,14 @@ class Listener:
         """Listen until it is to end; false where that makes no sense."""
         raw = connect(self._url, self._timeout)
         try:
-            if not is_alone(raw):
+            if own_session(raw) is None:
                 return False
             raw.execute(f"LISTEN {CHANNEL}")
             self._tell_hearing()
-            self._wake()  # for what was written before it listened
+            self._wake(None)  # for what was written before it listened
             while not self._over.is_set():
-                for _ in raw.notifies(timeout=_LOOK):
-                    self._wake()
+                for notification in raw.notifies(timeout=_LOOK):
+                    self._wake(heard(notification.payload))
         finally:
             raw.close()
         return True

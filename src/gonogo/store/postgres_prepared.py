@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import Escaping
 
 _ENOUGH = 3
 """Times a statement is said in full before it is worth keeping."""
@@ -33,8 +34,10 @@ class Prepared:
         self.keeps = keeps
         self._raw = raw
         self._said: Counter[str] = Counter()
-        self._kept: dict[str, str] = {}
+        self._kept: dict[str, tuple[str, Sequence[str]] | None] = {}
         self._cursor = psycopg.ClientCursor(raw)
+        self._escape = Escaping(raw.pgconn).escape_literal
+        self._encoding = raw.info.encoding
 
     def say(self, words: str) -> psycopg.ClientCursor[Any]:
         """Send one message of spelled statements; each has an answer."""
@@ -58,12 +61,21 @@ class Prepared:
 
     def spell(self, text: str, parameters: Mapping[str, Any]) -> str:
         """``text``, which takes its parameters by name, with their values in it."""
-        if self.keeps:
-            kept = self._kept.get(text)
-            if kept is not None:
-                return self._cursor.mogrify(kept, parameters)
+        kept = self._kept.get(text)
+        if kept is not None:
+            name, places = kept
+            values = ", ".join([self._literal(parameters[place]) for place in places])
+            return f"EXECUTE {name}({values})" if values else f"EXECUTE {name}"
+        if self.keeps and text not in self._kept:
             self._said[text] += 1
         return self._cursor.mogrify(text, parameters)
+
+    def _literal(self, value: Any) -> str:
+        """As the driver would spell it, in a fifth of its time for what is frequent."""
+        kind = type(value)
+        if kind is str and "\0" not in value:  # the driver refuses those, libpq would cut them
+            return self._escape(value.encode(self._encoding)).decode(self._encoding)
+        return str(value) if kind is int else self._cursor.mogrify("%s", (value,))
 
     def prepare(self) -> None:
         """Have the server keep what was said often enough. Not within a transaction."""
@@ -91,10 +103,9 @@ class Prepared:
         except psycopg.Error:
             if self._raw.closed:
                 raise
-            self._kept[text] = text  # not for keeping, and not asked again
+            self._kept[text] = None  # not for keeping, and not asked again
             return
-        values = ", ".join(f"%({parameter})s" for parameter in places)
-        self._kept[text] = f"EXECUTE {name}({values})" if values else f"EXECUTE {name}"
+        self._kept[text] = name, tuple(places)
 
     def _keep_no_more(self) -> None:
         self.keeps = False

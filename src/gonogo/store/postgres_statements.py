@@ -12,12 +12,14 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Integer,
     Table,
     TableValuedAlias,
     Text,
     bindparam,
     case,
+    cast,
     collate,
     column,
     func,
@@ -26,7 +28,8 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.sql.expression import ClauseElement, ColumnClause, ColumnElement
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+from sqlalchemy.sql.expression import ClauseElement, ColumnClause
 
 from gonogo.records import AHEAD, State
 from gonogo.store import schema, statements
@@ -37,12 +40,36 @@ FENCE = ("if_id", "if_epoch", "if_state")
 """By what a call is found that is to be replaced: only as its writer knows it."""
 
 
+def require(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """Fail, by a division by zero, where ``condition`` does not hold."""
+    return literal_column("1").op("/")(cast(condition, Integer))
+
+
+def controls() -> ClauseElement:
+    """The switches as one text, in which the same ones always look the same."""
+    return select(_controls())
+
+
+def require_controls() -> ClauseElement:
+    """Fail where the switches are not as they were ``known``."""
+    return select(require(_controls() == bindparam("known")))
+
+
+def _controls() -> ColumnElement[str]:
+    switches = schema.controls
+    times = (cast(switches.c.set_at, Text), cast(switches.c.until, Text))
+    each = func.json_build_array(switches.c.name, switches.c.actor, switches.c.reason, *times)
+    listed = func.json_agg(aggregate_order_by(each, switches.c.name))
+    found = select(cast(listed, Text)).scalar_subquery()
+    return func.coalesce(found, literal_column("'[]'"))
+
+
 def replace_calls(columns: tuple[str, ...]) -> ClauseElement:
-    """Set ``columns`` of the calls whose fences hold; how many there are is its row count."""
+    """Set ``columns`` of the calls whose fences hold; fail where those are not ``count``."""
     types: tuple[Any, ...] = (Text, Integer, Text)
     fence: list[ColumnClause[Any]] = list(map(column, FENCE, types))
     given = _given([*fence, *_like(calls, columns)])
-    return (
+    replaced = (
         update(calls)
         .where(
             calls.c.id == given.c.if_id,
@@ -50,7 +77,10 @@ def replace_calls(columns: tuple[str, ...]) -> ClauseElement:
             calls.c.state == given.c.if_state,
         )
         .values({name: given.c[name] for name in columns})
+        .returning(schema.ONE)
+        .cte("replaced")
     )
+    return select(require(func.count() == bindparam("count"))).select_from(replaced)
 
 
 def claim_due(queues: int, passed: int) -> ClauseElement:
@@ -100,11 +130,11 @@ def insert_rows(table: Table, columns: tuple[str, ...]) -> ClauseElement:
     return insert(table).from_select(columns, select(*(given.c[name] for name in columns)))
 
 
-def awaited() -> ClauseElement:
-    """The ids, out of those given, for which pending calls wait."""
+def require_unawaited() -> ClauseElement:
+    """Fail where pending calls wait for one of the ids that are given."""
     given = _given([column("id", Text)])
-    waiting = schema.pending & calls.c.after.in_(select(given.c.id))
-    return select(calls.c.after).where(waiting).distinct()
+    waiting = select(calls.c.id).where(schema.pending, calls.c.after.in_(select(given.c.id)))
+    return select(require(~waiting.exists()))
 
 
 def _given(columns: Iterable[ColumnClause[Any]]) -> TableValuedAlias:

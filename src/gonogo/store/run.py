@@ -25,7 +25,8 @@ class Run:
     """Runs statements on one raw connection; the driver's errors become the store's.
 
     Attributes:
-        news: a job was written that a worker elsewhere may take.
+        news: where a worker elsewhere may take a job that was written: in these queues it is due,
+            and ``None`` stands for one that falls due later.
         kept: what was read and still holds, by what it is about; whoever changes it in the ledger
             changes it here or takes it out. ``None`` where nothing can be kept.
 
@@ -51,7 +52,7 @@ class Run:
         keeps: bool = False,
     ) -> None:
         self.locks = locks
-        self.news = False
+        self.news: set[str | None] = set()
         self.kept: dict[str, Any] | None = {} if keeps else None
         self.texts = texts
         self._execute = execute

@@ -212,8 +212,9 @@ class SqlCalls:
     def _note(self, call: Call) -> None:
         if call.after is not None and self._run.kept is not None:
             self._run.kept.pop("awaited", None)
-        if call.state is State.PENDING and call.queue is not None and not call.waits:
-            self._run.news = True
+        queue = call.queue
+        if self._run.locks and queue is not None and call.state is State.PENDING and not call.waits:
+            self._run.news.add(queue if call.run_at <= call.created_at else None)
 
     def _lock(self, name: str) -> None:
         """Be alone with what is counted by ``name``: reading it locks no row of those to come."""

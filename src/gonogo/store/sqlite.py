@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.fates import Fate, Piece
 from gonogo.store.group import GroupCommit, Job
-from gonogo.store.port import NESTED, Listening, Transaction
+from gonogo.store.port import NESTED, Listening, Transaction, Wake
 from gonogo.store.sqlite_connection import Connection
 from gonogo.store.sqlite_errors import translate
 from gonogo.store.sqlite_ready import text_of
@@ -135,10 +135,12 @@ class SqliteStore:
     def time(self) -> float | None:
         return None
 
-    def listen(self, wake: Callable[[], None]) -> Listening:
+    def listen(self, wake: Wake) -> Listening:
         if self._memory:
             return Listening()
-        return Listening(Watch(f"{self._path}-wal", self._others_wrote, wake).look, TICK)
+        return Listening(
+            Watch(f"{self._path}-wal", self._others_wrote, lambda: wake(None)).look, TICK
+        )
 
     def _others_wrote(self) -> bool | None:
         """Whether anybody else committed since the last question, as our writer sees it.

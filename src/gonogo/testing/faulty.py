@@ -11,7 +11,7 @@ from gonogo.errors import StoreUnavailable
 from gonogo.records import Call, State
 from gonogo.store.fates import Fate, Piece, one_by_one
 from gonogo.store.memory import MemoryStore
-from gonogo.store.port import Listening, Store, Transaction
+from gonogo.store.port import Listening, Store, Transaction, Wake
 
 T = TypeVar("T")
 Move = tuple[State | None, State]
@@ -143,7 +143,7 @@ class FaultyStore:
         """See `Store.time`."""
         return self._store.time()
 
-    def listen(self, wake: Callable[[], None]) -> Listening:
+    def listen(self, wake: Wake) -> Listening:
         """See `Store.listen`."""
         return self._store.listen(wake)
 

@@ -1,0 +1,91 @@
+"""What became of a transaction whose commit nobody heard of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+Ask = Callable[[str, Mapping[str, Any]], Any]
+"""Runs a statement on another connection; the first row of its answer, or ``None``."""
+_STATUS = "SELECT pg_xact_status(%(xid)s::text::xid8)"
+_SESSION = "SELECT pg_backend_pid(), clock_timestamp()::text"
+_GOES_ON = (
+    "SELECT 1 FROM pg_stat_get_activity(%(pid)s) WHERE backend_start <= %(seen)s::timestamptz"
+)
+_END = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity(%(pid)s) "
+    "WHERE backend_start <= %(seen)s::timestamptz AND state <> 'active' "
+    "AND state_change < clock_timestamp() - make_interval(secs => %(silence)s)"
+)
+_CALL = "SELECT 1 FROM gonogo_calls WHERE id = %(call)s"
+
+
+PROOF = 60.0
+"""Seconds after a commit for which a call that is not there was never written, nor forgotten since.
+
+Far less than `gonogo.retention.LEAST`.
+"""
+
+
+SILENCE = 1.0
+"""Seconds without a word from its client after which such a session is ended."""
+
+
+class Session(Struct, frozen=True):
+    """A session of a server: its process there, and when it was seen by the server's clock.
+
+    Of sessions that had the same process one after the other, only the first was there by then.
+    """
+
+    pid: int
+    seen: str
+
+
+class Numbered(Struct, frozen=True):
+    """A transaction by its number, which the server keeps the fate of.
+
+    Attributes:
+        lasts: seconds after the commit for which the server's word that it was aborted is one.
+    """
+
+    xid: str
+    lasts: float = math.inf
+
+    def fate(self, ask: Ask) -> str | None:
+        """Whether it is committed, aborted or in progress; ``None`` where that is not known."""
+        found = ask(_STATUS, {"xid": self.xid})
+        return None if found is None else found[0]
+
+
+class Witnessed(Struct, frozen=True):
+    """A transaction by a call that it inserts: that one is there if and only if it was committed.
+
+    It may not have begun yet, so no absence is believed while its session could begin it.
+    """
+
+    session: Session
+    call_id: str
+    lasts: float = PROOF
+
+    def fate(self, ask: Ask) -> str | None:
+        """See `Numbered.fate`."""
+        session = {"pid": self.session.pid, "seen": self.session.seen}
+        goes_on = ask(_GOES_ON, session) is not None  # asked first: it may commit at any moment
+        if ask(_CALL, {"call": self.call_id}) is not None:
+            return "committed"
+        if not goes_on:
+            return "aborted"
+        ask(_END, {**session, "silence": SILENCE})
+        return "in progress"
+
+
+Trace = Numbered | Witnessed
+
+
+def session_of(ask: Ask) -> Session:
+    """The session in which ``ask`` runs its statements."""
+    pid, seen = ask(_SESSION, {})
+    return Session(pid, seen)

@@ -1,0 +1,142 @@
+"""What a transaction is to write blindly, as statements over many rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import attrgetter, is_not, itemgetter
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import Table
+
+from gonogo.records import Call
+from gonogo.store import postgres_statements
+from gonogo.store.postgres_statements import FENCE
+from gonogo.store.rows import Rows
+from gonogo.store.texts import Statements, Text
+
+Row = Mapping[str, Any]
+Said = tuple[Text, Row]
+"""A statement and its parameters."""
+COPIED = 20
+"""Rows from which on copying them is faster than having the server read JSON."""
+_encode = msgspec.json.Encoder().encode
+
+
+class Copied(Struct, frozen=True):
+    """Rows of ``columns`` that are to be copied into a table; made while they are sent."""
+
+    table: Table
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[Any, ...]]
+
+
+class Writes:
+    """Records to insert and calls to replace, with what is guessed about the latter.
+
+    Attributes:
+        rows: how many rows and guesses there are.
+        replaced: the ids of the calls that are replaced.
+        witness: the id of a call that is inserted; it is there if and only if all was written.
+    """
+
+    __slots__ = ("_awaited", "_inserts", "_updates", "replaced", "rows", "witness")
+
+    def __init__(self) -> None:
+        self._updates: dict[tuple[str, ...], list[bytes]] = {}
+        self._inserts: dict[Table, tuple[Rows[Any], list[Any]]] = {}
+        self._awaited: list[bytes] = []
+        self.replaced: set[str] = set()
+        self.rows = 0
+        self.witness: str | None = None
+
+    def replace(self, fence: tuple[str, int, str], changed: Row) -> None:
+        """Change the call of this id, epoch and state; it is taken to be there."""
+        row = _encode({**dict(zip(FENCE, fence, strict=True)), **changed})
+        self._updates.setdefault(tuple(changed), []).append(row)
+        self.replaced.add(fence[0])
+        self.rows += 1
+
+    def insert(self, table: Table, rows: Rows[Any], records: Sequence[Any]) -> None:
+        """Insert records, at least one."""
+        self._inserts.setdefault(table, (rows, []))[1].extend(records)
+        self.rows += len(records)
+        if type(records[0]) is Call:
+            self.witness = records[0].id
+
+    def guess_unawaited(self, call_id: str) -> None:
+        """Nobody is taken to wait for this call."""
+        self._awaited.append(_encode({"id": call_id}))
+        self.rows += 1
+
+    def add(self, later: Writes) -> None:
+        """Have what came ``later`` written as well, and guessed."""
+        for columns, changes in later._updates.items():
+            self._updates.setdefault(columns, []).extend(changes)
+        for table, (rows, records) in later._inserts.items():
+            self._inserts.setdefault(table, (rows, []))[1].extend(records)
+        self.replaced |= later.replaced
+        self.rows += later.rows - len(later._awaited)
+        self.witness = later.witness or self.witness
+        self.add_guesses(later)
+
+    def add_guesses(self, later: Writes) -> None:
+        """Have only looked up what ``later`` was guessed."""
+        self._awaited += later._awaited
+        self.rows += len(later._awaited)
+
+    @property
+    def are_many(self) -> bool:
+        """Whether rows of some table are to be copied."""
+        return any(len(records) >= COPIED for _, records in self._inserts.values())
+
+    def statements(self, texts: Statements) -> Iterator[Said]:
+        """Each statement; one fails where a guess was wrong.
+
+        Updates come first: a key may be given up by one call and taken by another.
+        """
+        for columns, changes in self._updates.items():
+            text = texts.text(postgres_statements.replace_calls, columns)
+            yield text, {"rows": _array(changes), "count": len(changes)}
+        for table, (rows, records) in self._inserts.items():
+            values = [_without_none(rows.encode(record)) for record in records]
+            given = {column for row in values for column in row}
+            columns = tuple(column for column in rows.columns if column in given)
+            text = texts.text(postgres_statements.insert_rows, table, columns)
+            yield text, {"rows": _array(list(map(_encode, values)))}
+        if self._awaited:
+            text = texts.text(postgres_statements.require_unawaited)
+            yield text, {"rows": _array(self._awaited)}
+
+    def take_many(self) -> list[Copied]:
+        """Take out the rows that are to be copied.
+
+        They are written last, so there are none where guesses must be looked up behind them.
+        """
+        if self._awaited:
+            return []
+        many = [table for table, (_, found) in self._inserts.items() if len(found) >= COPIED]
+        taken = [(table, *self._inserts.pop(table)) for table in many]
+        self.rows -= sum(len(records) for *_, records in taken)
+        return [_copied(*one) for one in taken]
+
+
+def _array(rows: Sequence[bytes]) -> str:
+    return f"[{b','.join(rows).decode()}]"
+
+
+def _without_none(row: Row) -> Row:
+    return {column: value for column, value in row.items() if value is not None}
+
+
+def _copied(table: Table, rows: Rows[Any], records: Sequence[Any]) -> Copied:
+    """Of the columns those of which some record has a value."""
+    given = [
+        place
+        for place, column in enumerate(rows.columns)
+        if any(map(is_not, map(attrgetter(column), records), repeat(None)))
+    ]
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]] = itemgetter(*given)
+    return Copied(table, pick(rows.columns), map(pick, map(rows.values, records)))
