@@ -272,7 +272,7 @@ def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
 def test_who_listens_is_told_where_a_job_is_due(ledger, postgres_url):
     """The queue by its name, whatever that is; nothing of jobs that fall due later, or too much."""
     heard = queue.Queue()
-    stop = ledger.listen(heard.put)
+    stop = ledger.listen(heard.put).end
     other = PostgresStore(postgres_url)
     odd, late = "it's 100 % \\ \u00e9", queued(run_at=2_000_000_000.0, created_at=1_000_000_000.0)
     many = [queued(queue=f"{number}") for number in range(9)]
