@@ -15,6 +15,7 @@ import psutil
 
 from benchmarks.measure import NUMBER, Effort, Scene, Target
 from gonogo.orchestrator import SandboxOrchestrator
+from gonogo.retention import LEAST
 
 THREADS = 4
 BATCH = 500
@@ -70,7 +71,7 @@ class Load:
 @contextmanager
 def steady(effort: Effort) -> Iterator[Scene]:
     """Ten periods of a minute; of two seconds where it has to be quick."""
-    period, periods, keep = float(effort.of(2, 60)), effort.of(5, 10), float(effort.of(1, 60))
+    period, periods, keep = float(effort.of(2, 60)), effort.of(5, 10), LEAST
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     logging.disable(logging.CRITICAL)
 
@@ -85,7 +86,7 @@ def steady(effort: Effort) -> Iterator[Scene]:
     middle = (periods + 1) // 2
     try:
         yield Scene(
-            "minutes of load with pruning, SQLite",
+            "minutes of load, with pruning of what is over for long, SQLite",
             f"{THREADS} threads, WAL, synchronous FULL; {periods} periods of {period:g} s, jobs "
             f"queued by {BATCH} as they are done, finished calls kept {keep:g} s",
             {"gonogo": measure},

@@ -44,10 +44,10 @@ def calls_of(url: str, book: Path) -> dict[int, Call]:
     return {stamp.parameters.load(call.args).values["number"]: call for call in calls}
 
 
-def test_one_that_kills_its_process_costs_the_others_one_attempt(url: str, tmp_path: Path) -> None:
+def test_a_poison_costs_the_others_one_attempt_at_most(url: str, tmp_path: Path) -> None:
     """It is begun among others once, and by itself from then on, until its attempts are used up."""
     book = tmp_path / "book"
-    enqueue(url, book, range(400))
+    enqueue(url, book, range(700))
     deaths = 0
     for _ in range(2 * ATTEMPTS):
         worker = work(url, book, threads=1)
@@ -59,8 +59,8 @@ def test_one_that_kills_its_process_costs_the_others_one_attempt(url: str, tmp_p
     assert calls[POISON].state is State.FAILED
     others = [call for number, call in calls.items() if number != POISON]
     assert {call.state for call in others} == {State.SUCCEEDED}
-    assert {call.attempt for call in others} == {1, 2}
-    assert stamped(book).keys() == set(range(400)) - {POISON}
+    assert {call.attempt for call in others} <= {1, 2}
+    assert stamped(book).keys() == set(range(700)) - {POISON}
 
 
 def test_workers_that_are_killed_lose_none(url: str, tmp_path: Path) -> None:

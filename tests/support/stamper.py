@@ -14,7 +14,7 @@ from gonogo.action import Action
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import OPEN
 
-POISON = 300
+POISON = 600
 ATTEMPTS = 4
 
 
