@@ -133,9 +133,10 @@ class Draft(Run):
         Args:
             apart: it has company, so it must be possible to take it back alone.
         """
-        if self._own.rows:
-            self._earlier.add(self._own)
-            self._own = Writes()
+        if self._own.are_many:
+            self.send()
+        self._earlier.add(self._own)
+        self._own = Writes()
         self._end_piece(_KEEP)
         self._apart = apart
 
