@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gonogo.clock import FakeClock
+from gonogo.logs import current_id
 from tests.support import pgbouncer, postgres, redis
 from tests.support.servers import ServerMissing, Servers
 
@@ -61,6 +62,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason in sorted(reasons):
         terminalreporter.section("NOT TESTED", sep="!", red=True, bold=True)
         terminalreporter.line(reason)
+
+
+@pytest.fixture(autouse=True)
+def outside_of_any_correlation() -> None:
+    """An id that a test sets holds in its thread, which the next one shares."""
+    current_id.set(None)
 
 
 @pytest.fixture
