@@ -85,7 +85,7 @@ class Delivery:
         self._chores = Chores(pipeline, recovery, lease=lease, retention=retention)
         self._hand = UnderWay(pipeline.owner)
         self._durations = Durations()
-        self._asking = threading.Lock()
+        self._asking = threading.RLock()  # which tells whose it is
         self._renewed_at = self._asked_at = self._clock.monotonic()
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
 
@@ -115,12 +115,14 @@ class Delivery:
         """
         if (work := self._at_hand()) is not None:
             return work
-        asks_for_all = self._asking.acquire(timeout=LONGEST_ASK)
-        try:
+        try:  # an interrupt may come anywhere, also when the lock is taken and nobody knows it yet
+            self._asking.acquire(timeout=LONGEST_ASK)
             return self._at_hand() or self._claim(self._begins_first, hands(), ahead)
         finally:
-            if asks_for_all:
+            try:
                 self._asking.release()
+            except RuntimeError:  # another thread has it
+                pass
 
     def _at_hand(self) -> Call | Begun | None:
         return self._hand.next_begun() or self._hand.next_ready()
@@ -129,10 +131,14 @@ class Delivery:
         more = self._pace.ahead(self._clock.monotonic()) if ahead else 0
         taking = self._claims.taking(self.queues, hands, more)
         claimed, first = at_once(self._store, taking, follow)
-        self._asked_at = now = self._clock.monotonic()
-        self._pace.note(now, len(claimed))
         begun = isinstance(first, Begun)
-        self._hand.claimed(claimed[1:] if begun else claimed, now, ready=claimed[1:])
+        try:
+            self._asked_at = now = self._clock.monotonic()
+            self._pace.note(now, len(claimed))
+            self._hand.claimed(claimed[1:] if begun else claimed, now, ready=claimed[1:])
+        except BaseException:  # an interrupt: nobody will come for the first
+            self._hand.forget(*(call.id for call in claimed[:1]))
+            raise
         return first if begun else claimed[0] if claimed else None
 
     def _begins_first(self, claimed: list[Call]) -> Writing[Begun | Call] | None:
@@ -214,14 +220,22 @@ class Delivery:
         if not isinstance(begun, Begun):
             return None
         over = self._perform(begun, loop)
-        now = self._clock.monotonic()
-        waits_since = self._hand.end(over, now)
+        try:
+            now = self._clock.monotonic()
+            waits_since = self._hand.end(over, now)
+        except BaseException:  # an interrupt: what is not among what is over is settled by nobody
+            self._hand.forget(begun.id)
+            raise
         with_others = begun.brief and over.performed.error is None
         if with_others and now - waits_since < TOGETHER and more():
             following = self._hand.next_begun()
             if following is not None:
                 return following
         return self._turn_over(more)
+
+    def let_go(self, work: Call | Begun) -> None:
+        """The thread that was to carry it out was interrupted: it is found when its lease ends."""
+        self._hand.forget(work.id)
 
     def _perform(self, begun: Begun, loop: Loop | None) -> Over:
         began = self._clock.monotonic()
@@ -235,21 +249,22 @@ class Delivery:
 
     def _turn_over(self, more: Callable[[], bool]) -> Begun | None:
         """Settle what is over and begin what is next, in one commit where that may be."""
-        over = self._hand.take_over()
-        following = self._hand.next_few(self._brief, TOGETHER) if more() else []
-        settling = [self._settling(each) for each in over]
-        beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
+        over: list[Over] = []
+        following: list[Call] = []
         try:
+            over = self._hand.take_over()
+            following = self._hand.next_few(self._brief, TOGETHER) if more() else []
+            settling = [self._settling(each) for each in over]
+            beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
             if following and self._may_take_long(following[0]):
                 fates = together(self._store, settling) + together(self._store, beginning)
             else:
                 fates = together(self._store, [*settling, *beginning])
+            begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
+            self._hand.begin_soon(begun, self._clock.monotonic())
         except BaseException:  # nobody ends or begins them here: found when their leases end
-            for call_id in [*(each.begun.id for each in over), *(call.id for call in following)]:
-                self._hand.forget(call_id)
+            self._hand.forget(*(each.begun.id for each in over), *(call.id for call in following))
             raise
-        begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
-        self._hand.begin_soon(begun, self._clock.monotonic())
         for fate in fates:
             fate.get()
         return self._hand.next_begun()
