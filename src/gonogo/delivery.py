@@ -85,6 +85,7 @@ class Delivery:
         self._chores = Chores(pipeline, recovery, lease=lease, retention=retention)
         self._hand = UnderWay(pipeline.owner)
         self._durations = Durations()
+        self._switched = object()
         self._asking = threading.RLock()  # which tells whose it is
         self._renewed_at = self._asked_at = self._clock.monotonic()
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
@@ -251,6 +252,7 @@ class Delivery:
         """Settle what is over and begin what is next, in one commit where that may be."""
         over: list[Over] = []
         following: list[Call] = []
+        switched = self._switched
         try:
             over = self._hand.take_over()
             following = self._hand.next_few(self._brief, TOGETHER) if more() else []
@@ -262,6 +264,8 @@ class Delivery:
                 fates = together(self._store, [*settling, *beginning])
             begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
             self._hand.begin_soon(begun, self._clock.monotonic())
+            if switched is not self._switched:
+                self._stop_begun()
         except BaseException:  # nobody ends or begins them here: found when their leases end
             self._hand.forget(*(each.begun.id for each in over), *(call.id for call in following))
             raise
@@ -403,7 +407,14 @@ class Delivery:
             self._pipeline.tell("call.retry_scheduled", after, **detail)
 
     def _heed(self, _: Event) -> None:
-        """A switch was thrown: what is begun and waits for a thread is to pass it as well."""
+        """A switch was thrown: what is begun and waits for a thread is to pass it as well.
+
+        What does not wait yet is stopped by whoever begins it, who sees that one was thrown.
+        """
+        self._switched = object()
+        self._stop_begun()
+
+    def _stop_begun(self) -> None:
         self._give_back((), self._hand.take_begun(), "a switch was thrown before it began")
 
     def overtime(self) -> list[str]:

@@ -629,6 +629,26 @@ def test_a_switch_stops_what_was_begun_and_waits(sandboxes: Sandboxes, switch: s
     assert states(handles)[2:] == [(State.PENDING, 0)] * 2
 
 
+def test_a_switch_stops_what_was_begun_a_moment_before(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what is admitted already, and does not wait for a thread yet when it is thrown."""
+    sandbox, sent = sandboxes(), list[str]()
+    reminder(sandbox, sent.append)
+    handles = begun_together(sandbox, "abcd")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    begin_soon = UnderWay.begin_soon
+
+    def thrown(*args: Any) -> None:
+        sandbox.halt("remind", **WHO)
+        begin_soon(*args)
+
+    monkeypatch.setattr(UnderWay, "begin_soon", thrown)
+    assert sandbox.delivery.carry_on(first, more=lambda: True) is None
+    assert sent == ["a"]
+    assert states(handles)[1:] == [(State.PENDING, 0)] * 3
+
+
 def test_a_worker_that_stops_gives_back_what_waits(sandboxes: Sandboxes) -> None:
     """What is over is settled; what was begun and not performed is free for others."""
     sandbox = sandboxes()
