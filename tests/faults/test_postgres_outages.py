@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from msgspec import structs
 from tests.store.making import call
 from tests.support.postgres import plain
-from tests.support.restarting import FAST, restarting_postgres
+from tests.support.restarting import CRASH, FAST, restarting_postgres
 from tests.support.servers import ServerMissing, pauses
 from tests.support.standby import standby_of
 
@@ -22,6 +24,7 @@ from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 from gonogo.store.port import Transaction
 from gonogo.store.postgres import PostgresStore
+from gonogo.store.postgres_draft import Draft
 from gonogo.store.postgres_errors import Lost, unreachable
 
 pytestmark = pytest.mark.faults
@@ -175,3 +178,34 @@ def test_a_worker_goes_on_after_its_server_restarted(caplog: pytest.LogCaptureFi
         pytest.skip(f"no server for this test: PostgreSQL: {missing}")
     said = [one.getMessage() for one in caplog.records if one.name == "gonogo.store"]
     assert [("polls" in one, "again" in one) for one in said] == [(True, False), (False, True)]
+
+
+def test_a_crashed_server_is_not_believed_about_a_number_that_it_gave_away_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was lost in the crash is not taken for the commit of who has its number now."""
+    own = call()
+    changed = structs.replace(own, state=State.CANCELLED)
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(restarting_postgres())
+        except ServerMissing as missing:
+            pytest.skip(f"no server for this test: {missing}")
+        store = PostgresStore(server.url)
+        stack.callback(store.close)
+        store.write(lambda tx: tx.calls.insert(own))
+
+        def crash(draft: Draft) -> None:
+            draft.send()
+            server.stop(CRASH)
+            server.start()
+            with psycopg.connect(plain(server.url)) as other:
+                (number,) = other.execute("SELECT pg_current_xact_id()::text").fetchone() or ()
+            assert number == draft.xid
+            raise Lost("the server crashed")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Draft, "commit", crash)
+            with pytest.raises(StoreUnavailable, match="may have been written"):
+                store.write(lambda tx: tx.calls.replace(own, changed))
+        assert counts(store) == {State.PENDING: 1}

@@ -84,7 +84,9 @@ class Connection:
         self._reads = reads
         self._terms = _terms(timeouts, writes=not reads)
         self._raw = connect(url, timeouts.connect)
-        self._session = self._own_session()
+        found = self._find_session()
+        self._life = found.life
+        self._session = found if _is_own(found, self._raw) else None
         prepared = Prepared(self._raw, keeps=self._session is not None)
         self._draft = Draft(texts, prepared, self._failed, locks=not reads)
         self._tables = DraftTransaction(self._draft)
@@ -148,9 +150,9 @@ class Connection:
     def close(self) -> None:
         self._raw.close()
 
-    def _own_session(self) -> Session | None:
+    def _find_session(self) -> Session:
         try:
-            return own_session(self._raw)
+            return _session(self._raw)
         except psycopg.Error as error:
             self._raw.close()
             raise self._failed(error) from error
@@ -210,7 +212,7 @@ class Connection:
             return
         if not draft.open:
             draft.send()
-        self._commit(batch, Numbered(draft.xid))
+        self._commit(batch, Numbered(draft.xid, self._life))
 
     def _notice_end(self) -> None:
         """Raise `Lost` where the connection ended while nobody used it, which leaves no doubt."""
@@ -265,8 +267,16 @@ class Connection:
 
 def own_session(raw: psycopg.Connection[Any]) -> Session | None:
     """The session, if it is ours; PgBouncer may give each transaction another one."""
-    session = session_of(lambda words, _: raw.execute(words, prepare=False).fetchone())
-    return session if session.pid == raw.info.backend_pid else None
+    session = _session(raw)
+    return session if _is_own(session, raw) else None
+
+
+def _session(raw: psycopg.Connection[Any]) -> Session:
+    return session_of(lambda words, _: raw.execute(words, prepare=False).fetchone())
+
+
+def _is_own(session: Session, raw: psycopg.Connection[Any]) -> bool:
+    return session.pid == raw.info.backend_pid
 
 
 def place_of(raw: psycopg.Connection[Any]) -> Place:

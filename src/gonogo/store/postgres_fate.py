@@ -10,8 +10,10 @@ from msgspec import Struct
 
 Ask = Callable[[str, Mapping[str, Any]], Any]
 """Runs a statement on another connection; the first row of its answer, or ``None``."""
-_STATUS = "SELECT pg_xact_status(%(xid)s::text::xid8)"
-_SESSION = "SELECT pg_backend_pid(), clock_timestamp()::text"
+_LIFE = "pg_stat_get_bgwriter_stat_reset_time()::text"
+"""Another one after each crash, which the server's statistics do not survive."""
+_STATUS = f"SELECT pg_xact_status(%(xid)s::text::xid8), {_LIFE}"
+_SESSION = f"SELECT pg_backend_pid(), clock_timestamp()::text, {_LIFE}"
 _GOES_ON = (
     "SELECT 1 FROM pg_stat_get_activity(%(pid)s) WHERE backend_start <= %(seen)s::timestamptz"
 )
@@ -38,26 +40,35 @@ class Session(Struct, frozen=True):
     """A session of a server: its process there, and when it was seen by the server's clock.
 
     Of sessions that had the same process one after the other, only the first was there by then.
+
+    Attributes:
+        life: of the server, which a crash ends, and a standby that takes over.
     """
 
     pid: int
     seen: str
+    life: str | None = None
 
 
 class Numbered(Struct, frozen=True):
     """A transaction by its number, which the server keeps the fate of.
 
+    A server that crashes may forget that it gave the number away, and give it to another one; so
+    after a crash nobody knows whose commit it is.
+
     Attributes:
+        life: see `Session`; the one in which the number was given.
         lasts: seconds after the commit for which the server's word that it was aborted is one.
     """
 
     xid: str
+    life: str | None
     lasts: float = math.inf
 
     def fate(self, ask: Ask) -> str | None:
         """Whether it is committed, aborted or in progress; ``None`` where that is not known."""
-        found = ask(_STATUS, {"xid": self.xid})
-        return None if found is None else found[0]
+        found, life = ask(_STATUS, {"xid": self.xid})
+        return None if found == "committed" and life != self.life else found
 
 
 class Witnessed(Struct, frozen=True):
@@ -87,5 +98,4 @@ Trace = Numbered | Witnessed
 
 def session_of(ask: Ask) -> Session:
     """The session in which ``ask`` runs its statements."""
-    pid, seen = ask(_SESSION, {})
-    return Session(pid, seen)
+    return Session(*ask(_SESSION, {}))
