@@ -37,8 +37,8 @@ LEASE = 30.0
 UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
 
-MOST_TOGETHER = 32
-TOGETHER = 0.002
+MOST_TOGETHER = 128
+TOGETHER = 0.004
 """Calls that are begun together at most, and seconds that their code takes in all."""
 
 LONGEST_ASK = 0.1
