@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
-from gonogo.errors import StoreUnavailable
+from gonogo.errors import StoreError, StoreUnavailable
 from gonogo.jobs import Handle
 from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
@@ -275,6 +275,61 @@ def test_what_comes_between_claim_and_admission_keeps_them_apart(sandboxes: Sand
     handle = reminder(sandbox, sent.append, limits=limits).enqueue("a")
     drain(sandbox)
     assert (states([handle]), sent) == ([(State.SUCCEEDED, 1)], ["a"])
+
+
+class Person(Struct):
+    """An argument that looks at the attempts of the calls while it is made."""
+
+    name: str
+    attempts: ClassVar[list[int]] = []
+    sandbox: ClassVar[list[SandboxOrchestrator]] = []
+
+    def __post_init__(self) -> None:
+        """Runs code that may kill its worker."""
+        for sandbox in self.sandbox:
+            self.attempts.extend(call.attempt for call in sandbox.calls(action="greet"))
+
+
+def test_an_argument_that_runs_code_is_made_apart(sandboxes: Sandboxes) -> None:
+    """Its code runs inside of no transaction, and after its attempt was counted."""
+    sandbox = sandboxes()
+
+    @sandbox.action("greet", irreversible=False)
+    def greet(people: list[Person]) -> None: ...
+
+    handle = greet.enqueue([Person("ann")])
+    Person.attempts.clear()
+    Person.sandbox.append(sandbox)
+    try:
+        drain(sandbox)
+    finally:
+        Person.sandbox.clear()
+    assert (handle.state(), set(Person.attempts)) == (State.SUCCEEDED, {1})
+
+
+def test_what_the_ledger_refuses_uses_up_an_attempt(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that cannot be admitted stands in nobody's way for ever: its claim is kept."""
+    sandbox = sandboxes(lease=10.0)
+    first, second = reminder(sandbox, lambda text: None).enqueue_many([("bad",), ("good",)])
+    admitting = sandbox.pipeline.admitting
+
+    def refusing(action: Any, bound: Any, call: Call, **how: Any) -> Any:
+        if call.id != first.id:
+            return (yield from admitting(action, bound, call, **how))
+
+        def work(_: object) -> None:
+            raise StoreError("the ledger refuses such a row")
+
+        return (yield work, True)
+
+    monkeypatch.setattr(sandbox.pipeline, "admitting", refusing)
+    with pytest.raises(StoreError, match="refuses"):
+        drain(sandbox)
+    drain(sandbox)
+    assert states([first, second]) == [(State.CLAIMED, 1), (State.SUCCEEDED, 1)]
+    assert sandbox.delivery._hand.held == {}
 
 
 def test_a_lost_commit_leaves_both_to_their_leases(sandboxes: Sandboxes) -> None:
