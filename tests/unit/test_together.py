@@ -491,6 +491,27 @@ def test_what_ran_before_is_begun_by_itself(
     assert max(seen) <= 2
 
 
+def test_what_may_not_run_twice_waits_for_no_thread(sandboxes: Sandboxes) -> None:
+    """Begun, it is unknown if its worker dies: whoever began it performs it before all others."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    reminder(sandbox, lambda text: None)
+    paid = payment(sandbox, provider).enqueue("A")
+    taken = sandbox.delivery.take(paid.id)
+    assert taken is not None
+    begun_together(sandbox, "abc")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    assert sandbox.delivery.carry_on(first, more=lambda: True) is not None  # and one waits
+    sandbox.delivery._hand.claimed((), sandbox.clock.monotonic(), ready=(taken,))
+    following = sandbox.delivery._turn_over(lambda: True)
+    assert following is not None
+    assert following.id == paid.id
+    carry_on: Any = following
+    while carry_on is not None:
+        carry_on = sandbox.delivery.carry_on(carry_on, more=lambda: True)
+    assert provider.book == ["A"]
+
+
 def test_a_failure_is_settled_at_once(sandboxes: Sandboxes) -> None:
     """Its outcome does not wait for those that were begun with it."""
     sandbox, seen = sandboxes(), list[State]()
