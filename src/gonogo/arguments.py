@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union
+from uuid import UUID
 
 import msgspec
 
@@ -27,6 +30,13 @@ MAX_BYTES = 256 * 1024
 _SHORT = 2
 _EXACT = (str, int, bool)
 """Types whose values have one JSON form, so that converting them changes nothing."""
+_OURS = {
+    *(str, int, bool, float, bytes, bytearray, None, type(None), Any, Decimal, UUID),
+    *(datetime, date, time, timedelta),
+    *(list, dict, tuple, set, frozenset, Union, UnionType, Annotated, Literal),
+    *(Sequence, Collection, Mapping),
+}
+"""Types that are made without running code of the user's."""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -66,6 +76,10 @@ class TaintedArgument(Exception):
 class Parameters:
     """The parameters of ``fn``, ready to bind and to load.
 
+    Attributes:
+        run_code: making one of their values may run code of the user's, such as a
+            ``__post_init__``.
+
     Raises `ConfigurationError` when an annotation cannot be resolved or cannot travel as JSON.
     """
 
@@ -104,6 +118,7 @@ class Parameters:
         self._struct = self._make_struct(hints)
         self._decoder = self._make_decoder()
         self._exact = all(hints.get(n) in _EXACT for n in self._fields)
+        self.run_code = any(_runs_code(hints.get(n, Any)) for n in self._fields)
         plain = self._simple and self._exact and not self.secrets
         self._kinds = tuple(hints[n] for n in self.names) if plain else None
         self._decimals = [n for n in self._fields if _is_decimal(hints.get(n))]
@@ -358,6 +373,14 @@ def _is_secret(hint: Any) -> bool:
     return hint is Secret or any(
         _is_secret(part) for part in (typing.get_origin(hint), *typing.get_args(hint)) if part
     )
+
+
+def _runs_code(hint: Any) -> bool:
+    kind = typing.get_origin(hint) or hint
+    parts = () if kind is Literal else typing.get_args(hint)
+    if kind is Annotated:
+        parts = parts[:1]
+    return kind not in _OURS or any(_runs_code(part) for part in parts if part is not ...)
 
 
 def _is_decimal(hint: Any) -> bool:

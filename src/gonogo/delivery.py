@@ -249,6 +249,9 @@ class Delivery:
                 self._hand.forget(call_id)
             raise
         begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
+        failed = any(fate.error is not None for fate in fates)
+        if begun and not begun[0].brief and not failed:
+            return begun[0]  # it may be unknown if this process dies, so it waits for no thread
         self._hand.begin_soon(begun, self._clock.monotonic())
         for fate in fates:
             fate.get()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
-from gonogo.errors import StoreUnavailable
+from gonogo.errors import StoreError, StoreUnavailable
 from gonogo.jobs import Handle
 from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
@@ -277,6 +277,61 @@ def test_what_comes_between_claim_and_admission_keeps_them_apart(sandboxes: Sand
     assert (states([handle]), sent) == ([(State.SUCCEEDED, 1)], ["a"])
 
 
+class Person(Struct):
+    """An argument that looks at the attempts of the calls while it is made."""
+
+    name: str
+    attempts: ClassVar[list[int]] = []
+    sandbox: ClassVar[list[SandboxOrchestrator]] = []
+
+    def __post_init__(self) -> None:
+        """Runs code that may kill its worker."""
+        for sandbox in self.sandbox:
+            self.attempts.extend(call.attempt for call in sandbox.calls(action="greet"))
+
+
+def test_an_argument_that_runs_code_is_made_apart(sandboxes: Sandboxes) -> None:
+    """Its code runs inside of no transaction, and after its attempt was counted."""
+    sandbox = sandboxes()
+
+    @sandbox.action("greet", irreversible=False)
+    def greet(people: list[Person]) -> None: ...
+
+    handle = greet.enqueue([Person("ann")])
+    Person.attempts.clear()
+    Person.sandbox.append(sandbox)
+    try:
+        drain(sandbox)
+    finally:
+        Person.sandbox.clear()
+    assert (handle.state(), set(Person.attempts)) == (State.SUCCEEDED, {1})
+
+
+def test_what_the_ledger_refuses_uses_up_an_attempt(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that cannot be admitted stands in nobody's way for ever: its claim is kept."""
+    sandbox = sandboxes(lease=10.0)
+    first, second = reminder(sandbox, lambda text: None).enqueue_many([("bad",), ("good",)])
+    admitting = sandbox.pipeline.admitting
+
+    def refusing(action: Any, bound: Any, call: Call, **how: Any) -> Any:
+        if call.id != first.id:
+            return (yield from admitting(action, bound, call, **how))
+
+        def work(_: object) -> None:
+            raise StoreError("the ledger refuses such a row")
+
+        return (yield work, True)
+
+    monkeypatch.setattr(sandbox.pipeline, "admitting", refusing)
+    with pytest.raises(StoreError, match="refuses"):
+        drain(sandbox)
+    drain(sandbox)
+    assert states([first, second]) == [(State.CLAIMED, 1), (State.SUCCEEDED, 1)]
+    assert sandbox.delivery._hand.held == {}
+
+
 def test_a_lost_commit_leaves_both_to_their_leases(sandboxes: Sandboxes) -> None:
     """Neither is begun a second time by whoever heard the error."""
     store = FaultyStore()
@@ -434,6 +489,27 @@ def test_what_ran_before_is_begun_by_itself(
     carry_out(sandbox)
     assert states(handles) == [(State.SUCCEEDED, 1), *[(State.SUCCEEDED, 2)] * 3]
     assert max(seen) <= 2
+
+
+def test_what_may_not_run_twice_waits_for_no_thread(sandboxes: Sandboxes) -> None:
+    """Begun, it is unknown if its worker dies: whoever began it performs it before all others."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    reminder(sandbox, lambda text: None)
+    paid = payment(sandbox, provider).enqueue("A")
+    taken = sandbox.delivery.take(paid.id)
+    assert taken is not None
+    begun_together(sandbox, "abc")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    assert sandbox.delivery.carry_on(first, more=lambda: True) is not None  # and one waits
+    sandbox.delivery._hand.claimed((), sandbox.clock.monotonic(), ready=(taken,))
+    following = sandbox.delivery._turn_over(lambda: True)
+    assert following is not None
+    assert following.id == paid.id
+    carry_on: Any = following
+    while carry_on is not None:
+        carry_on = sandbox.delivery.carry_on(carry_on, more=lambda: True)
+    assert provider.book == ["A"]
 
 
 def test_a_failure_is_settled_at_once(sandboxes: Sandboxes) -> None:

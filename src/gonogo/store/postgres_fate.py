@@ -11,13 +11,17 @@ from msgspec import Struct
 Ask = Callable[[str, Mapping[str, Any]], Any]
 """Runs a statement on another connection; the first row of its answer, or ``None``."""
 _STATUS = "SELECT pg_xact_status(%(xid)s::text::xid8)"
-_SESSION = "SELECT pg_backend_pid(), clock_timestamp()::text"
+_SESSION = (
+    "SELECT pg_backend_pid(), "
+    "(SELECT extract(epoch FROM backend_start)::text FROM pg_stat_get_activity(pg_backend_pid()))"
+)
 _GOES_ON = (
-    "SELECT 1 FROM pg_stat_get_activity(%(pid)s) WHERE backend_start <= %(seen)s::timestamptz"
+    "SELECT 1 FROM pg_stat_get_activity(%(pid)s) "
+    "WHERE backend_start IS NULL OR extract(epoch FROM backend_start)::text = %(began)s"
 )
 _END = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity(%(pid)s) "
-    "WHERE backend_start <= %(seen)s::timestamptz AND state <> 'active' "
+    "WHERE extract(epoch FROM backend_start)::text = %(began)s AND state <> 'active' "
     "AND state_change < clock_timestamp() - make_interval(secs => %(silence)s)"
 )
 _CALL = "SELECT 1 FROM gonogo_calls WHERE id = %(call)s"
@@ -35,13 +39,15 @@ SILENCE = 1.0
 
 
 class Session(Struct, frozen=True):
-    """A session of a server: its process there, and when it was seen by the server's clock.
+    """A session of a server: its process there, and when that began, which tells it from others.
 
-    Of sessions that had the same process one after the other, only the first was there by then.
+    Attributes:
+        began: ``None`` where the server does not say it: to a role that acts as another one.
+            Then nothing can be told from the session's absence.
     """
 
     pid: int
-    seen: str
+    began: str | None
 
 
 class Numbered(Struct, frozen=True):
@@ -72,7 +78,7 @@ class Witnessed(Struct, frozen=True):
 
     def fate(self, ask: Ask) -> str | None:
         """See `Numbered.fate`."""
-        session = {"pid": self.session.pid, "seen": self.session.seen}
+        session = {"pid": self.session.pid, "began": self.session.began}
         goes_on = ask(_GOES_ON, session) is not None  # asked first: it may commit at any moment
         if ask(_CALL, {"call": self.call_id}) is not None:
             return "committed"
@@ -87,5 +93,5 @@ Trace = Numbered | Witnessed
 
 def session_of(ask: Ask) -> Session:
     """The session in which ``ask`` runs its statements."""
-    pid, seen = ask(_SESSION, {})
-    return Session(pid, seen)
+    pid, began = ask(_SESSION, {})
+    return Session(pid, began)
