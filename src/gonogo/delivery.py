@@ -235,11 +235,14 @@ class Delivery:
 
     def _turn_over(self, more: Callable[[], bool]) -> Begun | None:
         """Settle what is over and begin what is next, in one commit where that may be."""
-        over = self._hand.take_over()
-        following = self._hand.next_few(self._brief, TOGETHER) if more() else []
-        settling = [self._settling(each) for each in over]
-        beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
+        over: list[Over] = []
+        following: list[Call] = []
         try:
+            over = self._hand.take_over()
+            if more():
+                following = self._hand.next_few(self._brief, TOGETHER)
+            settling = [self._settling(each) for each in over]
+            beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
             if following and self._may_take_long(following[0]):
                 fates = together(self._store, settling) + together(self._store, beginning)
             else:
