@@ -247,15 +247,15 @@ class Delivery:
                 fates = together(self._store, settling) + together(self._store, beginning)
             else:
                 fates = together(self._store, [*settling, *beginning])
+            begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
+            failed = any(fate.error is not None for fate in fates)
+            if begun and not begun[0].brief and not failed:
+                return begun[0]  # it may be unknown if this process dies, so it waits for no thread
+            self._hand.begin_soon(begun, self._clock.monotonic())
         except BaseException:  # nobody ends or begins them here: found when their leases end
             for call_id in [*(each.begun.id for each in over), *(call.id for call in following)]:
                 self._hand.forget(call_id)
             raise
-        begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
-        failed = any(fate.error is not None for fate in fates)
-        if begun and not begun[0].brief and not failed:
-            return begun[0]  # it may be unknown if this process dies, so it waits for no thread
-        self._hand.begin_soon(begun, self._clock.monotonic())
         for fate in fates:
             fate.get()
         return self._hand.next_begun()
