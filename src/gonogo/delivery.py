@@ -235,24 +235,27 @@ class Delivery:
 
     def _turn_over(self, more: Callable[[], bool]) -> Begun | None:
         """Settle what is over and begin what is next, in one commit where that may be."""
-        over = self._hand.take_over()
-        following = self._hand.next_few(self._brief, TOGETHER) if more() else []
-        settling = [self._settling(each) for each in over]
-        beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
+        over: list[Over] = []
+        following: list[Call] = []
         try:
+            over = self._hand.take_over()
+            if more():
+                following = self._hand.next_few(self._brief, TOGETHER)
+            settling = [self._settling(each) for each in over]
+            beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
             if following and self._may_take_long(following[0]):
                 fates = together(self._store, settling) + together(self._store, beginning)
             else:
                 fates = together(self._store, [*settling, *beginning])
+            begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
+            failed = any(fate.error is not None for fate in fates)
+            if begun and not begun[0].brief and not failed:
+                return begun[0]  # it may be unknown if this process dies, so it waits for no thread
+            self._hand.begin_soon(begun, self._clock.monotonic())
         except BaseException:  # nobody ends or begins them here: found when their leases end
             for call_id in [*(each.begun.id for each in over), *(call.id for call in following)]:
                 self._hand.forget(call_id)
             raise
-        begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
-        failed = any(fate.error is not None for fate in fates)
-        if begun and not begun[0].brief and not failed:
-            return begun[0]  # it may be unknown if this process dies, so it waits for no thread
-        self._hand.begin_soon(begun, self._clock.monotonic())
         for fate in fates:
             fate.get()
         return self._hand.next_begun()

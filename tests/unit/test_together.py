@@ -416,6 +416,30 @@ def test_an_interrupt_between_two_calls_leaves_the_next_one_to_its_lease(
     assert sent == ["0", "1"]
 
 
+def test_an_interrupt_while_the_next_calls_are_chosen_keeps_no_lease_alive(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is over is found when its lease ends; what was to be begun still waits for a thread."""
+    sandbox, sent = sandboxes(lease=10.0), list[str]()
+    handles = reminder(sandbox, sent.append).enqueue_many([("0",), ("1",)])
+    used_to(sandbox, 2)
+
+    def interrupted(call: Call) -> float | None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox.delivery, "_brief", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(sandbox)
+    assert list(sandbox.delivery._hand.held) == [handles[1].id]
+    carry_out(sandbox)
+    sandboxes.clock.advance(11)
+    sandbox.worker.keep_once()
+    drain(sandbox)
+    assert sent == ["0", "1", "0"]
+    assert states(handles) == [(State.SUCCEEDED, 2), (State.SUCCEEDED, 1)]
+
+
 # calls that take next to no time
 
 

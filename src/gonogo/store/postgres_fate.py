@@ -26,13 +26,11 @@ _END = (
 )
 _CALL = "SELECT 1 FROM gonogo_calls WHERE id = %(call)s"
 
-
 PROOF = 60.0
 """Seconds after a commit for which a call that is not there was never written, nor forgotten since.
 
 Far less than `gonogo.retention.LEAST`.
 """
-
 
 SILENCE = 1.0
 """Seconds without a word from its client after which such a session is ended."""
