@@ -86,6 +86,7 @@ class Delivery:
         self._hand = UnderWay(pipeline.owner)
         self._durations = Durations()
         self._asking = threading.Lock()
+        self._switches = 0
         self._renewed_at = self._asked_at = self._clock.monotonic()
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
 
@@ -199,7 +200,10 @@ class Delivery:
         begun = alone(self._store, self._beginning(call))
         if not isinstance(begun, Begun):
             return begun
-        return alone(self._store, self._settling(self._perform(begun, loop)))
+        try:
+            return alone(self._store, self._settling(self._perform(begun, loop)))
+        finally:
+            self._hand.forget(begun.id)
 
     def carry_on(
         self, work: Call | Begun, *, more: Callable[[], bool], loop: Loop | None = None
@@ -213,9 +217,13 @@ class Delivery:
         begun = work if isinstance(work, Begun) else alone(self._store, self._beginning(work))
         if not isinstance(begun, Begun):
             return None
-        over = self._perform(begun, loop)
-        now = self._clock.monotonic()
-        waits_since = self._hand.end(over, now)
+        try:
+            over = self._perform(begun, loop)
+            now = self._clock.monotonic()
+            waits_since = self._hand.end(over, now)
+        except BaseException:  # performing raises nothing, but an interrupt may come anywhere
+            self._hand.forget(begun.id)
+            raise
         with_others = begun.brief and over.performed.error is None
         if with_others and now - waits_since < TOGETHER and more():
             following = self._hand.next_begun()
@@ -225,11 +233,7 @@ class Delivery:
 
     def _perform(self, begun: Begun, loop: Loop | None) -> Over:
         began = self._clock.monotonic()
-        try:
-            performed = self._pipeline.performer.run(begun.action, begun.call, begun.bound, loop)
-        except BaseException:  # it never raises, but an interrupt may come in between
-            self._hand.forget(begun.id)
-            raise
+        performed = self._pipeline.performer.run(begun.action, begun.call, begun.bound, loop)
         self._durations.note(begun.call.action, self._clock.monotonic() - began)
         return Over(begun, performed)
 
@@ -237,6 +241,7 @@ class Delivery:
         """Settle what is over and begin what is next, in one commit where that may be."""
         over: list[Over] = []
         following: list[Call] = []
+        switches = self._switches
         try:
             over = self._hand.take_over()
             if more():
@@ -252,6 +257,8 @@ class Delivery:
             if begun and not begun[0].brief and not failed:
                 return begun[0]  # it may be unknown if this process dies, so it waits for no thread
             self._hand.begin_soon(begun, self._clock.monotonic())
+            if switches != self._switches:
+                self._heed()
         except BaseException:  # nobody ends or begins them here: found when their leases end
             for call_id in [*(each.begun.id for each in over), *(call.id for call in following)]:
                 self._hand.forget(call_id)
@@ -393,8 +400,9 @@ class Delivery:
             detail = {"attempt": after.attempt, "run_at": after.run_at}
             self._pipeline.tell("call.retry_scheduled", after, **detail)
 
-    def _heed(self, _: Event) -> None:
+    def _heed(self, _: Event | None = None) -> None:
         """A switch was thrown: what is begun and waits for a thread is to pass it as well."""
+        self._switches += 1
         self._give_back((), self._hand.take_begun(), "a switch was thrown before it began")
 
     def overtime(self) -> list[str]:

@@ -657,6 +657,26 @@ def test_a_switch_stops_what_was_begun_and_waits(sandboxes: Sandboxes, switch: s
     assert states(handles)[2:] == [(State.PENDING, 0)] * 2
 
 
+def test_a_switch_stops_what_was_just_begun(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is thrown between their commit and the moment at which they wait."""
+    sandbox, sent = sandboxes(), list[str]()
+    reminder(sandbox, sent.append)
+    handles = begun_together(sandbox, "abcd")
+    begin_soon = sandbox.delivery._hand.begin_soon
+
+    def halted(begun: Any, now: float) -> None:
+        sandbox.halt("remind", **WHO)
+        begin_soon(begun, now)
+
+    monkeypatch.setattr(sandbox.delivery._hand, "begin_soon", halted)
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    assert sandbox.delivery.carry_on(first, more=lambda: True) is None
+    assert sent == ["a"]
+    assert states(handles)[1:] == [(State.PENDING, 0)] * 3
+
+
 def test_a_worker_that_stops_gives_back_what_waits(sandboxes: Sandboxes) -> None:
     """What is over is settled; what was begun and not performed is free for others."""
     sandbox = sandboxes()
