@@ -85,8 +85,8 @@ class Delivery:
         self._chores = Chores(pipeline, recovery, lease=lease, retention=retention)
         self._hand = UnderWay(pipeline.owner)
         self._durations = Durations()
-        self._asking = threading.Lock()
-        self._switches = 0
+        self._switched = object()
+        self._asking = threading.RLock()  # which tells whose it is
         self._renewed_at = self._asked_at = self._clock.monotonic()
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
 
@@ -116,12 +116,14 @@ class Delivery:
         """
         if (work := self._at_hand()) is not None:
             return work
-        asks_for_all = self._asking.acquire(timeout=LONGEST_ASK)
-        try:
+        try:  # an interrupt may come anywhere, also when the lock is taken and nobody knows it yet
+            self._asking.acquire(timeout=LONGEST_ASK)
             return self._at_hand() or self._claim(self._begins_first, hands(), ahead)
         finally:
-            if asks_for_all:
+            try:
                 self._asking.release()
+            except RuntimeError:  # another thread has it
+                pass
 
     def _at_hand(self) -> Call | Begun | None:
         return self._hand.next_begun() or self._hand.next_ready()
@@ -130,10 +132,14 @@ class Delivery:
         more = self._pace.ahead(self._clock.monotonic()) if ahead else 0
         taking = self._claims.taking(self.queues, hands, more)
         claimed, first = at_once(self._store, taking, follow)
-        self._asked_at = now = self._clock.monotonic()
-        self._pace.note(now, len(claimed))
         begun = isinstance(first, Begun)
-        self._hand.claimed(claimed[1:] if begun else claimed, now, ready=claimed[1:])
+        try:
+            self._asked_at = now = self._clock.monotonic()
+            self._pace.note(now, len(claimed))
+            self._hand.claimed(claimed[1:] if begun else claimed, now, ready=claimed[1:])
+        except BaseException:  # an interrupt: nobody will come for the first
+            self._hand.forget(*(call.id for call in claimed[:1]))
+            raise
         return first if begun else claimed[0] if claimed else None
 
     def _begins_first(self, claimed: list[Call]) -> Writing[Begun | Call] | None:
@@ -231,6 +237,10 @@ class Delivery:
                 return following
         return self._turn_over(more)
 
+    def let_go(self, work: Call | Begun) -> None:
+        """The thread that was to carry it out was interrupted: it is found when its lease ends."""
+        self._hand.forget(work.id)
+
     def _perform(self, begun: Begun, loop: Loop | None) -> Over:
         began = self._clock.monotonic()
         performed = self._pipeline.performer.run(begun.action, begun.call, begun.bound, loop)
@@ -241,7 +251,7 @@ class Delivery:
         """Settle what is over and begin what is next, in one commit where that may be."""
         over: list[Over] = []
         following: list[Call] = []
-        switches = self._switches
+        switched = self._switched
         try:
             over = self._hand.take_over()
             if more():
@@ -257,11 +267,10 @@ class Delivery:
             if begun and not begun[0].brief and not failed:
                 return begun[0]  # it may be unknown if this process dies, so it waits for no thread
             self._hand.begin_soon(begun, self._clock.monotonic())
-            if switches != self._switches:
-                self._heed()
+            if switched is not self._switched:
+                self._stop_begun()
         except BaseException:  # nobody ends or begins them here: found when their leases end
-            for call_id in [*(each.begun.id for each in over), *(call.id for call in following)]:
-                self._hand.forget(call_id)
+            self._hand.forget(*(each.begun.id for each in over), *(call.id for call in following))
             raise
         for fate in fates:
             fate.get()
@@ -400,9 +409,15 @@ class Delivery:
             detail = {"attempt": after.attempt, "run_at": after.run_at}
             self._pipeline.tell("call.retry_scheduled", after, **detail)
 
-    def _heed(self, _: Event | None = None) -> None:
-        """A switch was thrown: what is begun and waits for a thread is to pass it as well."""
-        self._switches += 1
+    def _heed(self, _: Event) -> None:
+        """A switch was thrown: what is begun and waits for a thread is to pass it as well.
+
+        What does not wait yet is stopped by whoever begins it, who sees that one was thrown.
+        """
+        self._switched = object()
+        self._stop_begun()
+
+    def _stop_begun(self) -> None:
         self._give_back((), self._hand.take_begun(), "a switch was thrown before it began")
 
     def overtime(self) -> list[str]:

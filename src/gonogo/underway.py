@@ -131,11 +131,12 @@ class UnderWay:
             over, self._over = self._over, []
         return [each for _, each in over if each.begun.call.owner == self._owner.name]
 
-    def forget(self, call_id: str) -> None:
-        """It is in nobody's hands here any more."""
+    def forget(self, *call_ids: str) -> None:
+        """They are in nobody's hands here any more."""
         with self._mutex:
-            self._held.pop(call_id, None)
-            self._given_up.pop(call_id, None)
+            for call_id in call_ids:
+                self._held.pop(call_id, None)
+                self._given_up.pop(call_id, None)
 
     def give_up(self, call: Call) -> None:
         """It was settled, but its function runs on."""

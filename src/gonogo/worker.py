@@ -274,10 +274,15 @@ class WorkerProcess:
         work: Call | Begun | None = delivery.begin(lambda: max(1, self._crew.idle), ahead=more())
         if work is None:
             return False
-        self.wake()
-        while work is not None:
-            with self._crew.doing(work.id):
-                work = delivery.carry_on(work, more=more, loop=loop)
+        try:
+            self.wake()
+            while work is not None:
+                with self._crew.doing(work.id):
+                    work = delivery.carry_on(work, more=more, loop=loop)
+        except BaseException:
+            if work is not None:  # begun, and then an interrupt
+                delivery.let_go(work)
+            raise
         return True
 
     def _goes_on(self) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import make_url
 from tests.support.ready import compiled
 
-from gonogo.errors import StoreUnavailable
+from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store import rows, sqlite_ledger
 from gonogo.store.compiling import for_sqlite
 from gonogo.store.sqlite import SqliteStore
@@ -169,3 +169,19 @@ def test_what_is_not_plain_is_left_to_sqlalchemy(url: str) -> None:
     """Options, and signs that URLs spell in another way."""
     assert not isinstance(parse(url), FileUrl)
     assert read(url) == make_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite://ledger.db", "three slashes"),
+        ("sqlite://folder/ledger.db", "three slashes"),
+        ("sqlite://ann:key@/ledger.db", "three slashes"),
+        ("sqlite:///~nobody-has-this-name/ledger.db", "home"),
+        ("sqlite:///led\0ger.db", "NUL"),
+    ],
+)
+def test_a_url_that_names_no_file_is_refused_at_once(url: str, says: str) -> None:
+    """A host, a home that nobody has, or a sign that no path can have: it says what to write."""
+    with pytest.raises(ConfigurationError, match=says):
+        parse(url)

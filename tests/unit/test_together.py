@@ -9,6 +9,8 @@ import pytest
 from msgspec import Struct, structs
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
+from gonogo.crew import Crew
+from gonogo.delivery import Delivery
 from gonogo.errors import StoreError, StoreUnavailable
 from gonogo.jobs import Handle
 from gonogo.limits import Concurrency, Limit
@@ -438,6 +440,76 @@ def test_an_interrupt_while_the_next_calls_are_chosen_keeps_no_lease_alive(
     drain(sandbox)
     assert sent == ["0", "1", "0"]
     assert states(handles) == [(State.SUCCEEDED, 2), (State.SUCCEEDED, 1)]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "count"),
+    [
+        (UnderWay, "claimed", 1),
+        (UnderWay, "end", 1),
+        (UnderWay, "end", 2),
+        (UnderWay, "take_over", 1),
+        (Delivery, "_settling", 1),
+        (Delivery, "_beginning", 2),
+        (UnderWay, "begin_soon", 1),
+        (Crew, "_note", 1),
+        (Crew, "_note", 2),
+        (Crew, "_note", 4),
+    ],
+)
+def test_an_interrupt_anywhere_keeps_no_call_for_ever(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch, where: type, name: str, count: int
+) -> None:
+    """What the interrupted thread had in its hands is nobody's when its lease ends."""
+    sandbox, sent = sandboxes(lease=10.0), list[str]()
+    reminder(sandbox, sent.append, retry=Retry(max_retries=3))
+    begun_together(sandbox, "0123456")
+    do, times = getattr(where, name), list[None]()
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        times.append(None)
+        if len(times) == count:
+            raise KeyboardInterrupt
+        return do(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.worker._run(None, lambda: True)
+    for _ in range(4):
+        sandboxes.clock.advance(4)
+        sandbox.delivery.keep()
+    assert not sandbox.delivery._hand.held
+    sandbox.worker.keep_once()
+    drain(sandbox)
+    assert {call.state for call in sandbox.calls()} == {State.SUCCEEDED}
+    assert set(sent) == set("0123456")
+
+
+def test_an_interrupted_claim_lets_the_others_claim(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in the moment in which it came to be the one that claims for all."""
+    delivery = sandboxes().delivery
+
+    class Interrupted:
+        def __init__(self, lock: Any) -> None:
+            self._lock = lock
+            self.release = lock.release
+
+        def acquire(self, **given: Any) -> bool:
+            self._lock.acquire(**given)
+            raise KeyboardInterrupt
+
+    asking = delivery._asking
+    monkeypatch.setattr(delivery, "_asking", Interrupted(asking))
+    with pytest.raises(KeyboardInterrupt):
+        delivery.begin(lambda: 1)
+    free = list[bool]()
+    other = threading.Thread(target=lambda: free.append(asking.acquire(blocking=False)))
+    other.start()
+    other.join(SOON)
+    assert free == [True]
 
 
 # calls that take next to no time

@@ -57,7 +57,8 @@ def parse(url: str | URL | FileUrl) -> URL | FileUrl:
     each with transactions of its own.
 
     Raises:
-        ConfigurationError: it is no URL, or names a database that gonogo does not know.
+        ConfigurationError: it is no URL, or names a database that gonogo does not know, or a file
+            that cannot be.
     """
     if isinstance(url, FileUrl):
         return url
@@ -126,6 +127,11 @@ def _plain_path(url: str) -> str | None:
 
 
 def _sqlite(url: URL) -> URL:
+    if url.host or url.port or url.username or url.password:
+        raise ConfigurationError(
+            "the URL of a SQLite file has three slashes, and a fourth where its path is absolute: "
+            "sqlite:///path/to/file.db; between the second and the third stands nothing"
+        )
     database = url.database or ":memory:"
     if database in {":memory:", "file::memory:"}:
         name = f"file:/gonogo-{os.getpid()}-{next(_memories)}"
@@ -136,4 +142,12 @@ def _sqlite(url: URL) -> URL:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    if "\0" in path:
+        raise ConfigurationError("the path in the database URL contains NUL, which no path can")
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"the database URL begins at a home that cannot be found, in {path!r}: write the path "
+            "in full, or ./~... for a file of that name"
+        ) from error
