@@ -25,8 +25,10 @@ from benchmarks.pg.queue import Queue
 OURS, PGQUEUER, PROCRASTINATE = "gonogo", "PgQueuer", "Procrastinate"
 DBOS, CELERY, CELERY_DEFAULT = "DBOS", "Celery, Redis", "Celery, Redis, nothing on disk"
 FLOOR = "floor: one connection"
-THREADS = 32
-"""Of one process of ours where it is to be fast; PgQueuer and Procrastinate get as many tasks."""
+THREADS = 4
+"""Of one process of ours where it is to be fast; short jobs are begun together by each."""
+TASKS = 32
+"""Of Procrastinate, at once."""
 IDLE_HANDS = {"ours": 1, "procrastinate": 1, "pgqueuer": 10, "dbos_queue": 1000}
 """Each one's default, of threads, tasks, a batch, and milliseconds between two looks."""
 COMMITS = (
@@ -57,7 +59,7 @@ def _contenders() -> Iterator[dict[str, Contender]]:
         found = {
             OURS: Contender(Ours(url), "ours", url, THREADS),
             PGQUEUER: Contender(Pgqueuer(url), "pgqueuer", url, 100),
-            PROCRASTINATE: Contender(Procrastinate(url), "procrastinate", url, THREADS),
+            PROCRASTINATE: Contender(Procrastinate(url), "procrastinate", url, TASKS),
             DBOS: Contender(Dbos(url), "dbos_queue", url, 100),
             CELERY: Contender(OnRedis(durable), "celery_queue", durable, 1),
             CELERY_DEFAULT: Contender(OnRedis(default), "celery_queue", default, 1),
@@ -124,7 +126,7 @@ def _process(processes: int) -> Stage:
                 f"work off queued jobs, PostgreSQL, {workers}",
                 f"{jobs} trivial jobs to the last one settled; 2 cores for the workers and the "
                 f"server; gonogo with {THREADS} threads a process, PgQueuer asyncpg, uvloop and "
-                f"batches of 100, Procrastinate async with concurrency {THREADS}, DBOS polling "
+                f"batches of 100, Procrastinate async with concurrency {TASKS}, DBOS polling "
                 f"each 100 ms, Celery prefork with acks_late; {servers.SETTINGS}; {COMMITS}",
                 {name: measure(contender) for name, contender in contenders.items()},
                 [

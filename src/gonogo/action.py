@@ -217,9 +217,9 @@ class Action(Generic[P, R]):
 
     @property
     def runs_code_first(self) -> bool:
-        """Whether code of its own runs before it is admitted: a precondition, or a function that
-        gives the cost or key of a limit, or the key of its concurrency."""
-        return self.reader is not None or self._has_functions
+        """Whether code of its own runs before it is admitted: a precondition, a function that
+        gives the cost or key of a limit or the key of its concurrency, or an argument's type."""
+        return self.reader is not None or self._has_functions or self.parameters.run_code
 
     def key_of(self, arguments: Mapping[str, Any]) -> str | None:
         """The idempotency key for these arguments; ``None`` when the action has none."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Collection, Mapping
-from decimal import Decimal
 from typing import Any
 
 import msgspec
 
 from gonogo.canonical import canonical, digest, encode, fingerprint
 from gonogo.errors import ConfigurationError
+from gonogo.hints import is_decimal, is_secret, runs_code
 from gonogo.redactor import Redactor
-from gonogo.secrets import MASK, Secret, spellings
+from gonogo.secrets import MASK, spellings
 from gonogo.signals import Cancel
 from gonogo.simulated import PLAIN, find_tainted
 
@@ -27,7 +27,6 @@ MAX_BYTES = 256 * 1024
 _SHORT = 2
 _EXACT = (str, int, bool)
 """Types whose values have one JSON form, so that converting them changes nothing."""
-
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -66,6 +65,10 @@ class TaintedArgument(Exception):
 class Parameters:
     """The parameters of ``fn``, ready to bind and to load.
 
+    Attributes:
+        run_code: making one of their values may run code of the user's, such as a
+            ``__post_init__``.
+
     Raises `ConfigurationError` when an annotation cannot be resolved or cannot travel as JSON.
     """
 
@@ -91,7 +94,7 @@ class Parameters:
         self.secrets = frozenset(
             n
             for n in self.names
-            if n in secrets or redactor.is_secret(n) or _is_secret(hints.get(n))
+            if n in secrets or redactor.is_secret(n) or is_secret(hints.get(n))
         )
         self._shown = _without_secrets(self._signature, self.secrets)
         self._is_secret_name = redactor.is_secret
@@ -104,9 +107,10 @@ class Parameters:
         self._struct = self._make_struct(hints)
         self._decoder = self._make_decoder()
         self._exact = all(hints.get(n) in _EXACT for n in self._fields)
+        self.run_code = any(runs_code(hints.get(n, Any)) for n in self._fields)
         plain = self._simple and self._exact and not self.secrets
         self._kinds = tuple(hints[n] for n in self.names) if plain else None
-        self._decimals = [n for n in self._fields if _is_decimal(hints.get(n))]
+        self._decimals = [n for n in self._fields if is_decimal(hints.get(n))]
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Bound:
         """Bind and convert one call's arguments.
@@ -351,19 +355,6 @@ def _hints(fn: Callable[..., Any], action: str) -> dict[str, Any]:
             f"action {action!r}: an annotation cannot be resolved ({error}); define the type "
             "where the module can see it, outside the function that declares the action"
         ) from error
-
-
-def _is_secret(hint: Any) -> bool:
-    """Whether a value of this type is, or may contain, a `Secret`."""
-    return hint is Secret or any(
-        _is_secret(part) for part in (typing.get_origin(hint), *typing.get_args(hint)) if part
-    )
-
-
-def _is_decimal(hint: Any) -> bool:
-    return hint is Decimal or (
-        Decimal in (parts := typing.get_args(hint)) and float not in parts and hint is not dict
-    )
 
 
 def _default(value: Any) -> Any:

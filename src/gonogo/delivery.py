@@ -37,8 +37,8 @@ LEASE = 30.0
 UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
 
-MOST_TOGETHER = 32
-TOGETHER = 0.002
+MOST_TOGETHER = 128
+TOGETHER = 0.004
 """Calls that are begun together at most, and seconds that their code takes in all."""
 
 LONGEST_ASK = 0.1
@@ -206,7 +206,10 @@ class Delivery:
         begun = alone(self._store, self._beginning(call))
         if not isinstance(begun, Begun):
             return begun
-        return alone(self._store, self._settling(self._perform(begun, loop)))
+        try:
+            return alone(self._store, self._settling(self._perform(begun, loop)))
+        finally:
+            self._hand.forget(begun.id)
 
     def carry_on(
         self, work: Call | Begun, *, more: Callable[[], bool], loop: Loop | None = None
@@ -220,11 +223,11 @@ class Delivery:
         begun = work if isinstance(work, Begun) else alone(self._store, self._beginning(work))
         if not isinstance(begun, Begun):
             return None
-        over = self._perform(begun, loop)
         try:
+            over = self._perform(begun, loop)
             now = self._clock.monotonic()
             waits_since = self._hand.end(over, now)
-        except BaseException:  # an interrupt: what is not among what is over is settled by nobody
+        except BaseException:  # performing raises nothing, but an interrupt may come anywhere
             self._hand.forget(begun.id)
             raise
         with_others = begun.brief and over.performed.error is None
@@ -240,11 +243,7 @@ class Delivery:
 
     def _perform(self, begun: Begun, loop: Loop | None) -> Over:
         began = self._clock.monotonic()
-        try:
-            performed = self._pipeline.performer.run(begun.action, begun.call, begun.bound, loop)
-        except BaseException:  # it never raises, but an interrupt may come in between
-            self._hand.forget(begun.id)
-            raise
+        performed = self._pipeline.performer.run(begun.action, begun.call, begun.bound, loop)
         self._durations.note(begun.call.action, self._clock.monotonic() - began)
         return Over(begun, performed)
 
@@ -255,7 +254,8 @@ class Delivery:
         switched = self._switched
         try:
             over = self._hand.take_over()
-            following = self._hand.next_few(self._brief, TOGETHER) if more() else []
+            if more():
+                following = self._hand.next_few(self._brief, TOGETHER)
             settling = [self._settling(each) for each in over]
             beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
             if following and self._may_take_long(following[0]):
@@ -263,6 +263,9 @@ class Delivery:
             else:
                 fates = together(self._store, [*settling, *beginning])
             begun = [fate.result for fate in fates if isinstance(fate.result, Begun)]
+            failed = any(fate.error is not None for fate in fates)
+            if begun and not begun[0].brief and not failed:
+                return begun[0]  # it may be unknown if this process dies, so it waits for no thread
             self._hand.begin_soon(begun, self._clock.monotonic())
             if switched is not self._switched:
                 self._stop_begun()

@@ -106,16 +106,13 @@ class Jobs:
                 action=action.name,
             )
         planned = action.policy.needs_approval
-        draft = self._pipeline.draft(
+        return self._pipeline.draft(
             action,
             bound,
             queue=options.queue or action.policy.queue,
             state=State.PLANNED if planned else State.PENDING,
-        )
-        return structs.replace(
-            draft,
-            run_at=draft.run_at if options.run_at is None else options.run_at,
-            priority=draft.priority if options.priority is None else options.priority,
+            run_at=options.run_at,
+            priority=options.priority,
             after=options.after,
             lane=action.lane_of(bound.values),
             note="waits for a person's approval" if planned else None,

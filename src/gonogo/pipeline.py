@@ -143,9 +143,22 @@ class Pipeline:
     # the calls
 
     def draft(
-        self, action: Action[Any, Any], bound: Bound, *, queue: str | None, state: State
+        self,
+        action: Action[Any, Any],
+        bound: Bound,
+        *,
+        queue: str | None,
+        state: State,
+        run_at: float | None = None,
+        priority: int | None = None,
+        after: str | None = None,
+        lane: str | None = None,
+        note: str | None = None,
     ) -> Call:
-        """A call that is not in the ledger yet."""
+        """A call that is not in the ledger yet; due now, and as urgent as its action, unless said.
+
+        It is made once: to change one of its forty fields costs as much as to make it.
+        """
         now = self.clock.now()
         policy = action.policy
         key = action.key_of(bound.values)
@@ -161,11 +174,14 @@ class Pipeline:
             args=bound.text,
             max_attempts=policy.retry.max_retries + 1,
             queue=queue,
-            priority=policy.priority,
-            run_at=now,
+            priority=policy.priority if priority is None else priority,
+            run_at=now if run_at is None else run_at,
             deadline_at=None if policy.deadline is None else now + policy.deadline,
             correlation_id=get_correlation_id(),
             repeatable=policy.repeatable,
+            after=after,
+            lane=lane,
+            note=note,
         )
 
     def get(self, call_id: str) -> Call | None:

@@ -23,7 +23,10 @@ def queued(tx: Transaction, call: Call, ahead: Call | None = None) -> Call:
     """
     require_hope(tx, call)
     note = _dependence(tx, call) or _behind(tx, call, ahead)
-    return structs.replace(call, waits=note is not None, note=note)
+    waits = note is not None
+    if waits == call.waits and note == call.note:
+        return call
+    return structs.replace(call, waits=waits, note=note)
 
 
 def require_hope(tx: Transaction, call: Call) -> None:

@@ -82,18 +82,20 @@ class UnderWay:
             seconds: how long one will take; ``None`` for one that is to be begun by itself.
         """
         found: list[Call] = []
+        taken = 0
         with self._mutex:
-            while self._ready:
-                call = self._ready[0][1]
+            for _, call in self._ready:
                 if call.owner == self._owner.name:
                     takes = seconds(call)
                     room -= INFINITE if takes is None else takes
                     if found and room < 0:
                         break
                     found.append(call)
-                self._ready.popleft()
+                taken += 1
                 if found and room < 0:
                     break
+            for _ in range(taken):  # last: an interrupt may come while they are looked at
+                self._ready.popleft()
         return found
 
     def admitted(self, call: Call, action: Action[Any, Any]) -> None:

@@ -59,10 +59,13 @@ def at_once(
     more than a piece: all of it is taken back, and only ``first`` is carried out.
     """
     work, durable = next(first)
+    follows = False
 
     def both(tx: Transaction) -> tuple[T, Writing[R] | None, Any]:
+        nonlocal follows
         result = work(tx)
         second = follow(result)
+        follows = second is not None
         try:
             return result, second, None if second is None else next(second)[0](tx)
         except BaseException:
@@ -72,9 +75,10 @@ def at_once(
 
     try:
         result, second, answer = store.write(both, durable=True)
-    except StoreError:
-        raise
-    except Exception:  # noqa: BLE001 - it comes again where what follows is carried out alone
+    except Exception as error:
+        if isinstance(error, StoreError) and not follows:
+            raise
+        # what follows may be what is refused: it comes again where that is carried out alone
         return _go_on(store, first, Fate(store.write(work, durable=durable))), None
     _go_on(store, first, Fate(result))
     return result, None if second is None else _go_on(store, second, Fate(answer))

@@ -78,8 +78,9 @@ def test_those_who_wait_share_one_commit(group, commits):
     assert results == {number: number for number in range(8)}
 
 
-def test_a_commit_is_bounded(group, commits):
+def test_a_commit_is_bounded(group, commits, monkeypatch):
     """More than a commit may hold are spread over several."""
+    monkeypatch.setattr("gonogo.store.group._LARGEST", 64)
     results, threads = crowd(group, commits, 100)
     commits.go.release(9)
     for thread in threads:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from msgspec import structs
 from tests.store.making import call, queued
-from tests.support.postgres import plain
+from tests.support.postgres import execute, logged_in, plain
 from tests.support.proxy import Proxy
 
 from gonogo import SandboxOrchestrator
@@ -22,7 +22,8 @@ from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
 from gonogo.records import State
 from gonogo.store import open_store
 from gonogo.store.postgres import PostgresStore
-from gonogo.store.postgres_fate import Witnessed
+from gonogo.store.postgres_connection import Connection
+from gonogo.store.postgres_fate import Numbered, Witnessed
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.upgrade import status
 from gonogo.store.urls import parse
@@ -317,6 +318,37 @@ def test_a_session_is_ended_before_an_absence_is_believed(ledger, monkeypatch):
             break
     assert ledger._ask(gone) == "aborted"
     assert ledger._ask(structs.replace(here, session=gone.session)) == "committed"
+
+
+def test_a_session_that_acts_as_another_role_is_not_taken_for_gone(postgres_server, postgres_url):
+    """The server does not tell such a role of its own session: its absence there proves nothing."""
+    worker = postgres_server.role("worker")
+    login, owner = worker.partition(":")[0], f"owner_{os.getpid()}"
+    execute(
+        postgres_url,
+        f"CREATE ROLE {owner}",
+        f"GRANT {owner} TO {login}",
+        f"GRANT ALL ON SCHEMA public TO {owner}",
+    )
+    store = PostgresStore(f"{logged_in(postgres_url, worker)}?options=-crole%3D{owner}")
+    traces, commit = [], Connection._commit
+
+    def ask_and_commit(connection, batch, trace):
+        traces.append((trace, store._ask(trace)))
+        commit(connection, batch, trace)
+
+    try:
+        store.write(lambda tx: None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Connection, "_commit", ask_and_commit)
+            store.write(lambda tx: tx.calls.insert(call()))
+        assert [type(trace) for trace, _ in traces] == [Numbered]
+        assert [said for _, said in traces] == ["in progress"]
+        session = structs.replace(store._writer._session, began="1.0")
+        assert store._ask(Witnessed(session, call().id)) == "in progress"
+    finally:
+        store.close()
+        execute(postgres_url, f"DROP OWNED BY {owner}", f"DROP ROLE {owner}")
 
 
 def test_an_absence_is_no_proof_for_long(proxied):

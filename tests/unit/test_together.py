@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
 from gonogo.crew import Crew
 from gonogo.delivery import Delivery
-from gonogo.errors import StoreUnavailable
+from gonogo.errors import StoreError, StoreUnavailable
 from gonogo.jobs import Handle
 from gonogo.limits import Concurrency, Limit
 from gonogo.orchestrator import SandboxOrchestrator
@@ -279,6 +279,61 @@ def test_what_comes_between_claim_and_admission_keeps_them_apart(sandboxes: Sand
     assert (states([handle]), sent) == ([(State.SUCCEEDED, 1)], ["a"])
 
 
+class Person(Struct):
+    """An argument that looks at the attempts of the calls while it is made."""
+
+    name: str
+    attempts: ClassVar[list[int]] = []
+    sandbox: ClassVar[list[SandboxOrchestrator]] = []
+
+    def __post_init__(self) -> None:
+        """Runs code that may kill its worker."""
+        for sandbox in self.sandbox:
+            self.attempts.extend(call.attempt for call in sandbox.calls(action="greet"))
+
+
+def test_an_argument_that_runs_code_is_made_apart(sandboxes: Sandboxes) -> None:
+    """Its code runs inside of no transaction, and after its attempt was counted."""
+    sandbox = sandboxes()
+
+    @sandbox.action("greet", irreversible=False)
+    def greet(people: list[Person]) -> None: ...
+
+    handle = greet.enqueue([Person("ann")])
+    Person.attempts.clear()
+    Person.sandbox.append(sandbox)
+    try:
+        drain(sandbox)
+    finally:
+        Person.sandbox.clear()
+    assert (handle.state(), set(Person.attempts)) == (State.SUCCEEDED, {1})
+
+
+def test_what_the_ledger_refuses_uses_up_an_attempt(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that cannot be admitted stands in nobody's way for ever: its claim is kept."""
+    sandbox = sandboxes(lease=10.0)
+    first, second = reminder(sandbox, lambda text: None).enqueue_many([("bad",), ("good",)])
+    admitting = sandbox.pipeline.admitting
+
+    def refusing(action: Any, bound: Any, call: Call, **how: Any) -> Any:
+        if call.id != first.id:
+            return (yield from admitting(action, bound, call, **how))
+
+        def work(_: object) -> None:
+            raise StoreError("the ledger refuses such a row")
+
+        return (yield work, True)
+
+    monkeypatch.setattr(sandbox.pipeline, "admitting", refusing)
+    with pytest.raises(StoreError, match="refuses"):
+        drain(sandbox)
+    drain(sandbox)
+    assert states([first, second]) == [(State.CLAIMED, 1), (State.SUCCEEDED, 1)]
+    assert sandbox.delivery._hand.held == {}
+
+
 def test_a_lost_commit_leaves_both_to_their_leases(sandboxes: Sandboxes) -> None:
     """Neither is begun a second time by whoever heard the error."""
     store = FaultyStore()
@@ -361,6 +416,30 @@ def test_an_interrupt_between_two_calls_leaves_the_next_one_to_its_lease(
     sandbox.worker.keep_once()
     drain(sandbox)
     assert sent == ["0", "1"]
+
+
+def test_an_interrupt_while_the_next_calls_are_chosen_keeps_no_lease_alive(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is over is found when its lease ends; what was to be begun still waits for a thread."""
+    sandbox, sent = sandboxes(lease=10.0), list[str]()
+    handles = reminder(sandbox, sent.append).enqueue_many([("0",), ("1",)])
+    used_to(sandbox, 2)
+
+    def interrupted(call: Call) -> float | None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox.delivery, "_brief", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(sandbox)
+    assert list(sandbox.delivery._hand.held) == [handles[1].id]
+    carry_out(sandbox)
+    sandboxes.clock.advance(11)
+    sandbox.worker.keep_once()
+    drain(sandbox)
+    assert sent == ["0", "1", "0"]
+    assert states(handles) == [(State.SUCCEEDED, 2), (State.SUCCEEDED, 1)]
 
 
 @pytest.mark.parametrize(
@@ -508,6 +587,27 @@ def test_what_ran_before_is_begun_by_itself(
     assert max(seen) <= 2
 
 
+def test_what_may_not_run_twice_waits_for_no_thread(sandboxes: Sandboxes) -> None:
+    """Begun, it is unknown if its worker dies: whoever began it performs it before all others."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    reminder(sandbox, lambda text: None)
+    paid = payment(sandbox, provider).enqueue("A")
+    taken = sandbox.delivery.take(paid.id)
+    assert taken is not None
+    begun_together(sandbox, "abc")
+    first: Any = sandbox.delivery.claim(1, ahead=True)
+    assert sandbox.delivery.carry_on(first, more=lambda: True) is not None  # and one waits
+    sandbox.delivery._hand.claimed((), sandbox.clock.monotonic(), ready=(taken,))
+    following = sandbox.delivery._turn_over(lambda: True)
+    assert following is not None
+    assert following.id == paid.id
+    carry_on: Any = following
+    while carry_on is not None:
+        carry_on = sandbox.delivery.carry_on(carry_on, more=lambda: True)
+    assert provider.book == ["A"]
+
+
 def test_a_failure_is_settled_at_once(sandboxes: Sandboxes) -> None:
     """Its outcome does not wait for those that were begun with it."""
     sandbox, seen = sandboxes(), list[State]()
@@ -629,21 +729,21 @@ def test_a_switch_stops_what_was_begun_and_waits(sandboxes: Sandboxes, switch: s
     assert states(handles)[2:] == [(State.PENDING, 0)] * 2
 
 
-def test_a_switch_stops_what_was_begun_a_moment_before(
+def test_a_switch_stops_what_was_just_begun(
     sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also what is admitted already, and does not wait for a thread yet when it is thrown."""
+    """Also when it is thrown between their commit and the moment at which they wait."""
     sandbox, sent = sandboxes(), list[str]()
     reminder(sandbox, sent.append)
     handles = begun_together(sandbox, "abcd")
-    first: Any = sandbox.delivery.claim(1, ahead=True)
-    begin_soon = UnderWay.begin_soon
+    begin_soon = sandbox.delivery._hand.begin_soon
 
-    def thrown(*args: Any) -> None:
+    def halted(begun: Any, now: float) -> None:
         sandbox.halt("remind", **WHO)
-        begin_soon(*args)
+        begin_soon(begun, now)
 
-    monkeypatch.setattr(UnderWay, "begin_soon", thrown)
+    monkeypatch.setattr(sandbox.delivery._hand, "begin_soon", halted)
+    first: Any = sandbox.delivery.claim(1, ahead=True)
     assert sandbox.delivery.carry_on(first, more=lambda: True) is None
     assert sent == ["a"]
     assert states(handles)[1:] == [(State.PENDING, 0)] * 3

@@ -20,7 +20,7 @@ from gonogo.store.fates import Fate, Piece
 from gonogo.store.port import Transaction
 
 T = TypeVar("T")
-_LARGEST = 64
+_LARGEST = 256
 """Pieces of work in one commit; more would make the first wait long for the last."""
 _is_durable = attrgetter("durable")
 

@@ -87,8 +87,8 @@ class Connection:
         found = self._find_session()
         self._life = found.life
         self._session = found if _is_own(found, self._raw) else None
-        prepared = Prepared(self._raw, keeps=self._session is not None)
-        self._draft = Draft(texts, prepared, self._failed, locks=not reads)
+        self._prepared = Prepared(self._raw, keeps=self._session is not None)
+        self._draft = Draft(texts, self._prepared, self._failed, locks=not reads)
         self._tables = DraftTransaction(self._draft)
 
     @property
@@ -157,6 +157,12 @@ class Connection:
             self._raw.close()
             raise self._failed(error) from error
 
+    @property
+    def _known_session(self) -> Session | None:
+        """The session, if its end can be seen, and nothing showed that others use it too."""
+        known = self._session is not None and self._session.began is not None
+        return self._session if known and self._prepared.keeps else None
+
     def _run(self, batch: Sequence[Job], *, guesses: bool) -> bool:
         """Run the jobs and commit what they wrote that did not fail.
 
@@ -206,9 +212,9 @@ class Connection:
                 draft.send()
             return
         witness = None if draft.open else draft.witness
-        if self._session is not None and witness is not None:
+        if witness is not None and (session := self._known_session) is not None:
             self._notice_end()
-            self._commit(batch, Witnessed(self._session, witness))
+            self._commit(batch, Witnessed(session, witness))
             return
         if not draft.open:
             draft.send()

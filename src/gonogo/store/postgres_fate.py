@@ -13,17 +13,20 @@ Ask = Callable[[str, Mapping[str, Any]], Any]
 _LIFE = "pg_stat_get_bgwriter_stat_reset_time()::text"
 """Another one after each crash, which the server's statistics do not survive."""
 _STATUS = f"SELECT pg_xact_status(%(xid)s::text::xid8), {_LIFE}"
-_SESSION = f"SELECT pg_backend_pid(), clock_timestamp()::text, {_LIFE}"
+_BEGAN = (
+    "(SELECT extract(epoch FROM backend_start)::text FROM pg_stat_get_activity(pg_backend_pid()))"
+)
+_SESSION = f"SELECT pg_backend_pid(), {_BEGAN}, {_LIFE}"
 _GOES_ON = (
-    "SELECT 1 FROM pg_stat_get_activity(%(pid)s) WHERE backend_start <= %(seen)s::timestamptz"
+    "SELECT 1 FROM pg_stat_get_activity(%(pid)s) "
+    "WHERE backend_start IS NULL OR extract(epoch FROM backend_start)::text = %(began)s"
 )
 _END = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_get_activity(%(pid)s) "
-    "WHERE backend_start <= %(seen)s::timestamptz AND state <> 'active' "
+    "WHERE extract(epoch FROM backend_start)::text = %(began)s AND state <> 'active' "
     "AND state_change < clock_timestamp() - make_interval(secs => %(silence)s)"
 )
 _CALL = "SELECT 1 FROM gonogo_calls WHERE id = %(call)s"
-
 
 PROOF = 60.0
 """Seconds after a commit for which a call that is not there was never written, nor forgotten since.
@@ -31,22 +34,21 @@ PROOF = 60.0
 Far less than `gonogo.retention.LEAST`.
 """
 
-
 SILENCE = 1.0
 """Seconds without a word from its client after which such a session is ended."""
 
 
 class Session(Struct, frozen=True):
-    """A session of a server: its process there, and when it was seen by the server's clock.
-
-    Of sessions that had the same process one after the other, only the first was there by then.
+    """A session of a server: its process there, and when that began, which tells it from others.
 
     Attributes:
+        began: ``None`` where the server does not say it: to a role that acts as another one.
+            Then nothing can be told from the session's absence.
         life: of the server, which a crash ends, and a standby that takes over.
     """
 
     pid: int
-    seen: str
+    began: str | None
     life: str | None = None
 
 
@@ -83,7 +85,7 @@ class Witnessed(Struct, frozen=True):
 
     def fate(self, ask: Ask) -> str | None:
         """See `Numbered.fate`."""
-        session = {"pid": self.session.pid, "seen": self.session.seen}
+        session = {"pid": self.session.pid, "began": self.session.began}
         goes_on = ask(_GOES_ON, session) is not None  # asked first: it may commit at any moment
         if ask(_CALL, {"call": self.call_id}) is not None:
             return "committed"
