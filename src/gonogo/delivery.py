@@ -400,8 +400,6 @@ class Delivery:
 
     def _give_back(self, ready: Sequence[Call], begun: Sequence[Begun], why: str) -> None:
         """Let others have what nobody performs here; it costs no attempt."""
-        for each in begun:
-            self._hand.forget(each.id)
         for call in ready:
             self._returns.put_back(call, why)
         for each in begun:

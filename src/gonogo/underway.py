@@ -177,9 +177,11 @@ class UnderWay:
         return [call for call in calls if call.owner == self._owner.name]
 
     def take_begun(self, before: float = INFINITE) -> list[Begun]:
-        """The begun calls that wait for a thread since ``before``; the caller settles them."""
+        """The begun calls that wait for a thread since ``before``; the caller gives them back."""
         with self._mutex:
             begun = _older(self._begun, before)
+            for each in begun:
+                self._held.pop(each.id, None)
         return [each for each in begun if each.call.owner == self._owner.name]
 
     def take_unbegun(self) -> list[Call]:
