@@ -5,14 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from msgspec import structs
-
 from gonogo.clock import Clock
 from gonogo.errors import InFlight, RateLimited
 from gonogo.handout import is_free, pending_again
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause, running
-from gonogo.records import Call, State, counted
+from gonogo.records import Call, State, counted, taken_by
 from gonogo.store.port import Store, Transaction
 from gonogo.writing import Writing
 
@@ -77,15 +75,8 @@ class Claims:
                 if call.state is State.CLAIMED:
                     tx.calls.replace(call, pending_again(call, "its queue is paused"))
                 return None
-            taken = structs.replace(
-                call,
-                state=State.CLAIMED,
-                owner=self._owner.name,
-                lease_until=now + self._lease,
-                epoch=call.epoch + 1,
-                attempt=call.attempt + 1,
-            )
-            return taken if tx.calls.replace(call, taken) else None
+            claimed = taken_by(self._owner.name, call, now + self._lease)
+            return claimed if tx.calls.replace(call, claimed) else None
 
         return self._store.write(work, durable=False)
 

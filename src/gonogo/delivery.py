@@ -28,8 +28,8 @@ from gonogo.records import AHEAD, Beat, Call, State
 from gonogo.recovery import Recovery
 from gonogo.returns import Returns
 from gonogo.store.port import Listening, Transaction, Wake
-from gonogo.underway import Begun, Over, UnderWay
-from gonogo.writing import Writing, alone, at_once, together
+from gonogo.underway import Begun, Over, UnderWay, fitting
+from gonogo.writing import Writing, alone, as_one, followed, together
 
 LEASE = 30.0
 """Seconds a claim holds without being renewed; a dead worker's calls are found after that."""
@@ -46,9 +46,6 @@ LONGEST_ASK = 0.1
 
 OVERTIME = 1.0
 """Seconds beyond its time-out at which the attempt of a plain function is given up."""
-
-Follow = Callable[[list[Call]], Writing[Begun | Call] | None]
-"""What is to be carried out in the commit of a claim."""
 
 
 class Delivery:
@@ -107,18 +104,19 @@ class Delivery:
         ``ahead`` as will be begun soon; the others are handed out next. Raises `StoreError` when
         the ledger cannot be asked.
         """
-        return self._at_hand() or self._claim(self._claims_only, hands, ahead)
+        return self._at_hand() or self._claim(hands, ahead, begin=False)
 
     def begin(self, hands: Callable[[], int], *, ahead: bool = False) -> Call | Begun | None:
         """`claim`, and begin it in the same commit unless something has to come in between.
 
+        With it are begun those behind it that take next to no time, which any thread performs.
         Of threads that come together one claims for all, and counts the ``hands`` when it does.
         """
         if (work := self._at_hand()) is not None:
             return work
         try:  # an interrupt may come anywhere, also when the lock is taken and nobody knows it yet
             self._asking.acquire(timeout=LONGEST_ASK)
-            return self._at_hand() or self._claim(self._begins_first, hands(), ahead)
+            return self._at_hand() or self._claim(hands(), ahead, begin=True)
         finally:
             try:
                 self._asking.release()
@@ -128,27 +126,38 @@ class Delivery:
     def _at_hand(self) -> Call | Begun | None:
         return self._hand.next_begun() or self._hand.next_ready()
 
-    def _claim(self, follow: Follow, hands: int, ahead: bool) -> Call | Begun | None:
+    def _claim(self, hands: int, ahead: bool, *, begin: bool) -> Call | Begun | None:
         more = self._pace.ahead(self._clock.monotonic()) if ahead else 0
         taking = self._claims.taking(self.queues, hands, more)
-        claimed, first = at_once(self._store, taking, follow)
-        begun = isinstance(first, Begun)
+        switched, mine = self._switched, list[Call]()
+
+        def follow(claimed: list[Call]) -> Writing[list[Begun | Call]] | None:
+            mine[:] = self._first_few(claimed) if begin else ()
+            few = len(mine) > 1
+            return as_one([self._beginning(call, brief=few) for call in mine]) if mine else None
+
         try:
+            claimed, came = alone(self._store, followed(taking, follow))
+            begun = [each for each in came or () if isinstance(each, Begun)]
+            if not begun:
+                mine[:] = claimed[:1]
             self._asked_at = now = self._clock.monotonic()
             self._pace.note(now, len(claimed))
-            self._hand.claimed(claimed[1:] if begun else claimed, now, ready=claimed[1:])
-        except BaseException:  # an interrupt: nobody will come for the first
-            self._hand.forget(*(call.id for call in claimed[:1]))
+            ready = claimed[len(mine) :]
+            self._hand.claimed(ready if begun else claimed, now, ready=ready)
+            if len(begun) < 2:
+                return begun[0] if begun else claimed[0] if claimed else None
+            self._line_up(begun, switched)
+        except BaseException:  # an interrupt: nobody will come for these
+            self._hand.forget(*(call.id for call in mine))
             raise
-        return first if begun else claimed[0] if claimed else None
+        return self._hand.next_begun()
 
-    def _begins_first(self, claimed: list[Call]) -> Writing[Begun | Call] | None:
+    def _first_few(self, claimed: list[Call]) -> list[Call]:
+        """Those that can be begun in the commit that claims them."""
         if not claimed or self._may_take_long(claimed[0]):
-            return None
-        return self._beginning(claimed[0])
-
-    def _claims_only(self, claimed: list[Call]) -> None:
-        return None
+            return []
+        return fitting(claimed, self._brief, TOGETHER)
 
     def take(self, call_id: str) -> Call | None:
         """This very call, claimed for this process; ``None`` when somebody else has it or had it.
@@ -266,15 +275,19 @@ class Delivery:
             failed = any(fate.error is not None for fate in fates)
             if begun and not begun[0].brief and not failed:
                 return begun[0]  # it may be unknown if this process dies, so it waits for no thread
-            self._hand.begin_soon(begun, self._clock.monotonic())
-            if switched is not self._switched:
-                self._stop_begun()
+            self._line_up(begun, switched)
         except BaseException:  # nobody ends or begins them here: found when their leases end
             self._hand.forget(*(each.begun.id for each in over), *(call.id for call in following))
             raise
         for fate in fates:
             fate.get()
         return self._hand.next_begun()
+
+    def _line_up(self, begun: Sequence[Begun], switched: object) -> None:
+        """Any thread may perform these, unless a switch was thrown since ``switched``."""
+        self._hand.begin_soon(begun, self._clock.monotonic())
+        if switched is not self._switched:
+            self._stop_begun()
 
     def _brief(self, call: Call) -> float | None:
         """Seconds that it will take, if it may be begun together with others.
@@ -284,7 +297,7 @@ class Delivery:
         action = self._pipeline.actions.get(call.action)
         if action is None or not action.policy.repeatable or action.policy.irreversible:
             return None
-        first = call.attempt == 0 and call.max_attempts > 1
+        first = call.attempt == (call.note != AHEAD) and call.max_attempts > 1
         if not first or action.policy.concurrency or self._may_take_long(call):
             return None
         takes = self._durations.of(call.action)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MOST_AHEAD = 240
+MOST_AHEAD = 120
 SOON = 0.1
 """Calls that are claimed ahead at most, and seconds within which they shall be begun."""
 

@@ -252,6 +252,19 @@ def counted(call: Call) -> Call:
     return structs.replace(call, state=_CLAIMED, epoch=call.epoch + 1, attempt=call.attempt + 1)
 
 
+def taken_by(owner: str, call: Call, lease_until: float, *, ahead: bool = False) -> Call:
+    """The call as ``owner`` claims it; if ``ahead``, for later, no attempt counts yet."""
+    return structs.replace(
+        call,
+        state=_CLAIMED,
+        owner=owner,
+        lease_until=lease_until,
+        epoch=call.epoch + 1,
+        attempt=call.attempt if ahead else call.attempt + 1,
+        note=AHEAD if ahead else call.note,
+    )
+
+
 class IllegalTransition(Exception):
     """A move the state machine does not have; always a defect of gonogo itself."""
 

@@ -81,20 +81,11 @@ class UnderWay:
         Args:
             seconds: how long one will take; ``None`` for one that is to be begun by itself.
         """
-        found: list[Call] = []
-        taken = 0
         with self._mutex:
-            for _, call in self._ready:
-                if call.owner == self._owner.name:
-                    takes = seconds(call)
-                    room -= INFINITE if takes is None else takes
-                    if found and room < 0:
-                        break
-                    found.append(call)
-                taken += 1
-                if found and room < 0:
-                    break
-            for _ in range(taken):  # last: an interrupt may come while they are looked at
+            while self._ready and self._ready[0][1].owner != self._owner.name:
+                self._ready.popleft()
+            found = fitting((call for _, call in self._ready), seconds, room)
+            for _ in found:  # last: an interrupt may come while they are looked at
                 self._ready.popleft()
         return found
 
@@ -192,6 +183,26 @@ class UnderWay:
             for call in waiting:
                 del self._held[call.id]
         return [call for call in waiting if call.owner == self._owner.name]
+
+
+def fitting(
+    calls: Iterable[Call], seconds: Callable[[Call], float | None], room: float
+) -> list[Call]:
+    """The first call, and those behind it that fit into ``room`` with it.
+
+    Args:
+        seconds: how long one will take; ``None`` for one that is to be begun by itself.
+    """
+    found: list[Call] = []
+    for call in calls:
+        takes = seconds(call)
+        room -= INFINITE if takes is None else takes
+        if found and room < 0:
+            break
+        found.append(call)
+        if room < 0:
+            break
+    return found
 
 
 def _older(line: deque[tuple[float, T]], before: float) -> list[T]:

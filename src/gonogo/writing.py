@@ -50,13 +50,13 @@ def together(store: Store, writings: Sequence[Writing[Any]]) -> list[Fate]:
     return fates
 
 
-def at_once(
-    store: Store, first: Writing[T], follow: Callable[[T], Writing[R] | None]
-) -> tuple[T, R | None]:
-    """Carry out ``first``, of one piece, and what follows from its result, in one commit.
+def followed(
+    first: Writing[T], follow: Callable[[T], Writing[R] | None]
+) -> Writing[tuple[T, R | None]]:
+    """``first`` and what follows from its result, of one piece each, in one commit.
 
-    ``None`` for the second where nothing follows. So it is where what follows fails, or asks for
-    more than a piece: all of it is taken back, and only ``first`` is carried out.
+    ``None`` for the second where nothing follows. So it is where what follows fails: all of it is
+    taken back, and only ``first`` is carried out.
     """
     work, durable = next(first)
     follows = False
@@ -74,14 +74,40 @@ def at_once(
             raise
 
     try:
-        result, second, answer = store.write(both, durable=True)
+        result, second, answer = yield both, True
     except Exception as error:
         if isinstance(error, StoreError) and not follows:
             raise
         # what follows may be what is refused: it comes again where that is carried out alone
-        return _go_on(store, first, Fate(store.write(work, durable=durable))), None
-    _go_on(store, first, Fate(result))
-    return result, None if second is None else _go_on(store, second, Fate(answer))
+        return _end(first, (yield work, durable)), None
+    return _end(first, result), None if second is None else _end(second, answer)
+
+
+def as_one(writings: Sequence[Writing[T]]) -> Writing[list[T]]:
+    """All of them, of one piece each, as one piece: what takes one of them back takes all back."""
+    pieces = [next(writing) for writing in writings]
+
+    def work(tx: Transaction) -> list[Any]:
+        return [piece(tx) for piece, _ in pieces]
+
+    try:
+        answers = yield work, any(durable for _, durable in pieces)
+    except BaseException:
+        for writing in writings:
+            writing.close()
+        raise
+    return [_end(*told) for told in zip(writings, answers, strict=True)]
+
+
+def _end(writing: Writing[T], answer: Any) -> T:
+    """Tell it what came of its last piece; its result."""
+    try:
+        writing.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    writing.close()
+    raise RuntimeError("it asked for more than a piece")
 
 
 def _go_on(store: Store, writing: Writing[T], fate: Fate) -> T:

@@ -8,7 +8,7 @@ from tests.store.making import NOW, attempt, call, queued
 from tests.store.together import together
 
 from gonogo.errors import GonogoError
-from gonogo.records import Charge, Control, Outcome, State
+from gonogo.records import AHEAD, Charge, Control, Outcome, State
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_prepared import Prepared
 
@@ -256,6 +256,63 @@ def test_the_same_call_may_change_twice_in_one_transaction(pair):
 
     assert pair[0].write(work) == (True, True)
     assert pair[1].read(lambda tx: tx.calls.get(one.id)) == gone
+
+
+CLAIM = {"owner": "me", "queues": ("default",), "now": NOW, "lease_until": NOW + 9}
+
+
+def test_a_call_is_claimed_and_begun_in_one_statement(pair, messages):
+    """Its row is written once: what is begun in the transaction that claims it, with the claim."""
+    put(pair[0], *(queued(queue="default", run_at=NOW - 9 + n) for n in range(3)))
+    messages.clear()
+
+    def work(tx):
+        claimed = tx.calls.claim(**CLAIM, limit=1, ahead=2)
+        begun = [
+            structs.replace(each, state=State.DISPATCHED, attempt=1, note=None)
+            for each in claimed[:2]
+        ]
+        written = list(map(tx.calls.replace, claimed, begun))
+        return [*begun, claimed[2]], written
+
+    (*begun, ahead), written = pair[0].write(work)
+    assert written == [True, True]
+    assert (ahead.state, ahead.epoch, ahead.attempt, ahead.note) == (State.CLAIMED, 1, 0, AHEAD)
+    for each in (*begun, ahead):
+        assert pair[1].read(lambda tx, each=each: tx.calls.get(each.id)) == each
+    words = "; ".join(messages)
+    assert words.count("UPDATE gonogo_calls") == 2  # the begun ones, and the one for later
+    assert words.count('"if_id"') == 3
+
+
+@pytest.mark.parametrize("then", ["looked up", "changed by its old fence"])
+def test_a_claim_is_written_before_anybody_looks(pair, then):
+    """Whatever is done with the call next sees it claimed."""
+    (due,) = put(pair[0], queued(queue="default", run_at=NOW - 1))
+
+    def work(tx):
+        (claimed,) = tx.calls.claim(**CLAIM, limit=1)
+        if then == "looked up":
+            return claimed, tx.calls.get(due.id) == claimed
+        return claimed, not tx.calls.replace(due, structs.replace(due, note="lost"))
+
+    claimed, held = pair[0].write(work)
+    assert held
+    assert pair[1].read(lambda tx: tx.calls.get(due.id)) == claimed
+
+
+def test_a_claim_is_taken_back_with_its_work_alone(pair):
+    """Who shares the commit keeps what it wrote."""
+    (due,) = put(pair[0], queued(queue="default", run_at=NOW - 1))
+
+    def fails(tx):
+        tx.calls.claim(**CLAIM, limit=1)
+        raise ValueError
+
+    first, failed = together(pair[0], [lambda tx: tx.calls.insert(call()), fails])
+    assert (first, type(failed)) == (None, ValueError)
+    assert pair[1].read(lambda tx: tx.calls.get(due.id)) == due
+    assert pair[1].read(lambda tx: tx.calls.counts()) == {State.PENDING: 2}
 
 
 def test_statements_that_a_session_lost_are_said_in_full(pair):

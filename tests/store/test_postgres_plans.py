@@ -28,10 +28,7 @@ TAKEN = 5
 ASKED: dict[str, Any] = {
     "now": NOW + 9,
     "most": TAKEN,
-    "counted": TAKEN,
     "turn": "",
-    "by": "me",
-    "till": NOW + 99,
     "queue_0": "default",
     "passing_0": "other",
     "id": "none",
@@ -49,8 +46,8 @@ ASKED: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("build", "shape"),
     [
-        (postgres_statements.claim_due, (1, 0)),
-        (postgres_statements.claim_due, (1, 1)),
+        (postgres_statements.due_in_turn, (1, 0)),
+        (postgres_statements.due_in_turn, (1, 1)),
         (postgres_statements.replace_calls, (("state",),)),
         (postgres_statements.require_unawaited, ()),
         (statements.next_run_at, (1,)),

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
 from gonogo.crew import Crew
-from gonogo.delivery import Delivery
+from gonogo.delivery import TOGETHER, Delivery
 from gonogo.errors import StoreError, StoreUnavailable
 from gonogo.jobs import Handle
 from gonogo.limits import Concurrency, Limit
@@ -446,12 +446,15 @@ def test_an_interrupt_while_the_next_calls_are_chosen_keeps_no_lease_alive(
     ("where", "name", "count"),
     [
         (UnderWay, "claimed", 1),
+        (UnderWay, "admitted", 1),
+        (UnderWay, "admitted", 4),
         (UnderWay, "end", 1),
         (UnderWay, "end", 2),
         (UnderWay, "take_over", 1),
         (Delivery, "_settling", 1),
         (Delivery, "_beginning", 2),
         (UnderWay, "begin_soon", 1),
+        (UnderWay, "next_begun", 2),
         (Crew, "_note", 1),
         (Crew, "_note", 2),
         (Crew, "_note", 4),
@@ -541,6 +544,41 @@ def test_calls_that_take_no_time_are_begun_and_settled_together(
     assert sent == list("01234")
     assert states(handles) == [(State.SUCCEEDED, 1)] * 5
     assert seen == [5, 4]
+
+
+def test_calls_that_take_no_time_are_begun_in_the_commit_that_claims_them(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once that is known of them; as many as fit, and those behind them are begun with the next."""
+    sandbox, sent = sandboxes(), list[str]()
+    reminder(sandbox, sent.append)
+    sandbox.delivery._durations._average["remind"] = TOGETHER / 4
+    handles = sandbox.actions["remind"].enqueue_many([(text,) for text in "abcde"])
+    used_to(sandbox, 5)
+    writes, write = list[None](), sandbox.store.write
+    monkeypatch.setattr(
+        sandbox.store, "write", lambda *given, **how: (writes.append(None), write(*given, **how))[1]
+    )
+    work: Any = sandbox.delivery.begin(lambda: 1, ahead=True)
+    assert len(writes) == 1
+    assert states(handles) == [(State.DISPATCHED, 1)] * 4 + [(State.CLAIMED, 0)]
+    while work is not None:
+        work = sandbox.delivery.carry_on(work, more=lambda: True)
+    assert sent == list("abcde")
+    assert states(handles) == [(State.SUCCEEDED, 1)] * 5
+
+
+def test_of_many_that_are_begun_with_their_claim_one_is_refused(sandboxes: Sandboxes) -> None:
+    """All of it is taken back, and they are claimed; then each is begun or refused by itself."""
+    sandbox, sent = sandboxes(), list[str]()
+    reminder(sandbox, sent.append, limits=[Limit("units", 3, per="1h")])
+    handles = begun_together(sandbox, "abcde")
+    work: Any = sandbox.delivery.begin(lambda: 1, ahead=True)
+    while work is not None:
+        work = sandbox.delivery.carry_on(work, more=lambda: True)
+    assert sent == list("abc")
+    assert states(handles) == [(State.SUCCEEDED, 1)] * 3 + [(State.PENDING, 0)] * 2
+    assert sandbox.governor.get_status("units")["denied_count"] == 2
 
 
 @pytest.mark.parametrize(
@@ -747,6 +785,25 @@ def test_a_switch_stops_what_was_just_begun(
     assert sandbox.delivery.carry_on(first, more=lambda: True) is None
     assert sent == ["a"]
     assert states(handles)[1:] == [(State.PENDING, 0)] * 3
+
+
+def test_a_switch_stops_what_was_just_claimed_and_begun(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is thrown between that one commit and the moment at which they wait."""
+    sandbox, sent = sandboxes(), list[str]()
+    reminder(sandbox, sent.append)
+    handles = begun_together(sandbox, "abcd")
+    begin_soon = sandbox.delivery._hand.begin_soon
+
+    def halted(begun: Any, now: float) -> None:
+        sandbox.halt("remind", **WHO)
+        begin_soon(begun, now)
+
+    monkeypatch.setattr(sandbox.delivery._hand, "begin_soon", halted)
+    assert sandbox.delivery.begin(lambda: 1, ahead=True) is None
+    assert sent == []
+    assert states(handles) == [(State.PENDING, 0)] * 4
 
 
 def test_a_worker_that_stops_gives_back_what_waits(sandboxes: Sandboxes) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import structs
 
 from gonogo.errors import StoreError
-from gonogo.records import AHEAD, OPEN, TERMINAL, Call, CallFilter, State
+from gonogo.records import OPEN, TERMINAL, Call, CallFilter, State, taken_by
 from gonogo.store.changes import changes
 from gonogo.store.memory_index import LazyHeap, Queues
 
@@ -84,23 +84,14 @@ class MemoryCalls:
         passing: Collection[str] = (),
     ) -> list[Call]:
         claimed: list[Call] = []
-        taken: Counter[tuple[str, int]] = Counter()
+        turns: Counter[tuple[str, int]] = Counter()
         while len(claimed) < limit + ahead:
-            call_id = self._queues.first(queues, now, turn, taken, passing)
+            call_id = self._queues.first(queues, now, turn, turns, passing)
             if call_id is None:
                 break
             call = self._rows[call_id]
-            taken[call.action, call.priority] += 1
-            after = structs.replace(
-                call,
-                state=_CLAIMED,
-                owner=owner,
-                lease_until=lease_until,
-                epoch=call.epoch + 1,
-                attempt=call.attempt + 1,
-            )
-            if len(claimed) >= limit:
-                after = structs.replace(after, attempt=call.attempt, note=AHEAD)
+            turns[call.action, call.priority] += 1
+            after = taken_by(owner, call, lease_until, ahead=len(claimed) >= limit)
             self._change(call, after)
             claimed.append(after)
         return claimed

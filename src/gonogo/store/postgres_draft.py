@@ -20,6 +20,7 @@ import psycopg
 from sqlalchemy import Table
 
 from gonogo.errors import StoreUnavailable
+from gonogo.records import Call
 from gonogo.store import postgres_statements
 from gonogo.store.postgres_errors import Contention
 from gonogo.store.postgres_news import SAY, told
@@ -169,6 +170,20 @@ class Draft(Run):
     def replaces(self, call_id: str) -> bool:
         """Whether the draft changes this call."""
         return call_id in self._own.replaced or call_id in self._earlier.replaced
+
+    def take(self, due: Call, claimed: Call) -> None:
+        """Claim a call that is locked: with the next change to it, if that is in this piece."""
+        self._own.take(due, claimed)
+        self._note()
+
+    def stored(self, call: Call) -> Call | None:
+        """The call as its row is: as it was before this piece claimed it, else as it is known.
+
+        ``None`` where the draft changes it in another way, which has to be written first.
+        """
+        due, claimed = self._own.taken.get(call.id, (call, call))
+        changes = self.replaces(call.id) or call.id in self._earlier.taken
+        return None if changes or claimed.fence != call.fence else due
 
     def replace(self, fence: tuple[str, int, str], changed: Row) -> None:
         """Change the call of this id, epoch and state; it is taken to be there."""

@@ -18,7 +18,6 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     bindparam,
-    case,
     cast,
     collate,
     column,
@@ -31,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.sql.expression import ClauseElement, ColumnClause
 
-from gonogo.records import AHEAD, State
+from gonogo.records import State
 from gonogo.store import schema, statements
 from gonogo.store.rows import CALLS
 from gonogo.store.schema import calls
@@ -83,8 +82,8 @@ def replace_calls(columns: tuple[str, ...]) -> ClauseElement:
     return select(require(func.count() == bindparam("count"))).select_from(replaced)
 
 
-def claim_due(queues: int, passed: int) -> ClauseElement:
-    """Claim the due calls whose turn it is: those that `in_turn` would choose, in its order.
+def due_in_turn(queues: int, passed: int) -> ClauseElement:
+    """The due calls whose turn it is, locked: those that `in_turn` would choose, in its order.
 
     Texts are compared byte by byte, as Python does, whatever the database's own order is.
     """
@@ -99,19 +98,9 @@ def claim_due(queues: int, passed: int) -> ClauseElement:
     place = func.row_number().over(order_by=(*turn, each.c.action, collate(each.c.id, "C")))
     placed = select(each.c.id, place.label("place")).order_by(place)
     chosen = placed.limit(bindparam("most")).offset(schema.ZERO).cte("chosen")
-    counts = chosen.c.place <= bindparam("counted")
-    return (
-        update(calls)
-        .where(calls.c.id == chosen.c.id, *_still_claimable())
-        .values(
-            {
-                **statements.claimed(),
-                "attempt": calls.c.attempt + case((counts, schema.ONE), else_=schema.ZERO),
-                "note": case((counts, calls.c.note), else_=schema.literal(AHEAD)),
-            }
-        )
-        .returning(chosen.c.place, *(calls.c[name] for name in CALLS.columns))
-    )
+    found = select(chosen.c.place, *(calls.c[name] for name in CALLS.columns))
+    found = found.select_from(chosen.join(calls, calls.c.id == chosen.c.id))
+    return found.where(*_still_claimable()).with_for_update(of=calls)
 
 
 def _still_claimable() -> tuple[ColumnElement[bool], ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from gonogo.records import Attempt, Call, Control, State
+from gonogo.records import Attempt, Call, Control, State, taken_by
 from gonogo.store import postgres_statements, rows, schema
 from gonogo.store.postgres_draft import Draft
 from gonogo.store.sql import SqlAttempts, SqlControls, SqlTransaction
@@ -53,13 +54,13 @@ class DraftCalls(SqlCalls):
             super().insert_many(calls)
 
     def replace(self, before: Call, after: Call) -> bool:
-        slots = before.slots or after.slots
-        if not self._draft.guesses or slots or self._draft.replaces(before.id):
+        stored = self._draft.stored(before)
+        if stored is None or before.slots or after.slots or not self._draft.guesses:
             return super().replace(before, after)
-        changed = rows.CALLS.changes(before, after) or {"state": str(after.state)}
+        changed = rows.CALLS.changes(stored, after) or {"state": str(after.state)}
         if not _has_json(changed.values()):
             return super().replace(before, after)
-        self._draft.replace((before.id, before.epoch, str(before.state)), changed)
+        self._draft.replace((stored.id, stored.epoch, str(stored.state)), changed)
         self._note(after)
         return True
 
@@ -77,12 +78,15 @@ class DraftCalls(SqlCalls):
     ) -> list[Call]:
         if not queues:
             return []
-        text = self._draft.texts.text(postgres_statements.claim_due, len(queues), len(passing))
+        text = self._draft.texts.text(postgres_statements.due_in_turn, len(queues), len(passing))
         wanted = {**names("queue", queues), **names("passing", sorted(passing)), "turn": turn}
-        sizes = {"most": limit + ahead, "counted": limit}
-        taken = {"by": owner, "till": lease_until, "now": now, **sizes}
-        found = self._draft(text, {**wanted, **taken}).fetchall()
-        return [rows.CALLS.decode(columns) for _, *columns in sorted(found)]
+        found = self._draft(text, {**wanted, "now": now, "most": limit + ahead}).fetchall()
+        claimed = []
+        for place, *columns in sorted(found, key=itemgetter(0)):
+            due = rows.CALLS.decode(columns)
+            claimed.append(taken_by(owner, due, lease_until, ahead=place > limit))
+            self._draft.take(due, claimed[-1])
+        return claimed
 
     def waiting_on(self, call_id: str) -> list[Call]:
         if not self._draft.replaces(call_id):

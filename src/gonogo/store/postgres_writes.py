@@ -14,7 +14,7 @@ from sqlalchemy import Table
 from gonogo.records import Call
 from gonogo.store import postgres_statements
 from gonogo.store.postgres_statements import FENCE
-from gonogo.store.rows import Rows
+from gonogo.store.rows import CALLS, Rows
 from gonogo.store.texts import Statements, Text
 
 Row = Mapping[str, Any]
@@ -39,12 +39,15 @@ class Writes:
     Attributes:
         rows: how many rows and guesses there are.
         replaced: the ids of the calls that are replaced.
+        taken: by their ids, calls that are locked and that they are to be claimed: as they were,
+            and as they are then.
         witness: the id of a call that is inserted; it is there if and only if all was written.
     """
 
-    __slots__ = ("_awaited", "_inserts", "_updates", "replaced", "rows", "witness")
+    __slots__ = ("_awaited", "_inserts", "_updates", "replaced", "rows", "taken", "witness")
 
     def __init__(self) -> None:
+        self.taken: dict[str, tuple[Call, Call]] = {}
         self._updates: dict[tuple[str, ...], list[bytes]] = {}
         self._inserts: dict[Table, tuple[Rows[Any], list[Any]]] = {}
         self._awaited: list[bytes] = []
@@ -52,8 +55,15 @@ class Writes:
         self.rows = 0
         self.witness: str | None = None
 
+    def take(self, due: Call, claimed: Call) -> None:
+        """Claim a call that is locked, unless it is replaced before all of this is sent."""
+        self.taken[due.id] = due, claimed
+        self.rows += 1
+
     def replace(self, fence: tuple[str, int, str], changed: Row) -> None:
         """Change the call of this id, epoch and state; it is taken to be there."""
+        if self.taken.pop(fence[0], None) is not None:
+            self.rows -= 1
         row = _encode({**dict(zip(FENCE, fence, strict=True)), **changed})
         self._updates.setdefault(tuple(changed), []).append(row)
         self.replaced.add(fence[0])
@@ -73,6 +83,7 @@ class Writes:
 
     def add(self, later: Writes) -> None:
         """Have what came ``later`` written as well, and guessed."""
+        self.taken |= later.taken
         for columns, changes in later._updates.items():
             self._updates.setdefault(columns, []).extend(changes)
         for table, (rows, records) in later._inserts.items():
@@ -97,6 +108,8 @@ class Writes:
 
         Updates come first: a key may be given up by one call and taken by another.
         """
+        for due, claimed in list(self.taken.values()):
+            self.replace((due.id, due.epoch, str(due.state)), CALLS.changes(due, claimed))
         for columns, changes in self._updates.items():
             text = texts.text(postgres_statements.replace_calls, columns)
             yield text, {"rows": _array(changes), "count": len(changes)}
