@@ -13,7 +13,6 @@ from pathlib import Path
 
 from benchmarks import sqlite_floors
 from benchmarks.measure import NUMBER, RATE, Effort, Measure, Scene, Stage, Target, repeated
-from benchmarks.queues_long import steady
 from benchmarks.sqlite_queues import Began, Queue, opened
 from benchmarks.sqlite_worker import Worker
 
@@ -293,5 +292,4 @@ SCENES: dict[str, Stage] = {
     "pickup-inside.sqlite": pickup_inside,
     "pickup-across.sqlite": pickup_across,
     "idle.sqlite": idle,
-    "steady.sqlite": steady,
 }

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks import calls, components, queues_postgres, queues_sqlite, scale, start
+from benchmarks import (
+    calls,
+    components,
+    queues_long,
+    queues_postgres,
+    queues_sqlite,
+    scale,
+    start,
+)
 from benchmarks.measure import Stage
 
 SCENES: dict[str, Stage] = {
@@ -10,6 +18,7 @@ SCENES: dict[str, Stage] = {
     **calls.SCENES,
     **queues_sqlite.SCENES,
     **queues_postgres.SCENES,
+    **queues_long.SCENES,
     **scale.SCENES,
     **start.SCENES,
 }
