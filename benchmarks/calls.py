@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,11 +15,14 @@ import msgspec
 
 from benchmarks.call_peers import RawLedger, dbos_step, protected, synced
 from benchmarks.measure import RATE, Effort, Measure, Scene, Stage, Target, repeated
+from benchmarks.sqlite_floors import table
 from gonogo import Limit, SandboxOrchestrator, Settings
 
 OURS = "gonogo"
 FLOOR = "locked dict, sorted JSON"
 RAW = "two raw commits"
+ROWS = "our rows, bare driver"
+ROWS_TOGETHER = "our rows, bare driver, 8 a commit"
 SYNC = "syncs of 4 KiB, no database"
 CTRLRUN = "ctrlrun protect"
 CTRLRUN_SYNCED = "ctrlrun protect, made to sync"
@@ -90,6 +94,7 @@ def sqlite(effort: Effort) -> Iterator[Scene]:
         place = Path(stack.enter_context(TemporaryDirectory()))
         ours = stack.enter_context(guarded(f"sqlite:///{place / 'gonogo.db'}"))
         raw = stack.enter_context(RawLedger(place / "raw.db"))
+        rows = stack.enter_context(table(place, indexes=True))
         yield Scene(
             title="guarded direct call, SQLite file, 1 caller",
             settings=(
@@ -100,6 +105,7 @@ def sqlite(effort: Effort) -> Iterator[Scene]:
             contenders={
                 OURS: repeated(ours, times),
                 RAW: repeated(raw.call, times),
+                ROWS: partial(rows.guarded, times, 1),
                 SYNC: repeated(stack.enter_context(synced(place / "synced")), times),
                 **{
                     name: repeated(stack.enter_context(peer), times // 2)
@@ -127,6 +133,7 @@ def crowded(effort: Effort) -> Iterator[Scene]:
         ours, raw = _two_files(stack)
         place = Path(stack.enter_context(TemporaryDirectory()))
         sync = stack.enter_context(synced(place / "synced"))
+        rows = stack.enter_context(table(place, indexes=True))
         yield Scene(
             title="guarded direct calls, SQLite file, 8 callers",
             settings=(
@@ -136,6 +143,7 @@ def crowded(effort: Effort) -> Iterator[Scene]:
             contenders={
                 OURS: _crowd(ours, 8, times),
                 RAW: _crowd(raw, 8, times),
+                ROWS_TOGETHER: partial(rows.guarded, 8 * times, 8),
                 SYNC: repeated(sync, 8 * times),
             },
             targets=[Target(OURS, RAW, 1 / 4)],

@@ -13,9 +13,19 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gonogo.ids import new_id
-from gonogo.records import Call, State
+from gonogo.records import Call, Reservation, State
 from gonogo.store import schema
 from gonogo.store.rows import CALLS
+
+_ID, _ACTION, _KEY, _ARGS, _AT = map(
+    CALLS.columns.index, ("id", "action", "key", "args", "created_at")
+)
+_HOLDER = "SELECT * FROM gonogo_calls WHERE held AND key = ? AND action = ?"
+_COUNT = "UPDATE gonogo_limits SET buckets = ? WHERE name = ?"
+_SETTLE = """
+UPDATE gonogo_calls SET state = 'succeeded', outcome = 'succeeded', lease_until = NULL,
+  settled_at = ?, result = ? WHERE id = ? AND epoch = 1 AND state = 'dispatched'
+"""
 
 
 class Table:
@@ -47,16 +57,40 @@ class Table:
         self._raw.commit()
         return (time.perf_counter() - began) / rows
 
-    def _rows(self, count: int) -> Sequence[tuple[Any, ...]]:
+    def guarded(self, calls: int, company: int) -> float:
+        """Seconds a guarded call, of which ``company`` share their two commits.
+
+        Its key is looked up, its row written, a limit counted; then the row is written again.
+        """
+        made = self._rows(calls, payment=True)
+        began = time.perf_counter()
+        for first in range(0, calls, company):
+            some = made[first : first + company]
+            self._raw.execute("PRAGMA synchronous = FULL")
+            self._raw.execute("BEGIN IMMEDIATE")
+            for row in some:
+                self._raw.execute(_HOLDER, (row[_KEY], row[_ACTION])).fetchone()
+                self._raw.execute(self._insert, row)
+                self._raw.execute(_COUNT, (row[_ARGS], row[_ACTION]))
+            self._raw.commit()
+            self._raw.execute("PRAGMA synchronous = NORMAL")
+            self._raw.execute("BEGIN IMMEDIATE")
+            for row in some:
+                self._raw.execute(_SETTLE, (row[_AT], '{"paid":100}', row[_ID]))
+            self._raw.commit()
+        return (time.perf_counter() - began) / calls
+
+    def _rows(self, count: int, *, payment: bool = False) -> Sequence[tuple[Any, ...]]:
         """Ready to insert: what it takes to make them is no cost of SQLite's."""
         first, self._made = self._made, self._made + count
-        return [_row(number) for number in range(first, self._made)]
+        make = _payment if payment else _job
+        return [tuple(CALLS.encode(make(n)).values()) for n in range(first, self._made)]
 
 
-def _row(number: int) -> tuple[Any, ...]:
+def _job(number: int) -> Call:
     now = 1_800_000_000.0 + number * 1e-6
     call_id = new_id(now)
-    call = Call(
+    return Call(
         id=call_id,
         action="job",
         state=State.PENDING,
@@ -67,7 +101,28 @@ def _row(number: int) -> tuple[Any, ...]:
         run_at=now,
         correlation_id=call_id,
     )
-    return tuple(CALLS.encode(call).values())
+
+
+def _payment(number: int) -> Call:
+    now = 1_800_000_000.0 + number * 1e-6
+    call_id = new_id(now)
+    return Call(
+        id=call_id,
+        action="payment",
+        state=State.DISPATCHED,
+        created_at=now,
+        key=f"payment:INV-{number}",
+        held=True,
+        fingerprint="v1:" + call_id * 2,
+        args=f'{{"cents":100,"invoice":"INV-{number}"}}',
+        epoch=1,
+        attempt=1,
+        run_at=now,
+        lease_until=now + 60,
+        owner="host:4711:0a1b2c",
+        dispatched_at=now,
+        reservations=(Reservation("payment", 1, 3600.0, 29928257.0),),
+    )
 
 
 @contextmanager
@@ -80,6 +135,8 @@ def table(folder: Path, name: str = "floor", *, indexes: bool = False) -> Iterat
     raw.execute(str(CreateTable(schema.calls).compile(dialect=dialect)))
     for index in schema.calls.indexes if indexes else ():
         raw.execute(str(CreateIndex(index).compile(dialect=dialect)))
+    raw.execute(str(CreateTable(schema.limits).compile(dialect=dialect)))
+    raw.execute("INSERT INTO gonogo_limits VALUES ('payment', 3600, NULL, '[]', 0)")
     try:
         yield Table(raw)
     finally:
