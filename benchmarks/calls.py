@@ -94,7 +94,7 @@ def sqlite(effort: Effort) -> Iterator[Scene]:
         place = Path(stack.enter_context(TemporaryDirectory()))
         ours = stack.enter_context(guarded(f"sqlite:///{place / 'gonogo.db'}"))
         raw = stack.enter_context(RawLedger(place / "raw.db"))
-        rows = stack.enter_context(table(place, indexes=True))
+        rows = stack.enter_context(table(place, indexed=True))
         yield Scene(
             title="guarded direct call, SQLite file, 1 caller",
             settings=(
@@ -133,7 +133,7 @@ def crowded(effort: Effort) -> Iterator[Scene]:
         ours, raw = _two_files(stack)
         place = Path(stack.enter_context(TemporaryDirectory()))
         sync = stack.enter_context(synced(place / "synced"))
-        rows = stack.enter_context(table(place, indexes=True))
+        rows = stack.enter_context(table(place, indexed=True))
         yield Scene(
             title="guarded direct calls, SQLite file, 8 callers",
             settings=(

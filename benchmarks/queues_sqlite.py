@@ -60,7 +60,7 @@ def enqueue_many(effort: Effort) -> Iterator[Scene]:
     few = size // 50
     with folder() as where, ExitStack() as stack:
         bare = stack.enter_context(sqlite_floors.table(where, "bare"))
-        like = stack.enter_context(sqlite_floors.table(where, "indexed", indexes=True))
+        like = stack.enter_context(sqlite_floors.table(where, "indexed", indexed=True))
         contenders: dict[str, Measure] = {}
         for kind, jobs in (("gonogo", size), ("Huey", few), ("DBOS", few)):
             queue = stack.enter_context(opened(kind, where, lambda _: None))

@@ -14,7 +14,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gonogo.ids import new_id
 from gonogo.records import Call, Reservation, State
-from gonogo.store import schema
+from gonogo.store import indexes, schema
 from gonogo.store.rows import CALLS
 
 _ID, _ACTION, _KEY, _ARGS, _AT = map(
@@ -126,16 +126,17 @@ def _payment(number: int) -> Call:
 
 
 @contextmanager
-def table(folder: Path, name: str = "floor", *, indexes: bool = False) -> Iterator[Table]:
+def table(folder: Path, name: str = "floor", *, indexed: bool = False) -> Iterator[Table]:
     """The table in a file of its own, with all our indexes or with its primary key alone."""
     raw = sqlite3.connect(folder / f"{name}.db", isolation_level=None)
     raw.execute("PRAGMA journal_mode = WAL")
     raw.execute("PRAGMA synchronous = FULL")
     dialect = sqlite.dialect()
-    raw.execute(str(CreateTable(schema.calls).compile(dialect=dialect)))
-    for index in schema.calls.indexes if indexes else ():
+    calls, limits = (indexes.metadata.tables[found.name] for found in (schema.calls, schema.limits))
+    raw.execute(str(CreateTable(calls).compile(dialect=dialect)))
+    for index in calls.indexes if indexed else ():
         raw.execute(str(CreateIndex(index).compile(dialect=dialect)))
-    raw.execute(str(CreateTable(schema.limits).compile(dialect=dialect)))
+    raw.execute(str(CreateTable(limits).compile(dialect=dialect)))
     raw.execute("INSERT INTO gonogo_limits VALUES ('payment', 3600, NULL, '[]', 0)")
     try:
         yield Table(raw)
