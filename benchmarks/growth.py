@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +11,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support import postgres
-from tests.support.servers import Servers
-
 from benchmarks.ledgers import AHEAD, KNOWN, Ledger, ledger
 from benchmarks.measure import EACH, Effort, Scene, Stage, Target, seconds_each
+from benchmarks.pg import servers
 from gonogo.records import State
 from gonogo.retention import AT_ONCE
 
@@ -24,7 +21,8 @@ _SMALL = 10_000
 _QUICK = {"SQLite": 300_000, "PostgreSQL": 100_000}
 _FULL = (1_000_000, 10_000_000)
 _MOST = 1.2
-_BATCH = 100
+_BATCH = 60
+"""Calls that a round prunes: the smallest ledger has enough of them for all rounds."""
 _COUNTING = "count all calls by state"
 """Grows by its nature: shown, and nothing asked of it."""
 
@@ -102,7 +100,7 @@ def _growth(kind: str, effort: Effort) -> Iterator[Scene]:
     with ExitStack() as stack:
         urls = stack.enter_context(_databases(kind))
         ledgers = {size: stack.enter_context(ledger(urls(), size)) for size in sizes}
-        hot = {size: Hot(filled, effort.of(10, 20)) for size, filled in ledgers.items()}
+        hot = {size: Hot(filled, 20) for size, filled in ledgers.items()}
         yield Scene(
             f"The same operation as the ledger grows, {kind}",
             f"ledgers with so many finished calls, {KNOWN} of them replayed here, and {AHEAD} jobs "
@@ -114,7 +112,7 @@ def _growth(kind: str, effort: Effort) -> Iterator[Scene]:
                 for step in hot[size].asked
             ],
             EACH,
-            rounds=effort.of(15, 31),
+            rounds=31,
         )
 
 
@@ -125,7 +123,7 @@ def _name(size: int) -> str:
 def _durability(kind: str) -> str:
     if kind == "SQLite":
         return "synchronous FULL where something is promised, else NORMAL"
-    return "fsync on, shared_buffers 32 MB, synchronous_commit off for claims and settles"
+    return f"{servers.SETTINGS}, synchronous_commit off for claims and settles"
 
 
 @contextmanager
@@ -186,14 +184,8 @@ def _databases(kind: str) -> Iterator[Callable[[], str]]:
         with TemporaryDirectory(prefix="gonogo-bench-") as folder:
             yield lambda: f"sqlite:///{Path(folder)}/{next(numbers)}.db"
         return
-    os.environ["GONOGO_TEST_POSTGRES_FSYNC"] = "on"
-    servers = Servers.create()
-    try:
-        with ExitStack() as stack:
-            server = postgres.PostgresServer(postgres.address(servers))
-            yield lambda: stack.enter_context(server.database())
-    finally:
-        servers.close()
+    with servers.databases() as fresh:
+        yield fresh
 
 
 SCENES: dict[str, Stage] = {

@@ -39,7 +39,8 @@ SELECT {first} || {rest}, CASE WHEN i % 5 = 0 THEN 'note' ELSE 'payment' END,
   CASE WHEN i % 5 = 0 THEN NULL ELSE 'payment:INV-' || {padded} END,
   CASE WHEN i % 5 = 0 OR i % 1000 = 7 THEN {false} ELSE {true} END,
   'v1:' || {print}, '{{"cents":' || i % 9000 || ',"invoice":"INV-' || {padded} || '"}}', 1,
-  1, 4, CASE WHEN i % 2 = 0 THEN 'default' END, 0, {at}, 'vm:4711:0a1b2c', {at}, {at},
+  1, 4, CASE WHEN i % 2 = 0 THEN 'default' END, 0, {at}, 'vm:4711:0a1b2c', {at},
+  CASE WHEN i % 1000 = 7 THEN {at} + {year} ELSE {at} END,
   CASE WHEN i % 7 = 0 THEN {at} + 2 * {year} END,
   CASE WHEN i % 1000 = 7 THEN 'rejected' ELSE 'succeeded' END, '"ok"',
   '[{{"bucket":29928257.0,"cost":1,"row":"payment","since":null,"window":3600.0}}]', '[]',
@@ -108,7 +109,10 @@ def ledger(url: str, rows: int) -> Iterator[Ledger]:
 
 
 def _fill(engine: Engine, rows: int, step: int, now: float) -> None:
-    """One call every few seconds of the past year; indexes are made after the rows."""
+    """One call every few seconds of the past year; indexes are made after the rows.
+
+    Those that failed are not old enough to be pruned, so a list of them stays as long as it is.
+    """
     kind = engine.dialect.name
     at = f"({now - YEAR} + i * {(YEAR - _DAY) / rows})"
     first, rest = _HEX[kind]

@@ -113,7 +113,7 @@ def _enqueue_many(effort: Effort) -> Iterator[Scene]:
 def _process(processes: int) -> Stage:
     @contextmanager
     def stage(effort: Effort) -> Iterator[Scene]:
-        few = effort.of(1000, 10_000) * (1 if processes == 1 else 2)
+        few = effort.of(500, 10_000) * (1 if processes == 1 else 2)
         workers = "1 worker process" if processes == 1 else f"{processes} worker processes"
 
         def measure(name: str, contender: Contender) -> Measure:

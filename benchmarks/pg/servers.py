@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import redis
 from tests.support import postgres
@@ -18,13 +18,20 @@ _ENVIRONMENT = {"GONOGO_TEST_POSTGRES_FSYNC": "on", "GONOGO_TEST_POSTGRES_BUFFER
 @contextmanager
 def database() -> Iterator[str]:
     """The URL of a fresh database, without a driver's name."""
+    with databases() as fresh:
+        yield postgres.plain(fresh())
+
+
+@contextmanager
+def databases() -> Iterator[Callable[[], str]]:
+    """A maker of fresh databases on one server, which are gone afterwards."""
     before = dict(os.environ)
     servers = Servers.create()
     try:
         os.environ.update(_ENVIRONMENT)
         server = postgres.PostgresServer(postgres.address(servers))
-        with server.database() as url:
-            yield postgres.plain(url)
+        with ExitStack() as stack:
+            yield lambda: stack.enter_context(server.database())
     finally:
         os.environ.clear()
         os.environ.update(before)
