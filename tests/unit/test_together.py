@@ -767,8 +767,9 @@ def test_a_switch_stops_what_was_begun_and_waits(sandboxes: Sandboxes, switch: s
     assert states(handles)[2:] == [(State.PENDING, 0)] * 2
 
 
+@pytest.mark.parametrize("claimed_before", [True, False])
 def test_a_switch_stops_what_was_just_begun(
-    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch, claimed_before: bool
 ) -> None:
     """Also when it is thrown between their commit and the moment at which they wait."""
     sandbox, sent = sandboxes(), list[str]()
@@ -781,29 +782,13 @@ def test_a_switch_stops_what_was_just_begun(
         begin_soon(begun, now)
 
     monkeypatch.setattr(sandbox.delivery._hand, "begin_soon", halted)
-    first: Any = sandbox.delivery.claim(1, ahead=True)
-    assert sandbox.delivery.carry_on(first, more=lambda: True) is None
-    assert sent == ["a"]
-    assert states(handles)[1:] == [(State.PENDING, 0)] * 3
-
-
-def test_a_switch_stops_what_was_just_claimed_and_begun(
-    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also when it is thrown between that one commit and the moment at which they wait."""
-    sandbox, sent = sandboxes(), list[str]()
-    reminder(sandbox, sent.append)
-    handles = begun_together(sandbox, "abcd")
-    begin_soon = sandbox.delivery._hand.begin_soon
-
-    def halted(begun: Any, now: float) -> None:
-        sandbox.halt("remind", **WHO)
-        begin_soon(begun, now)
-
-    monkeypatch.setattr(sandbox.delivery._hand, "begin_soon", halted)
-    assert sandbox.delivery.begin(lambda: 1, ahead=True) is None
-    assert sent == []
-    assert states(handles) == [(State.PENDING, 0)] * 4
+    if claimed_before:
+        first: Any = sandbox.delivery.claim(1, ahead=True)
+        assert sandbox.delivery.carry_on(first, more=lambda: True) is None
+    else:
+        assert sandbox.delivery.begin(lambda: 1, ahead=True) is None
+    assert sent == ["a"] * claimed_before
+    assert states(handles)[len(sent) :] == [(State.PENDING, 0)] * (4 - len(sent))
 
 
 def test_a_worker_that_stops_gives_back_what_waits(sandboxes: Sandboxes) -> None:
