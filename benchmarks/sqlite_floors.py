@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -104,24 +105,22 @@ def _job(number: int) -> Call:
 
 
 def _payment(number: int) -> Call:
-    now = 1_800_000_000.0 + number * 1e-6
-    call_id = new_id(now)
-    return Call(
-        id=call_id,
+    job = _job(number)
+    return structs.replace(
+        job,
         action="payment",
         state=State.DISPATCHED,
-        created_at=now,
         key=f"payment:INV-{number}",
         held=True,
-        fingerprint="v1:" + call_id * 2,
         args=f'{{"cents":100,"invoice":"INV-{number}"}}',
         epoch=1,
         attempt=1,
-        run_at=now,
-        lease_until=now + 60,
+        queue=None,
+        lease_until=job.run_at + 60,
         owner="host:4711:0a1b2c",
-        dispatched_at=now,
+        dispatched_at=job.run_at,
         reservations=(Reservation("payment", 1, 3600.0, 29928257.0),),
+        correlation_id=None,
     )
 
 
