@@ -7,20 +7,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
+from msgspec import structs
 
 from benchmarks.call_peers import RawLedger, dbos_step, protected, synced
 from benchmarks.measure import RATE, Effort, Measure, Scene, Stage, Target, repeated
 from benchmarks.sqlite_floors import table
 from gonogo import Limit, SandboxOrchestrator, Settings
+from gonogo.canonical import digest
+from gonogo.ids import new_id
+from gonogo.records import Call as Record
+from gonogo.records import Outcome, State
 
 OURS = "gonogo"
 FLOOR = "locked dict, sorted JSON"
 RAW = "two raw commits"
+LEAST = "two records, a key, a limit"
 ROWS = "our rows, bare driver"
 ROWS_TOGETHER = "our rows, bare driver, 8 a commit"
 SYNC = "syncs of 4 KiB, no database"
@@ -70,6 +77,62 @@ def locked_dict() -> Call:
     return call
 
 
+def two_records() -> Call:
+    """The least bookkeeping there is: a record before the effect, and another one after it.
+
+    A key that is claimed once, arguments as sorted JSON with their digest, an id, a context, an
+    exact window of one limit. Nobody's switch is read, nothing indexed, listed, bounded or judged.
+    """
+    records: dict[str, Record] = {}
+    holders: dict[str, str] = {}
+    used: list[float] = []
+    lock = threading.Lock()
+    write = msgspec.json.Encoder(order="sorted").encode
+    current: ContextVar[str | None] = ContextVar("current", default=None)
+
+    def call(i: int) -> None:
+        invoice = f"INV-{i}"
+        text = write({"invoice": invoice, "cents": 100})
+        key, now = f"payment:{invoice}", time.time()
+        begun = Record(
+            id=new_id(now),
+            action="payment",
+            state=State.DISPATCHED,
+            created_at=now,
+            key=key,
+            held=True,
+            fingerprint=digest(text),
+            args=text.decode(),
+            epoch=1,
+            attempt=1,
+            dispatched_at=now,
+            lease_until=now + 60,
+        )
+        with lock:
+            if key in holders:
+                raise KeyError(key)
+            used.append(now)
+            holders[key] = begun.id
+            records[begun.id] = begun
+        token = current.set(begun.id)
+        result = write({"paid": 100})
+        current.reset(token)
+        ended = structs.replace(
+            begun,
+            state=State.SUCCEEDED,
+            outcome=Outcome.SUCCEEDED,
+            result=result.decode(),
+            lease_until=None,
+            settled_at=time.time(),
+        )
+        with lock:
+            if records[begun.id] is not begun:
+                raise KeyError(begun.id)
+            records[begun.id] = ended
+
+    return call
+
+
 @contextmanager
 def memory(effort: Effort) -> Iterator[Scene]:
     """One caller, the ledger in memory."""
@@ -81,6 +144,7 @@ def memory(effort: Effort) -> Iterator[Scene]:
             contenders={
                 OURS: repeated(ours, times),
                 FLOOR: repeated(locked_dict(), 10 * times),
+                LEAST: repeated(two_records(), times),
             },
             targets=[Target(OURS, FLOOR, 12), Target(OURS, None, 25e-6)],
         )
