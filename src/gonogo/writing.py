@@ -59,24 +59,21 @@ def followed(
     taken back, and only ``first`` is carried out.
     """
     work, durable = next(first)
-    follows = False
+    second: Writing[R] | None = None
 
-    def both(tx: Transaction) -> tuple[T, Writing[R] | None, Any]:
-        nonlocal follows
+    def both(tx: Transaction) -> tuple[T, Any]:
+        nonlocal second
+        _close(second)  # of a round that was taken back
+        second = None
         result = work(tx)
         second = follow(result)
-        follows = second is not None
-        try:
-            return result, second, None if second is None else next(second)[0](tx)
-        except BaseException:
-            if second is not None:
-                second.close()
-            raise
+        return result, None if second is None else next(second)[0](tx)
 
     try:
-        result, second, answer = yield both, True
-    except Exception as error:
-        if isinstance(error, StoreError) and not follows:
+        result, answer = yield both, True
+    except BaseException as error:
+        _close(second)
+        if not isinstance(error, Exception) or (isinstance(error, StoreError) and second is None):
             raise
         # what follows may be what is refused: it comes again where that is carried out alone
         return _end(first, (yield work, durable)), None
@@ -85,18 +82,24 @@ def followed(
 
 def as_one(writings: Sequence[Writing[T]]) -> Writing[list[T]]:
     """All of them, of one piece each, as one piece: what takes one of them back takes all back."""
-    pieces = [next(writing) for writing in writings]
-
-    def work(tx: Transaction) -> list[Any]:
-        return [piece(tx) for piece, _ in pieces]
-
     try:
+        pieces = [next(writing) for writing in writings]
+
+        def work(tx: Transaction) -> list[Any]:
+            return [piece(tx) for piece, _ in pieces]
+
         answers = yield work, any(durable for _, durable in pieces)
     except BaseException:
         for writing in writings:
             writing.close()
         raise
     return [_end(*told) for told in zip(writings, answers, strict=True)]
+
+
+def _close(writing: Writing[Any] | None) -> None:
+    """End it now: left to the garbage collector, it would do so at any moment, in any thread."""
+    if writing is not None:
+        writing.close()
 
 
 def _end(writing: Writing[T], answer: Any) -> T:
