@@ -104,6 +104,7 @@ class SandboxOrchestrator:
         self._random = random or _random.random
         self.started = False
         self._mutex = threading.RLock()
+        self._own_database = store is None
         self.store: Store = store if store is not None else self._open_store()
         self._make_components(logger_instance, clock)
         self._join_components()
@@ -190,7 +191,7 @@ class SandboxOrchestrator:
             prepare=self.scheduler.prepare,
             wake=self._wake,
         )
-        self.planner = Planner(self.pipeline, self.jobs, wake=self._deliver)
+        self.planner = Planner(self.pipeline, self.jobs, wake=self._deliver, ledger=self.ledger)
         self._router = Router(self.pipeline, self.jobs, self.planner)
         log_events(self.events, self.logger)
         alert_on_refusals(self.events, self.alert_system, self.clock)
@@ -203,8 +204,14 @@ class SandboxOrchestrator:
         return self._owner.name
 
     def __repr__(self) -> str:
-        where = "memory" if self.settings.use_memory_db else self.db_manager.database_url
-        return f"<SandboxOrchestrator on {where}>"
+    @property
+    def ledger(self) -> str:
+        """Where the ledger is: its URL, a file's path absolute and without a password; memory."""
+        if not self._own_database:
+            return repr(self.store)
+        return "memory" if self.settings.use_memory_db else self.db_manager.database_url
+
+        return f"<SandboxOrchestrator on {self.ledger}>"
 
     # declaring
 
@@ -504,6 +511,14 @@ class SandboxOrchestrator:
             return self._database
 
     def initialize(self) -> SandboxOrchestrator:
+    def has_ledger(self) -> bool:
+        """Whether the ledger is there already; asking makes none. A store of your own is."""
+        if self.settings.use_memory_db or not self._own_database:
+            return True
+        from gonogo.store.presence import holds_ledger  # noqa: PLC0415 - only what is asked for
+
+        return holds_ledger(self.db_manager.url)
+
         """Set the default limits and start the worker and the heartbeat. Safe to call twice."""
         with self._mutex:
             self.set_default_limits()

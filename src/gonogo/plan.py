@@ -23,6 +23,7 @@ class Plan:
 
     Attributes:
         record: the ledger's record: id, name, state, digest, problems, approval.
+        ledger: where it is kept, for people.
         calls: the calls in the order in which the job made them, each with a ``verdict``:
 
     =================  =================================================================
@@ -39,8 +40,11 @@ class Plan:
     =================  =================================================================
     """
 
-    def __init__(self, record: PlanRecord, calls: list[Call], totals: Callable[[], Totals]) -> None:
+    def __init__(
+        self, record: PlanRecord, calls: list[Call], totals: Callable[[], Totals], ledger: str
+    ) -> None:
         self.record = record
+        self.ledger = ledger
         self.calls = calls
         self._totals = totals
 
@@ -68,7 +72,7 @@ class Plan:
         return self._totals()
 
     def __str__(self) -> str:
-        return render(self.record, self.calls, self.verdicts(), self.totals())
+        return render(self.record, self.calls, self.verdicts(), self.totals(), self.ledger)
 
     def __repr__(self) -> str:
         return f"<plan {self.record.name!r} {self.id}: {self.record.state.value}>"

@@ -15,11 +15,13 @@ def render(
     calls: Sequence[Call],
     verdicts: Mapping[str, int],
     totals: Mapping[str, Mapping[str, int]],
+    ledger: str,
 ) -> str:
     """The plan's head, its totals, its problems, and the calls (shortened in the middle)."""
     lines = [
         f"Plan {plan.name!r}  {plan.id}  {plan.state.value.upper()}",
         f"  expires {spell_time(plan.expires_at)}   digest {plan.digest[:19]}…",
+        f"  ledger {ledger}",
         "  " + (", ".join(f"{n} {v}" for v, n in sorted(verdicts.items())) or "no calls"),
     ]
     for action, sums in totals.items():

@@ -34,10 +34,13 @@ _rehearsing: ContextVar[Rehearsal | None] = ContextVar("gonogo_rehearsal", defau
 class Planner:
     """Makes, keeps, approves and applies the plans of one pipeline."""
 
-    def __init__(self, pipeline: Pipeline, jobs: Jobs, *, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, jobs: Jobs, *, wake: Callable[[], None], ledger: str
+    ) -> None:
         self._pipeline = pipeline
         self._store = pipeline.store
         self._wake = wake
+        self._ledger = ledger
         self._active: list[Rehearsal] = []
         self._mutex = threading.Lock()
         self.jobs = jobs
@@ -96,7 +99,7 @@ class Planner:
         if _rehearsing.get() is not None:
             raise ConfigurationError(f"rehearsal {name!r} was begun inside another rehearsal")
         rehearsal = Rehearsal(self, new_id(self.now()))
-        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], dict)
+        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], dict, self._ledger)
         token = _rehearsing.set(rehearsal)
         with self._mutex:
             self._active.append(rehearsal)
@@ -142,7 +145,7 @@ class Planner:
         record, calls = self._store.read(work)
         if record is None:
             raise _not_found(plan_id)
-        return Plan(record, calls, lambda: totals_of(self._pipeline, calls))
+        return Plan(record, calls, lambda: totals_of(self._pipeline, calls), self._ledger)
 
     def record(self, plan_id: str) -> PlanRecord:
         """The plan without its calls; `NotFound` when there is none of that id."""

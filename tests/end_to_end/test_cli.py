@@ -76,9 +76,16 @@ WHO = ("--by", "ops@example.com", "--reason", "a test")
 
 
 @pytest.fixture
-def gonogo(tmp_path: Path) -> Program:
+def bare(tmp_path: Path) -> Program:
+    """Without a ledger."""
     (tmp_path / "app.py").write_text(APP)
     return Program(tmp_path)
+
+
+@pytest.fixture
+def gonogo(bare: Program) -> Program:
+    bare.make_ledger()
+    return bare
 
 
 def rehearsed(gonogo: Program, *arguments: str) -> str:
@@ -516,16 +523,16 @@ def test_a_ledger_out_of_reach_is_the_stores_error(gonogo: Program) -> None:
 # the schema
 
 
-def test_the_schema_is_managed_without_an_application(gonogo: Program) -> None:
+def test_the_schema_is_managed_without_an_application(bare: Program) -> None:
     """`db` takes a URL, or the environment's, or the application's; passwords stay hidden."""
-    alone = Program(gonogo.folder, None)
+    alone = Program(bare.folder, None)
     assert alone("db", "status").code == Exit.CONFIGURATION
     url = "sqlite:///other.db"
     assert alone("db", "status", "--url", url, "--json").json["current"] is None
-    assert not (gonogo.folder / "other.db").exists()
+    assert not (bare.folder / "other.db").exists()
     assert alone("db", "upgrade", "--json", SANDBOX_DB_URL=url).json["pending"] == []
     assert alone("db", "status", "--url", url, "--json").json["current"] is not None
-    assert "no ledger yet" in gonogo("db", "status").out
+    assert "no ledger yet" in bare("db", "status").out
     lost = alone("db", "status", "--url", "postgresql://ops:hunter2@127.0.0.1:1/x")
     assert lost.code == Exit.STORE
     assert "hunter2" not in lost.err

@@ -35,7 +35,9 @@ WHO = ("--by", "ops@example.com", "--reason", "a test")
 @pytest.fixture
 def gonogo(tmp_path: Path) -> Program:
     (tmp_path / "app.py").write_text(APP)
-    return Program(tmp_path)
+    program = Program(tmp_path)
+    program.make_ledger()
+    return program
 
 
 def test_a_queue_is_paused_and_resumed(gonogo: Program) -> None:

@@ -67,6 +67,8 @@ def test_a_schedule_is_run_now_and_forgotten(gonogo: Program) -> None:
 def test_what_no_worker_has_started_is_named(tmp_path: Path) -> None:
     """A schedule is in the ledger once a worker has looked at it; until then the list says why."""
     (tmp_path / "app.py").write_text(APP)
-    listed = Program(tmp_path)("schedules", "list")
+    program = Program(tmp_path)
+    program.make_ledger()
+    listed = program("schedules", "list")
     assert "no schedules" in listed.err
     assert "no worker has started them: daily" in listed.err

@@ -14,7 +14,9 @@ from gonogo.cli.exits import Exit
 @pytest.fixture
 def gonogo(tmp_path: Path) -> Program:
     (tmp_path / "app.py").write_text(APP)
-    return Program(tmp_path)
+    program = Program(tmp_path)
+    program.make_ledger()
+    return program
 
 
 def test_a_person_is_shown_the_totals_and_asked(gonogo: Program) -> None:

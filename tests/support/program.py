@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gonogo.store.sqlite import SqliteStore
+
 COMMAND = [sys.executable, "-m", "gonogo"]
 
 
@@ -59,6 +61,12 @@ class Program:
             check=False,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    def make_ledger(self) -> None:
+        """An empty ledger, where the applications of the tests look for one."""
+        store = SqliteStore(f"sqlite:///{self.folder}/ops.db")
+        store.read(lambda tx: tx.controls.all())
+        store.close()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """The same, still running."""

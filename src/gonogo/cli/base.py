@@ -11,7 +11,7 @@ import click
 from gonogo.cli.output import Output
 from gonogo.cli.target import load_app
 from gonogo.durations import parse_duration
-from gonogo.errors import ConfigurationError
+from gonogo.errors import ConfigurationError, SchemaError
 from gonogo.secrets import describe
 from gonogo.targets import users_code
 
@@ -41,10 +41,16 @@ class Session:
 
     @property
     def sandbox(self) -> SandboxOrchestrator:
+        """The application's sandbox, on a ledger that is there; looking makes none."""
+        return self.open()
+
+    def open(self, *, make: bool = False) -> SandboxOrchestrator:
         """The application's sandbox, loaded when it is first asked for; looking performs nothing.
 
         The limits that its workers set by default are declared here too. Work that the
         application started when it was imported is stopped: carrying out jobs is for ``worker``.
+
+        Raises `SchemaError` where there is no ledger, unless it is to ``make`` one.
         """
         if self._sandbox is None:
             self._sandbox = sandbox = load_app(self.app)
@@ -54,7 +60,18 @@ class Session:
             sandbox.set_default_limits()
             if not sandbox.store.shared:
                 self.out.note("note: this ledger is in memory and ends with this command")
+            elif not sandbox.has_ledger():
+                self._without_ledger(sandbox.ledger, make)
         return self._sandbox
+
+    def _without_ledger(self, where: str, make: bool) -> None:
+        if not make:
+            raise SchemaError(
+                f"there is no ledger at {where}, and this command makes none. Run it where the "
+                "ledger lies, or write its path in full (sqlite:////srv/ops.db); rehearse, worker "
+                "and gonogo db upgrade make a new one"
+            )
+        self.out.note(f"note: there is no ledger at {where} yet: a new and empty one is made")
 
     def close(self) -> None:
         """Close the ledger, if it was opened."""

@@ -91,7 +91,7 @@ def _status(sandbox: SandboxOrchestrator) -> dict[str, Any]:
     alerts = [a for a in sandbox.alert_system.alerts if a["state"] != "resolved"]
     return {
         **_readiness_view(sandbox.readiness_checker.evaluate()),
-        "ledger": repr(sandbox).removeprefix("<SandboxOrchestrator on ").removesuffix(">"),
+        "ledger": sandbox.ledger,
         "dry_run": sandbox.dry_run_lock.dry_run,
         "controls": [control_view(c) for c in controls.values() if c.active(now)],
         "calls": {state.value: n for state, n in sandbox.counts().items()},

@@ -52,7 +52,7 @@ def upgrade(session: Session, url: str | None) -> None:
 
 def _database(session: Session, url: str | None) -> str:
     if url is None and find_target(session.app) is not None:
-        url = session.sandbox.settings.db_url
+        url = session.open(make=True).settings.db_url
         if url is None:
             raise ConfigurationError(
                 "the application's ledger is not kept, so it has no schema to upgrade: give "

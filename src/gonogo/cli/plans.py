@@ -47,7 +47,7 @@ def rehearse(
     Arguments of the job: name=value, a plain value, a JSON object of names, or a JSON list. Exits
     with 7 when the plan is incomplete, so that it cannot be approved.
     """
-    sandbox = session.sandbox
+    sandbox = session.open(make=True)
     fn = resolve(job)
     if not callable(fn):
         raise ConfigurationError(f"{job} is a {type(fn).__name__}, not a function")
@@ -152,6 +152,7 @@ def approve(session: Session, target: str, by: str, reason: str, yes: bool) -> N
     On a terminal it shows the totals and asks first.
     """
     sandbox = session.sandbox
+    session.out.note(f"ledger {sandbox.ledger}")
     is_plan = sandbox.store.read(lambda tx: tx.plans.get(target)) is not None
     about = _totals(sandbox.plan(target)) if is_plan else [_about(sandbox.call(target))]
     if not yes:
@@ -205,6 +206,7 @@ def apply(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout goes with --wait")
     sandbox = session.sandbox
+    session.out.note(f"ledger {sandbox.ledger}")
     handles = sandbox.apply(plan_id, by=by)
     queued = {handle.id for handle in handles}
     record = sandbox.plan(plan_id).record

@@ -73,6 +73,7 @@ def whole_plan_view(plan: Plan) -> dict[str, Any]:
         **plan_view(plan.record),
         "verdicts": plan.verdicts(),
         "totals": plan.totals(),
+        "ledger": plan.ledger,
         "calls": [call_view(call) for call in plan.calls],
     }
 

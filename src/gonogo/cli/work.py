@@ -51,7 +51,7 @@ def worker(
     """
     if once and (until_idle or threads):
         raise click.UsageError("--once goes without --until-idle and --threads")
-    sandbox = session.sandbox
+    sandbox = session.open(make=True)
     if threads is not None:
         sandbox.worker.max_workers = threads
     if queues is not None:

@@ -15,7 +15,7 @@ from gonogo.store.sqlite_errors import primary, translate
 from gonogo.store.sqlite_ledger import make_ready
 from gonogo.store.sqlite_log import enter_wal
 from gonogo.store.texts import Statements
-from gonogo.store.urls import FileUrl
+from gonogo.store.urls import FileUrl, in_memory
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -38,6 +38,7 @@ class Connection:
         self, url: URL | FileUrl, texts: Statements, *, busy_timeout: float, reads: bool = False
     ) -> None:
         self._where = url.database or ""
+        self._file = None if in_memory(url) else self._where
         self._reads = reads
         self._synced: bool | None = None
         self._version = -1
@@ -61,7 +62,7 @@ class Connection:
     def prepare(self, environment: str | None) -> bool:
         """Whether the database holds the ledger, which is made where there is none."""
         try:
-            return make_ready(self._raw, environment)
+            return make_ready(self._raw, environment, self._file)
         except sqlite3.Error as error:
             raise translate(error, self._where) from error
 

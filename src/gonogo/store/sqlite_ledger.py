@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 
 from gonogo.store.revisions import PREFIX, REVISION, VERSION_TABLE
@@ -11,16 +12,19 @@ _MARK = "INSERT INTO gonogo_marks (name, value) VALUES ('environment', ?)"
 _MARKED = "SELECT value FROM gonogo_marks WHERE name = 'environment'"
 _SET_VERSION = f"INSERT INTO {VERSION_TABLE} (version_num) VALUES (?)"  # noqa: S608 - a constant
 _VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608 - same
+_log = logging.getLogger("gonogo.store")
 
 
-def make_ready(raw: sqlite3.Connection, environment: str | None) -> bool:
+def make_ready(raw: sqlite3.Connection, environment: str | None, file: str | None) -> bool:
     """Make the ledger where there is none; whether there is now one for this code and environment.
+
+    A new one in ``file`` is told of: the path may not be the one that was meant.
 
     Where not, it is for `gonogo.store.upgrade.prepare` to set right or to say what is wrong.
     """
     known = ready()
-    if not _tables(raw):
-        _make(raw, known, environment)
+    if not _tables(raw) and _make(raw, known, environment) and file is not None:
+        _log.warning("there was no ledger at %s: a new and empty one was made", file)
     if not _tables(raw) >= known.tables.keys():
         return False
     marked = raw.execute(_MARKED).fetchone()
@@ -33,10 +37,11 @@ def _tables(raw: sqlite3.Connection) -> set[str]:
     return {name for (name,) in found if name.startswith(PREFIX)}
 
 
-def _make(raw: sqlite3.Connection, known: Ready, environment: str | None) -> None:
+def _make(raw: sqlite3.Connection, known: Ready, environment: str | None) -> bool:
+    """Whether it was made here, and not by another process that was first."""
     raw.execute("BEGIN IMMEDIATE")
     try:
-        if not _tables(raw):  # else another process was first
+        if made := not _tables(raw):
             for statement in (*known.tables.values(), *known.indexes):
                 raw.execute(statement)
             raw.execute(_SET_VERSION, (REVISION,))
@@ -46,3 +51,4 @@ def _make(raw: sqlite3.Connection, known: Ready, environment: str | None) -> Non
     except BaseException:
         raw.rollback()
         raise
+    return made

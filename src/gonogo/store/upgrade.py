@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ _UPGRADE = "run `gonogo db upgrade`"
 LOCK = 7_461_023_850_113
 """Number of the advisory lock that one upgrade at a time holds on PostgreSQL."""
 _one_at_a_time = threading.Lock()
+_log = logging.getLogger("gonogo.store")
 
 
 class SchemaStatus(Struct, frozen=True):
@@ -215,7 +217,9 @@ def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> tuple[str, ...]:
             _create(connection)
         else:
             _run_migrations(connection, to)
-        return _after(current, to)
+    if current is None and not in_memory(engine.url):
+        _log.warning("there was no ledger at %s: a new and empty one was made", _where(engine))
+    return _after(current, to)
 
 
 def _create(connection: Connection) -> None:
