@@ -6,19 +6,26 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gonogo.clock import Clock, SystemClock, iso
 from gonogo.deadlines import Check, CheckResult, ask_all
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, NotReady
 from gonogo.events import EventBus, control_changed
+from gonogo.halts import HALT_ALL
 from gonogo.records import Control, Verdict
 from gonogo.secrets import describe
 from gonogo.store.port import Store, Transaction
 
 HOLD = "hold"
 """Name of the control, and of its line in the evidence."""
+
+HALT = "halt"
+"""Name of the line that tells of a halt of everything; ``halt:<action>`` tells of one action's."""
+
+_ORDER = (Verdict.GO, Verdict.NO_GO, Verdict.HOLD)
+"""What wins over what stands before it."""
 
 _MOMENT = 0.1
 """Seconds for which a verdict must still be fresh where nobody may be kept waiting."""
@@ -31,7 +38,7 @@ class Readiness(Struct, frozen=True, kw_only=True):
 
     Attributes:
         verdict: GO, NO-GO, or HOLD, which a person said and which wins over both.
-        evidence: what each check said, also those that were well; a hold is its first line.
+        evidence: what each check said, also those that were well; halts and a hold come first.
         at: epoch seconds.
     """
 
@@ -106,8 +113,8 @@ class SandboxReadinessChecker:
         """
         if isinstance(groups, str) or not groups:
             raise ConfigurationError(f"check {name!r}: groups must be a list of names")
-        if name == HOLD:
-            raise ConfigurationError(f"a check cannot be named {HOLD!r}; that is what people say")
+        if _is_switch(name):
+            raise ConfigurationError(f"a check cannot be named {name!r}; that is what people say")
         check = Check(
             name,
             fn,
@@ -130,9 +137,19 @@ class SandboxReadinessChecker:
     def evaluate(self, group: str | None = None) -> Readiness:
         """Ask every check of ``group`` (of all groups when ``None``) and give the verdict.
 
+        A halt of everything is a HOLD as well; that of one action is told and changes nothing.
+
         Raises:
             ConfigurationError: no such group; a typing error is not a GO.
         """
+        judged = self._judge(group)
+        halts = self._look_for_halts()
+        verdict = max((judged.verdict, *(verdict for verdict, _ in halts)), key=_ORDER.index)
+        evidence = (*(line for _, line in halts), *judged.evidence)
+        return structs.replace(judged, verdict=verdict, evidence=evidence)
+
+    def _judge(self, group: str | None) -> Readiness:
+        """`evaluate` for who is told of halts by the governor."""
         with self._lock:
             generation = self._generation
             checks = [
@@ -155,13 +172,13 @@ class SandboxReadinessChecker:
         return readiness
 
     def run_all_checks(self, group: str | None = None) -> dict[str, bool]:
-        """What each check of ``group`` (of all) says, by name. A hold is not a check."""
-        evidence = self.evaluate(group).evidence
-        return {result.name: result.ok for result in evidence if result.name != HOLD}
+        """What each check of ``group`` (of all) says, by name. A hold or a halt is not a check."""
+        return {result.name: result.ok for result in _answers(self._judge(group))}
 
     def is_ready(self, group: str | None = None) -> bool:
         """Whether the verdict of ``group`` is GO."""
-        return self._is_known_go(group) or self.evaluate(group).verdict is Verdict.GO
+        go = self._is_known_go(group) or self._judge(group).verdict is Verdict.GO
+        return go and all(verdict is Verdict.GO for verdict, _ in self._look_for_halts())
 
     def require(self, group: str, action: str | None = None, key: str | None = None) -> None:
         """Return when the verdict of ``group`` is GO; while its answers are fresh, at once.
@@ -172,7 +189,7 @@ class SandboxReadinessChecker:
         until = self._go_until.get(group)
         if until is not None and self._clock.now() < until:
             return
-        readiness = self.evaluate(group)
+        readiness = self._judge(group)
         if readiness.verdict is not Verdict.GO:
             raise _refusal(readiness.verdict, readiness.failing, action, key)
 
@@ -226,7 +243,7 @@ class SandboxReadinessChecker:
         gives each answer in full.
         """
         readiness = self.evaluate()
-        answers = [result for result in readiness.evidence if result.name != HOLD]
+        answers = _answers(readiness)
         passed = sum(result.ok for result in answers)
         return {
             "is_ready": readiness.verdict is Verdict.GO,
@@ -295,6 +312,24 @@ class SandboxReadinessChecker:
                 return Verdict.HOLD, _held(hold, now)
         return None
 
+    def _look_for_halts(self) -> list[tuple[Verdict, CheckResult]]:
+        """What each halt on the ledger means for the verdict, and its line in the evidence."""
+        if self._store is None:
+            return []
+        now = self._clock.now()
+        try:
+            controls = self._store.read(lambda tx: tx.controls.all())
+        except Exception as error:  # noqa: BLE001  a guard that cannot look says no
+            evidence = f"the ledger does not say what is halted: {describe(error)}"
+            return [(Verdict.NO_GO, _line(evidence, now, HALT))]
+        return [
+            (Verdict.HOLD, _told("everything is halted", control, now, HALT))
+            if control.name == HALT_ALL
+            else (Verdict.GO, _told("halted", control, now, control.name, critical=False))
+            for control in controls.values()
+            if _is_switch(control.name) and control.name != HOLD and control.active(now)
+        ]
+
     def _decide(
         self,
         work: Callable[[Transaction], object],
@@ -316,13 +351,31 @@ class SandboxReadinessChecker:
         self._store.write(both)
 
 
-def _line(evidence: str, now: float) -> CheckResult:
-    return CheckResult(name=HOLD, ok=False, evidence=evidence, critical=True, at=now, seconds=0.0)
+def _answers(readiness: Readiness) -> list[CheckResult]:
+    """What the checks said, without what people did."""
+    return [result for result in readiness.evidence if not _is_switch(result.name)]
+
+
+def _is_switch(name: str) -> bool:
+    return name in {HOLD, HALT} or name.startswith(f"{HALT}:")
+
+
+def _line(evidence: str, now: float, name: str = HOLD, *, critical: bool = True) -> CheckResult:
+    return CheckResult(
+        name=name, ok=False, evidence=evidence, critical=critical, at=now, seconds=0.0
+    )
 
 
 def _held(control: Control, now: float) -> CheckResult:
+    return _told("held", control, now, HOLD)
+
+
+def _told(
+    what: str, control: Control, now: float, name: str, *, critical: bool = True
+) -> CheckResult:
     end = "" if control.until is None else f", until {iso(control.until)}"
-    return _line(f"held by {control.actor}{end}: {control.reason}", now)
+    said = f"{what} by {control.actor}{end}: {control.reason}"
+    return _line(said, now, name, critical=critical)
 
 
 def _refusal(

@@ -351,6 +351,20 @@ def test_the_verdict_is_the_status(gonogo: Program) -> None:
     assert gonogo("check", "--group", "cal").code == Exit.CONFIGURATION
 
 
+def test_a_halt_of_everything_is_a_hold(gonogo: Program) -> None:
+    """A job that asks for the verdict first does not begin; a halted action is listed."""
+    gonogo("halt", "payment", *WHO)
+    listed = gonogo("check", "--group", "call")
+    assert listed.code == Exit.OK
+    assert re.search(r"^NO +halt:payment +halted by ops@example.com: a test", listed.out, re.M)
+    gonogo("halt", *WHO)
+    halted = gonogo("check", "--group", "call")
+    assert (halted.code, halted.out.splitlines()[-1]) == (Exit.HOLD, "HOLD: halt")
+    assert "verdict   HOLD: halt" in gonogo("status").out
+    gonogo("resume", *WHO)
+    assert gonogo("check", "--group", "call").code == Exit.OK
+
+
 def test_switches_say_what_they_did_and_are_recorded(gonogo: Program) -> None:
     """Arm, lock, halt and resume change what runs, and stand in the decisions with their reason."""
     assert gonogo("arm", "--for", "10m", *WHO, "--json").json["control"]["name"] == "armed"

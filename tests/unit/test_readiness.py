@@ -10,6 +10,7 @@ import pytest
 
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, NotReady, StoreUnavailable
+from gonogo.halts import set_halt
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Control, Verdict
 from gonogo.store.memory import MemoryStore
@@ -476,3 +477,42 @@ def test_a_caller_can_check_a_hold_in_its_own_transaction(
         checker.require_not_held({"hold": control}, "payment", "INV-7")
     clock.advance(10)
     checker.require_not_held({"hold": control})
+
+
+def test_a_halt_of_everything_is_a_hold(clock: FakeClock) -> None:
+    """It is told before the checks, and `require` leaves it to who refuses halted actions."""
+    store = MemoryStore()
+    checker = SandboxReadinessChecker(clock=clock, store=store)
+    checker.register_check("good", Switch(), cache=60)
+    assert checker.is_ready()
+    store.write(lambda tx: set_halt(tx, None, "ana", "wrong file", clock.now() + 60, clock.now()))
+    readiness = checker.evaluate()
+    assert (readiness.verdict, readiness.failing[0].name) == (Verdict.HOLD, "halt")
+    assert "everything is halted by ana" in readiness.evidence[0].evidence
+    assert not checker.is_ready()
+    assert checker.get_status()["total_checks"] == 1
+    checker.require("call")
+    clock.advance(60)
+    assert checker.is_ready()
+
+
+def test_a_halted_action_is_told_and_changes_no_verdict(clock: FakeClock) -> None:
+    """Everything else may go on."""
+    store = MemoryStore()
+    checker = SandboxReadinessChecker(clock=clock, store=store)
+    store.write(lambda tx: set_halt(tx, "pay", "ana", "wrong file", None, clock.now()))
+    readiness = checker.evaluate()
+    assert (readiness.verdict, readiness.evidence[0].name) == (Verdict.GO, "halt:pay")
+    assert checker.run_all_checks() == {}
+    with pytest.raises(ConfigurationError):
+        checker.register_check("halt:pay", Switch())
+
+
+def test_a_ledger_that_does_not_say_what_is_halted_is_a_no_go(clock: FakeClock) -> None:
+    """A guard that cannot look says no."""
+    store = CutOffStore()
+    checker = SandboxReadinessChecker(clock=clock, store=store)
+    assert checker.is_ready()
+    store.broken = True
+    assert checker.evaluate().verdict is Verdict.NO_GO
+    assert not checker.is_ready()
