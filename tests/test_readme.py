@@ -27,7 +27,7 @@ class Desk:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), clean.get("PATH", "")]),
         }
 
-    def run(self, line: str) -> str:
+    def run(self, line: str, code: int = 0) -> str:
         words = [self.id_of(word) for word in shlex.split(line)]
         done = subprocess.run(
             words,
@@ -38,7 +38,7 @@ class Desk:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        assert done.returncode == code, f"{line}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def ask(self, line: str) -> Any:
@@ -66,7 +66,7 @@ def test_the_command_line_of_the_readme(tmp_path: Path) -> None:
         lines += [c.text for c in block.commands if c.text.startswith("gonogo ")]
     assert len(lines) > 10
     desk.run(shlex.join([sys.executable, "-c", code]))
-    printed = {line: desk.run(line) for line in lines}
+    printed = {line: desk.run(line, 9 if "worker" in line else 0) for line in lines}
     assert (tmp_path / "bank.txt").read_text() == "INV-7 12000\nINV-8 9000\nINV-9 4000\n"
     told = [text for line, text in printed.items() if line.startswith("gonogo calls explain")]
     assert "resolved as landed by ana@example.com: on the bank statement" in told[-1]

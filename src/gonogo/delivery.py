@@ -196,7 +196,7 @@ class Delivery:
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
 
-        Looks for evidence about unknown calls count as well.
+        Looks for evidence about unknown calls count as well, and the ends of others' leases.
         """
         due = self._clock.now() + within
         if self._hand or self._recovery.looking:
@@ -204,7 +204,9 @@ class Delivery:
         wait = self._claims.next_due(self.queues)
         if wait is not None and wait <= within:
             return False
-        return not self._store.read(lambda tx: tx.calls.doubtful(due, 1))
+        return not self._store.read(
+            lambda tx: tx.calls.doubtful(due, 1) or tx.calls.expired(due, 1)
+        )
 
     def perform(self, call: Call, *, loop: Loop | None = None) -> Call:
         """Admit, perform and settle a claimed call; returns it as it is afterwards.

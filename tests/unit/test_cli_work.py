@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tests.support.scene import WHO, Provider, Sandboxes, payment
 
-from gonogo.cli.work import _count, _remaining
-from gonogo.evidence import landed
+from gonogo.backoff import Retry
+from gonogo.cli.exits import Exit
+from gonogo.cli.work import Tally, _exit, _held_by_others, _remaining
+from gonogo.evidence import absent, landed
 from gonogo.records import Call, State
 from gonogo.writing import alone
 
@@ -20,13 +22,56 @@ def test_what_it_recovered_and_resolved_is_counted(sandboxes: Sandboxes) -> None
     call = sandbox.delivery.claim()
     assert isinstance(call, Call)
     alone(sandbox.store, sandbox.delivery._beginning(call))
-    counts = _count(sandbox)
+    tally = Tally(sandbox)
     assert _remaining(sandbox) == "1 dispatched"
+    assert [held.id for held in _held_by_others(sandbox)] == [handle.id]
 
     sandboxes.clock.advance(30)
     sandbox.recovery.run_once()
-    assert (handle.state(), counts["unknown"], counts["resolved"]) == (State.UNKNOWN, 1, 0)
+    assert (handle.state(), tally.counts()["unknown"]) == (State.UNKNOWN, 1)
     sandboxes.clock.advance(5)
     assert sandbox.recovery.run_once() == 1
-    assert (handle.state(), counts["unknown"], counts["resolved"]) == (State.SUCCEEDED, 1, 1)
-    assert (counts["succeeded"], _remaining(sandbox)) == (0, "")
+    counts = tally.counts()
+    assert handle.state() is State.SUCCEEDED
+    assert counts == {"succeeded": 1, "failed": 0, "unknown": 0, "resolved": 1}
+    assert (_remaining(sandbox), _held_by_others(sandbox)) == ("", [])
+
+
+def test_it_counts_calls_where_they_came_to_rest(sandboxes: Sandboxes) -> None:
+    """What was in doubt, proved absent and has no try left counts as failed, once."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, provider, verify_after=5.0, retry=Retry(max_retries=0))
+    pay.verify(lambda call: absent("not on the statement"))
+    provider.script = [TimeoutError("lost")]
+    tally = Tally(sandbox)
+    pay.enqueue("A")
+    sandbox.worker.run_once()
+    assert tally.counts()["unknown"] == 1
+    sandboxes.clock.advance(6)
+    sandbox.recovery.run_once()
+    counts = tally.counts()
+    assert counts == {"succeeded": 0, "failed": 1, "unknown": 0, "resolved": 1}
+    assert _exit(counts, ended=True) is Exit.FAILED
+
+
+def test_the_status_tells_doubt_before_what_is_left_and_that_before_failures() -> None:
+    """0 only when everything ended well."""
+    nothing = {"succeeded": 0, "failed": 0, "unknown": 0, "resolved": 3}
+    assert _exit(nothing, ended=True) is Exit.OK
+    assert _exit({**nothing, "failed": 2}, ended=True) is Exit.FAILED
+    assert _exit({**nothing, "failed": 2}, ended=False) is Exit.UNFINISHED
+    assert _exit({**nothing, "unknown": 1, "failed": 2}, ended=False) is Exit.UNKNOWN
+
+
+def test_a_lease_that_ends_soon_is_waited_for(shared: Sandboxes) -> None:
+    """A call that a dead process claimed is not left by a worker that is patient enough."""
+    sandbox, provider = shared(), Provider()
+    sandbox.arm(**WHO)
+    payment(sandbox, provider).enqueue("A")
+    other = shared()
+    payment(other, provider)
+    assert other.delivery.claim() is not None
+    lease = sandbox.delivery.lease
+    assert sandbox.delivery.idle(lease / 2)
+    assert not sandbox.delivery.idle(lease)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gonogo.cli.base import Command, Session, duration, pass_session
-from gonogo.cli.exits import Exit
-from gonogo.records import State
+from gonogo.cli.exits import Exit, exit_of_states
+from gonogo.durations import spell_time
+from gonogo.records import Call, State
 from gonogo.targets import users_code
 
 if TYPE_CHECKING:
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from gonogo.orchestrator import SandboxOrchestrator
 
 _ENDS = (State.SUCCEEDED, State.FAILED, State.UNKNOWN)
+_RESOLVED = "resolved"
 _OPEN = (State.PENDING, State.CLAIMED, State.DISPATCHED, State.UNKNOWN)
+MOST_LISTED = 10_000
+"""Calls that are told apart at most; of more in doubt only the number is known."""
 
 
 @click.command(cls=Command, example="gonogo worker --threads 4 --queues default,mail")
@@ -47,7 +52,9 @@ def worker(
 ) -> Exit:
     """Carry out queued calls, until SIGTERM or Ctrl-C.
 
-    Then it takes no more, ends what is under way, and leaves.
+    Then it takes no more, ends what is under way, and leaves. With --until-idle or --once it exits
+    with 9 when a call is unknown at the end, with 12 when one is left in the hands of another
+    process, with 11 when one failed.
     """
     if once and (until_idle or threads):
         raise click.UsageError("--once goes without --until-idle and --threads")
@@ -61,7 +68,7 @@ def worker(
         sandbox.delivery.queues = names
     if sandbox.settings.log_json is None:
         sandbox.logger.configure(json=session.out.json, level="info")
-    counts = _count(sandbox)
+    tally = Tally(sandbox)
     where = ", ".join(sandbox.delivery.queues)
     hands = 1 if once else sandbox.worker.max_workers
     session.out.note(
@@ -72,12 +79,44 @@ def worker(
             drained = _once(sandbox)
         else:
             drained = sandbox.run(until_idle=patience if until_idle else None)
-    told = ", ".join(f"{n:,} {state}" for state, n in counts.items() if n) or "nothing was due"
-    left = "" if drained else "; calls that had not ended in time are left to their leases"
-    session.out.data({"worker": sandbox.owner, "drained": drained, **counts}, [f"{told}{left}"])
+    counts = tally.counts()
+    left = [] if once else _held_by_others(sandbox)
+    _tell(session, counts, left, drained=drained)
+    if until_idle or once:
+        return _exit(counts, ended=drained and not left)
+    return Exit.OK if drained else Exit.UNFINISHED
+
+
+def _tell(session: Session, counts: dict[str, int], left: list[Call], *, drained: bool) -> None:
+    sandbox = session.sandbox
+    told = ", ".join(f"{n:,} {state}" for state, n in counts.items() if n and state != _RESOLVED)
+    told = told or "nothing was due"
+    if by_evidence := counts[_RESOLVED]:
+        told += f"; {by_evidence:,} settled by evidence or a decision"
+    if not drained:
+        told += "; calls that had not ended in time are left to their leases"
+    session.out.data({"worker": sandbox.owner, "drained": drained, **counts}, [told])
+    if left:
+        leases = max(call.lease_until or 0.0 for call in left)
+        session.out.note(
+            f"left: {len(left):,} in the hands of other processes; of those that died, a worker "
+            f"takes care once their leases are over, at {spell_time(leases)}"
+        )
     if remaining := _remaining(sandbox):
         session.out.note(f"in the ledger: {remaining}; see gonogo calls list")
-    return Exit.OK if drained else Exit.UNFINISHED
+
+
+def _exit(counts: dict[str, int], *, ended: bool) -> Exit:
+    """As `gonogo apply --wait` ends: unknown first, then what is left, then failures."""
+    states = {State(name) for name, n in counts.items() if n and name != _RESOLVED}
+    code = exit_of_states(states)
+    return code if ended or code is Exit.UNKNOWN else Exit.UNFINISHED
+
+
+def _held_by_others(sandbox: SandboxOrchestrator) -> list[Call]:
+    """Claimed or begun calls of this worker's queues, of which it knows no end."""
+    held = sandbox.calls(states=(State.CLAIMED, State.DISPATCHED), limit=MOST_LISTED)
+    return [call for call in held if call.queue in sandbox.delivery.queues]
 
 
 def _remaining(sandbox: SandboxOrchestrator) -> str:
@@ -118,16 +157,35 @@ def _signals_wait() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _count(sandbox: SandboxOrchestrator) -> dict[str, int]:
-    """How often calls came to each state, by being performed, recovered or resolved here."""
-    counts = {state.value: 0 for state in _ENDS} | {"resolved": 0}
-    mutex = threading.Lock()
+class Tally:
+    """Calls that were performed, recovered or resolved here, by the state they came to rest in."""
 
-    def count(event: Event) -> None:
-        told = "resolved" if event.name == "call.resolved" else str(event.detail["state"])
-        with mutex:
-            counts[told] = counts.get(told, 0) + 1
+    def __init__(self, sandbox: SandboxOrchestrator) -> None:
+        self._sandbox = sandbox
+        self._mutex = threading.Lock()
+        self._ends: Counter[str] = Counter()
+        self._doubts: dict[str, None] = {}
+        self._resolved = 0
+        names = ("call.settled", "call.recovered", "call.withdrawn", "call.resolved")
+        sandbox.events.subscribe(self._hear, names, quick=True)
 
-    names = ("call.settled", "call.recovered", "call.resolved")
-    sandbox.events.subscribe(count, names, quick=True)
-    return counts
+    def _hear(self, event: Event) -> None:
+        state, call_id = str(event.detail["state"]), str(event.call_id)
+        with self._mutex:
+            self._resolved += event.name == "call.resolved"
+            self._doubts.pop(call_id, None)
+            if state == State.UNKNOWN and len(self._doubts) < MOST_LISTED:
+                self._doubts[call_id] = None
+            elif state != State.PENDING:
+                self._ends[state] += 1
+
+    def counts(self) -> dict[str, int]:
+        """How many calls are in each state now, and how many were ``resolved``.
+
+        What was in doubt is looked up: its own late result may have settled it.
+        """
+        with self._mutex:
+            ends, doubts, resolved = self._ends.copy(), list(self._doubts), self._resolved
+        found = self._sandbox.store.read(lambda tx: [tx.calls.get(one) for one in doubts])
+        ends.update(call.state.value for call in found if call is not None)
+        return {state.value: 0 for state in _ENDS} | dict(ends) | {_RESOLVED: resolved}
