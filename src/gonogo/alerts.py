@@ -236,11 +236,30 @@ class AlertSystem:
         """
         return self._decide(alert_id, AlertState.RESOLVED, by, reason, expected)
 
+    def close(
+        self, task: str, reason: str, *, by: str, why: str, unless: Callable[[Transaction], bool]
+    ) -> None:
+        """Resolve what is open on ``task`` for ``reason``, unless the ledger says otherwise.
+
+        ``unless`` is asked in the transaction that would resolve it.
+        """
+
+        def open_now(tx: Transaction) -> list[Alert]:
+            found = tx.alerts.find(task=task, limit=self._max_alerts)
+            of_it = [a for a in found if a.reason == reason and a.state != AlertState.RESOLVED]
+            return of_it if of_it and not unless(tx) else []
+
+        def work(tx: Transaction) -> None:
+            for alert in open_now(tx):
+                self._change(tx, alert, AlertState.RESOLVED, by, why)
+
+        if self._store.read(open_now):
+            self._store.write(work, durable=False)
+
     def _decide(
         self, alert_id: str, state: AlertState, by: str, reason: str, expected: str | None
     ) -> AlertView:
         actor, why = _text("by", by), _text("reason", reason)
-        now = self._clock.now()
 
         def work(tx: Transaction) -> Alert:
             before = tx.alerts.get(alert_id)
@@ -249,14 +268,20 @@ class AlertSystem:
             seen = before.state if expected is None else expected
             if before.state is AlertState.RESOLVED or before.state != seen:
                 raise _changed(before)
-            if not tx.alerts.change(before, state, actor):
-                raise _changed(tx.alerts.get(alert_id) or before)
-            about = {"task": before.task, "before": before.state.value, "count": before.count}
-            what, subject = f"alert.{state.value}", f"alert:{alert_id}"
-            tx.decisions.append(decision(what, subject, by=actor, reason=why, now=now, **about))
-            return structs.replace(before, state=state, changed_by=actor)
+            return self._change(tx, before, state, actor, why)
 
         return _view(self._store.write(work))
+
+    def _change(
+        self, tx: Transaction, before: Alert, state: AlertState, actor: str, why: str
+    ) -> Alert:
+        """Set the state and record who did it; `Refused` when it is not as in ``before``."""
+        if not tx.alerts.change(before, state, actor):
+            raise _changed(tx.alerts.get(before.id) or before)
+        about = {"task": before.task, "before": before.state.value, "count": before.count}
+        what, subject, now = f"alert.{state.value}", f"alert:{before.id}", self._clock.now()
+        tx.decisions.append(decision(what, subject, by=actor, reason=why, now=now, **about))
+        return structs.replace(before, state=state, changed_by=actor)
 
 
 def _view(alert: Alert) -> AlertView:

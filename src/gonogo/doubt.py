@@ -19,8 +19,9 @@ from gonogo.endings import ended
 from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
 from gonogo.evidence import cannot_tell
 from gonogo.look import Look
-from gonogo.records import NEVER, Call, Outcome, State, advance
+from gonogo.records import NEVER, Alert, Call, Outcome, Severity, State, advance
 from gonogo.secrets import describe
+from gonogo.settlement import NOT_DONE
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -140,9 +141,18 @@ class Doubts:
         if evidence.finding == "absent" and (soon := self._too_soon(look, patience)):
             return self._postpone(call, soon, "not there yet; it may still arrive") or call
         if evidence.finding == "absent":
-            again = call.queue is not None and call.attempt < call.max_attempts
-            return self._settle(call, "retry" if again else "absent", by, evidence.reason, None)
+            if call.queue is not None and call.attempt < call.max_attempts:
+                return self._settle(call, "retry", by, evidence.reason, None)
+            return self._settle(call, "absent", by, f"{evidence.reason}; {_no_more(call)}", None)
+        if look.broken:
+            self._tell_broken(call, evidence.reason)
         return self._ask_later(action, call, evidence.reason)
+
+    def _tell_broken(self, call: Call, why: str) -> None:
+        """Say, once an action, that its doubts stay because its verifier does not work."""
+        context = {"call": call.id, "key": call.key, "why": why}
+        reason = "the verifier does not work: it gives no evidence"
+        self._pipeline.alerts.alert(call.action, reason, Severity.ERROR, context, patience=0)
 
     def _too_soon(self, look: Look, patience: float) -> float | None:
         """When to ask again, if the question was asked before ``absent`` could be believed.
@@ -198,16 +208,31 @@ class Doubts:
     def _settle(
         self, call: Call, resolution: Resolution, by: str, reason: str, result: str | None
     ) -> Call:
-        """Settle it on evidence, unless it changed since the question was asked."""
+        """Settle it on evidence, unless it changed since the question was asked.
+
+        That it ended without its effect is an alert, as it is where an attempt fails.
+        """
+        fired: list[Alert] = []
 
         def work(tx: Transaction) -> Call | None:
+            fired.clear()
             current = tx.calls.get(call.id)
             if current is None or current.fence != call.fence:
                 return None
-            return self._write(tx, current, resolution, by, reason, result)
+            after = self._write(tx, current, resolution, by, reason, result)
+            if after.state is State.FAILED:
+                fired.append(self._alert(tx, after))
+            return after
 
         settled = self._store.write(work)
+        for alert in fired:
+            self._pipeline.alerts.publish(alert)
         return self._told(settled, by) if settled else self._pipeline.get(call.id) or call
+
+    def _alert(self, tx: Transaction, call: Call) -> Alert:
+        context = {"call": call.id, "key": call.key, "attempt": call.attempt, "note": call.note}
+        alerts, now = self._pipeline.alerts, self._clock.now()
+        return alerts.fire(tx, call.action, NOT_DONE, Severity.ERROR, context, now)
 
     def _write(
         self,
@@ -282,6 +307,14 @@ class Doubts:
         """Wait as long as it has been unknown already: ever longer, within bounds."""
         pause = max(1.0, action.policy.verify_after, min(self._since(call), LONGEST_PAUSE))
         return self._postpone(call, self._clock.now() + pause, f"cannot tell: {why}") or call
+
+
+def _no_more(call: Call) -> str:
+    """Why a call that is absent is not run again."""
+    if call.queue is None:
+        return "a direct call is not made again by itself"
+    tries = "its one try is" if call.max_attempts == 1 else f"its {call.max_attempts} tries are"
+    return f"{tries} used up"
 
 
 def _text(result: Any) -> str:

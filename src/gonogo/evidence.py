@@ -17,9 +17,10 @@ class Evidence(Struct, frozen=True):
     reason: str = ""
 
 
-def landed(result: Any = None, reason: str = "the provider has it") -> Evidence:
-    """The effect happened; ``result`` becomes the call's result."""
-    return Evidence("landed", result, reason)
+def landed(result: Any = None, reason: str = "") -> Evidence:
+    """The effect happened; ``result`` becomes the call's result, and a text is told as found."""
+    found = f"the provider has it: {result}" if isinstance(result, str) else "the provider has it"
+    return Evidence("landed", result, reason or found)
 
 
 def absent(reason: str = "the provider does not have it") -> Evidence:

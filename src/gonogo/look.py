@@ -19,6 +19,7 @@ class Look:
 
     Attributes:
         asked_at: epoch seconds; what the answer is about is no younger than that.
+        broken: whether it raised, kept silent, or answered something that is no evidence.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Look:
         self.action = action
         self.call = call
         self.answer: Evidence | None = None
+        self.broken = False
         self.asked_at = clock.now()
         self._began = clock.monotonic()
         self._answered = answered
@@ -38,18 +40,21 @@ class Look:
         """Take the silence for an answer when it has lasted ``timeout`` seconds."""
         with self._answered:
             if self.answer is None and now - self._began >= timeout:
+                self.broken = True
                 self.answer = cannot_tell(f"the verifier gave no answer in {timeout:g} s")
 
     def _ask(self) -> None:
-        answer = cannot_tell("the verifier was interrupted")
+        answer, broken = cannot_tell("the verifier was interrupted"), True
         try:
             assert self.action.verifier is not None  # noqa: S101 - asked where one is declared
-            answer = as_evidence(_awaited(self.action.verifier(self.action.view(self.call))))
+            given = _awaited(self.action.verifier(self.action.view(self.call)))
+            answer, broken = as_evidence(given), not isinstance(given, Evidence)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it proves nothing
             answer = cannot_tell(f"the verifier failed: {describe(error)}")
         finally:
             with self._answered:
-                self.answer = self.answer or answer
+                if self.answer is None:
+                    self.answer, self.broken = answer, broken
                 self._answered.notify_all()
 
 

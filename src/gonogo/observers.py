@@ -13,6 +13,8 @@ from gonogo.clock import Clock
 from gonogo.events import Event, EventBus
 from gonogo.heartbeat import SchedulerHeartbeat, Status
 from gonogo.logs import LEVELS, StructuredLogger, correlation
+from gonogo.records import CallFilter, State
+from gonogo.settlement import IN_DOUBT
 
 QUIET = 60.0
 """Seconds in which the same refusal of the same action raises one alert."""
@@ -56,6 +58,20 @@ def alert_on_refusals(events: EventBus, alerts: AlertSystem, clock: Clock) -> No
         alerts.alert(name, f"refused: {kind}", "warning", context, patience=0)
 
     events.subscribe(alert, names=("call.refused",), quick=True)
+
+
+def close_settled_doubts(events: EventBus, alerts: AlertSystem) -> None:
+    """Resolve an action's alert about unknown outcomes when the last of them is settled."""
+
+    def close(event: Event) -> None:
+        action = event.action or ""
+        doubts = CallFilter(states=(State.UNKNOWN,), action=action, limit=1)
+        why = "no call of this action is in doubt any more"
+        alerts.close(
+            action, IN_DOUBT, by="gonogo", why=why, unless=lambda tx: bool(tx.calls.find(doubts))
+        )
+
+    events.subscribe(close, names=("call.resolved", "call.late_result"), quick=True)
 
 
 def alert_on_sickness(heartbeat: SchedulerHeartbeat, alerts: AlertSystem) -> None:

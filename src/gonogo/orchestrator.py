@@ -28,7 +28,7 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.jobs import Jobs
 from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger
-from gonogo.observers import alert_on_refusals, alert_on_sickness, log_events
+from gonogo.observers import alert_on_refusals, alert_on_sickness, close_settled_doubts, log_events
 from gonogo.owner import Owner
 from gonogo.pauses import PREFIX as PAUSE
 from gonogo.pauses import QueueStatus, clear_pause, look_at_queues, set_pause
@@ -195,6 +195,7 @@ class SandboxOrchestrator:
         self._router = Router(self.pipeline, self.jobs, self.planner)
         log_events(self.events, self.logger)
         alert_on_refusals(self.events, self.alert_system, self.clock)
+        close_settled_doubts(self.events, self.alert_system)
         alert_on_sickness(self.heartbeat, self.alert_system)
         self.checks = Checks(self)
 

@@ -32,6 +32,13 @@ DIRECT_GRACE = 30.0
 
 _SUCCEEDED, _HAPPENED, _UNKNOWN = State.SUCCEEDED, Outcome.SUCCEEDED, Outcome.UNKNOWN
 
+IN_DOUBT = "outcome unknown: it may have happened"
+NOT_DONE = "failed: it did not happen"
+"""Reasons of alerts, which group them: of an action with any number of such calls there is one."""
+
+FOUND_SILENT = "its process was found silent"
+"""Note of an attempt whose end nobody saw: its ``ended_at`` is when that was noticed."""
+
 LONGEST_DELAY = 366 * 86_400.0
 """Seconds by which a call is put off at most, whatever it or the other side asks for."""
 
@@ -272,12 +279,12 @@ def _notice(after: Call, fault: Fault, *, irreversible: bool) -> Notice:
     context = _context(after, fault=f"{fault.type}: {fault.message}")
     if after.state is State.UNKNOWN:
         severity = Severity.CRITICAL if irreversible else Severity.ERROR
-        return Notice("outcome unknown: it may have happened", severity, context)
+        return Notice(IN_DOUBT, severity, context)
     if after.outcome is Outcome.REJECTED:
         return Notice("rejected by the other side", Severity.WARNING, context)
     if after.outcome is Outcome.UNKNOWN:
         return Notice("failed: it may have happened, and may be repeated", Severity.ERROR, context)
-    return Notice("failed: it did not happen", Severity.ERROR, context)
+    return Notice(NOT_DONE, Severity.ERROR, context)
 
 
 def _first_look(action: Action[Any, Any] | None, now: float) -> float:

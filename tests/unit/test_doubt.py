@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.scene import WHO, Provider, Sandboxes, drain, payment
+from tests.support.scene import WHO, Provider, Sandboxes, drain, payment, story
 
 from gonogo.action import CallView
-from gonogo.errors import OutcomeUnknown, Refused
-from gonogo.evidence import Evidence, absent, landed
+from gonogo.backoff import Retry
+from gonogo.errors import OutcomeUnknown, Refused, StoreUnavailable
+from gonogo.evidence import Evidence, absent, cannot_tell, landed
 from gonogo.handle import Handle
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
@@ -152,3 +153,142 @@ def _edit(sandbox: SandboxOrchestrator, handle: Handle) -> None:
     call = handle.call()
     args = call.args.replace('"A"', '"B"')
     sandbox.store.write(lambda tx: tx.calls.replace(call, structs.replace(call, args=args)))
+
+
+def alerts_of(sandbox: SandboxOrchestrator) -> list[tuple[str, str, int]]:
+    open_ones = [a for a in sandbox.alert_system.alerts if a["state"] != "resolved"]
+    return sorted((a["severity"], a["reason"], a["count"]) for a in open_ones)
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_what_is_absent_for_good_is_an_alert(sandboxes: Sandboxes, queued: bool) -> None:
+    """It failed without its effect, as where an attempt says so; why it is not tried again stands
+    in the note."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    provider.script = [TimeoutError("no answer")]
+    pay = payment(sandbox, provider, verify_after=10.0, retry=Retry(max_retries=0))
+    pay.verify(lambda call: absent("not on the statement"))
+    if queued:
+        pay.enqueue("A")
+        drain(sandbox)
+    else:
+        with pytest.raises(OutcomeUnknown):
+            pay("A")
+    assert alerts_of(sandbox) == [("critical", "outcome unknown: it may have happened", 1)]
+    sandboxes.clock.advance(11)
+    assert sandbox.recovery.run_once() == 1
+    assert alerts_of(sandbox) == [("error", "failed: it did not happen", 1)]
+    (call,) = sandbox.calls(states=(State.FAILED,))
+    why = "its one try is used up" if queued else "a direct call is not made again by itself"
+    assert call.note == f"absent, says verify of pay: not on the statement; {why}"
+
+
+def test_a_person_who_says_absent_needs_no_alert(sandboxes: Sandboxes) -> None:
+    """Who decided it knows."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    provider.script = [TimeoutError("no answer")]
+    handle = payment(sandbox, provider).enqueue("A")
+    drain(sandbox)
+    sandbox.resolve(handle, "absent", **WHO)
+    assert alerts_of(sandbox) == []
+
+
+def test_the_last_doubt_of_an_action_closes_its_alert(sandboxes: Sandboxes) -> None:
+    """While another call of it is in doubt the alert stays; who closed it is on record."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    provider.script = [TimeoutError("no answer")] * 3
+    pay, other = payment(sandbox, provider), payment(sandbox, provider, "other")
+    handles = [pay.enqueue("A"), pay.enqueue("B")]
+    other.enqueue("C")
+    drain(sandbox)
+    doubts = ("critical", "outcome unknown: it may have happened")
+    assert alerts_of(sandbox) == [(*doubts, 1), (*doubts, 2)]
+    sandbox.resolve(handles[0], "landed", **WHO)
+    assert alerts_of(sandbox) == [(*doubts, 1), (*doubts, 2)]
+    sandbox.resolve(handles[1], "landed", **WHO)
+    assert alerts_of(sandbox) == [(*doubts, 1)]
+    closed = next(d for d in sandbox.decisions() if d.what == "alert.resolved")
+    assert (closed.actor, closed.detail["task"]) == ("gonogo", "pay")
+
+
+def test_an_alert_that_cannot_be_closed_breaks_nothing(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was decided about the call stands all the same."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    provider.script = [TimeoutError("no answer")]
+    handle = payment(sandbox, provider).enqueue("A")
+    drain(sandbox)
+
+    def broken(*args: object, **named: object) -> None:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(sandbox.alert_system, "close", broken)
+    assert sandbox.resolve(handle, "landed", **WHO).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("answer", [KeyError("status"), None])
+def test_a_verifier_that_does_not_work_is_one_alert(
+    sandboxes: Sandboxes, answer: Exception | None
+) -> None:
+    """Its calls would stay in doubt for ever, and nobody would know why."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    provider.script = [TimeoutError("no answer")] * 2
+    pay = payment(sandbox, provider, verify_after=10.0)
+
+    @pay.verify
+    def _(call: CallView) -> Any:
+        if answer is not None:
+            raise answer
+
+    pay.enqueue("A")
+    pay.enqueue("B")
+    drain(sandbox)
+    sandboxes.clock.advance(11)
+    assert sandbox.recovery.run_once() == 0
+    broken = ("error", "the verifier does not work: it gives no evidence", 2)
+    assert broken in alerts_of(sandbox)
+    assert len(sandbox.calls(states=(State.UNKNOWN,))) == 2
+
+
+def test_a_verifier_that_cannot_tell_works(sandboxes: Sandboxes) -> None:
+    """Having no evidence yet is an answer, and no alert of its own."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    provider.script = [TimeoutError("no answer")]
+    pay = payment(sandbox, provider, verify_after=10.0)
+    pay.verify(lambda call: cannot_tell("the statement is not out yet"))
+    pay.enqueue("A")
+    drain(sandbox)
+    sandboxes.clock.advance(11)
+    sandbox.recovery.run_once()
+    assert [reason for _, reason, _ in alerts_of(sandbox)] == [
+        "outcome unknown: it may have happened"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (landed("found INV-A 100"), "the provider has it: found INV-A 100"),
+        (landed({"id": 7}, "on the statement"), "on the statement"),
+        (landed(), "the provider has it"),
+    ],
+)
+def test_what_a_verifier_found_is_told(sandboxes: Sandboxes, evidence: Evidence, told: str) -> None:
+    """The story of the call has it, and not only that there was something."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    provider.script = [TimeoutError("no answer")]
+    pay = payment(sandbox, provider, verify_after=10.0)
+    pay.verify(lambda call: evidence)
+    handle = pay.enqueue("A")
+    drain(sandbox)
+    sandboxes.clock.advance(11)
+    sandbox.recovery.run_once()
+    assert f"resolved as landed by verify of pay: {told}." in story(handle)

@@ -218,9 +218,10 @@ def list_alerts(
         )
         for a in found
     ]
-    columns = ("id", "severity", "state", "count", "last seen", "task", "reason")
+    columns = ("id", "severity", "state", "count", "last seen", "task", "last about", "reason")
     session.out.table(found, columns, rows, empty="no alerts")
 
+            a["context"].get("key") or a["context"].get("call"),
 
 @alerts.command("ack", example="gonogo alerts ack ID --by ops@example.com --reason 'looking'")
 @click.argument("alert_id", metavar="ID")
