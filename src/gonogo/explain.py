@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from msgspec import Struct
+
 from gonogo.durations import spell_duration, spell_time
 from gonogo.handout import BROKER
-from gonogo.records import NEVER, Attempt, Call, Decision, Outcome, State
+from gonogo.records import NEVER, Attempt, Beat, Call, Decision, Outcome, State
+from gonogo.settlement import FOUND_SILENT
 
 _HAPPENED = {
     Outcome.SUCCEEDED: "it succeeded",
@@ -16,22 +19,46 @@ _HAPPENED = {
 }
 
 
+class Workers(Struct, frozen=True):
+    """The last signs of life of the workers on a ledger.
+
+    Attributes:
+        beats: of each that did not leave by itself.
+        lease: seconds after which one that gave none counts as dead.
+    """
+
+    beats: Sequence[Beat]
+    lease: float
+
+    def serve(self, queue: str, now: float) -> bool:
+        """Whether one of them is alive and takes calls from ``queue``."""
+        alive = [beat for beat in self.beats if beat.at > now - self.lease]
+        return any(queue in str(beat.detail.get("queues", "")).split(",") for beat in alive)
+
+    def seen(self, owner: str | None) -> float | None:
+        """When ``owner`` was last heard of, epoch seconds; ``None`` when it is no worker."""
+        return next((beat.at for beat in self.beats if beat.name == owner), None)
+
+
 def explain(
     call: Call,
     attempts: Sequence[Attempt],
     decisions: Iterable[Decision],
     now: float,
     holder: Call | None = None,
+    workers: Workers | None = None,
 ) -> list[str]:
     """The story of a call, oldest first: request, decisions and attempts in order, where it is.
 
-    ``holder`` is the call that holds its key now, be it this one, another one or none.
+    Args:
+        holder: the call that holds its key now, be it this one, another one or none.
+        workers: their signs of life; nothing is said of them where they are not known.
     """
     told = [(call.created_at, _requested(call))]
     told += [(a.ended_at, _tried(a)) for a in attempts]
     told += [(d.at, f"{spell_time(d.at)}: {d.what} by {d.actor}: {d.reason}.") for d in decisions]
     story = [sentence for _, sentence in sorted(told, key=lambda pair: pair[0])]
-    story.append(_standing(call, now))
+    story.append(_standing(call, now, workers))
     if key := _key(call, holder):
         story.append(key)
     return story
@@ -46,6 +73,12 @@ def _requested(call: Call) -> str:
 
 
 def _tried(attempt: Attempt) -> str:
+    if attempt.note == FOUND_SILENT:
+        return (
+            f"{spell_time(attempt.started_at)}: attempt {attempt.attempt} began in "
+            f"{attempt.owner or 'an unknown process'}, which was found silent at "
+            f"{spell_time(attempt.ended_at)}; {_HAPPENED[attempt.outcome]}."
+        )
     took = max(0.0, attempt.ended_at - attempt.started_at)
     sentence = f"{spell_time(attempt.started_at)}: attempt {attempt.attempt} ran for {took:.3g} s"
     if attempt.owner:
@@ -56,24 +89,51 @@ def _tried(attempt: Attempt) -> str:
     return sentence + (f", {attempt.note}." if attempt.note else ".")
 
 
-def _standing(call: Call, now: float) -> str:
+def _standing(call: Call, now: float, workers: Workers | None) -> str:
     why = f" {call.note[0].upper()}{call.note[1:].rstrip('.')}." if call.note else ""
-    return f"Now: {_STANDINGS[call.state](call, now)}{why}"
+    return f"Now: {_where(call, now, workers)}{why}"
 
 
-def _pending(call: Call, now: float) -> str:
+def _where(call: Call, now: float, workers: Workers | None) -> str:
+    if call.state is State.PENDING:
+        return _pending(call, now, workers)
+    if call.state is State.CLAIMED and call.owner != BROKER:
+        return f"claimed by {call.owner}{_sign(call, now, workers)}; nothing was sent yet."
+    if call.state is State.DISPATCHED:
+        return _dispatched(call, now, workers)
+    return _STANDINGS[call.state](call, now)
+
+
+def _pending(call: Call, now: float, workers: Workers | None) -> str:
     if call.waits:
         return "it waits; no time brings it on."
     if call.run_at > now:
         wait = spell_duration(call.run_at - now)
         return f"it waits until {spell_time(call.run_at)} (in {wait})."
+    if call.queue is not None and workers is not None and not workers.serve(call.queue, now):
+        return (
+            f"it is due, and no worker that takes queue {call.queue!r} is alive: start one with "
+            f"gonogo worker --queues {call.queue}."
+        )
     return "it is due and waits for a free worker."
 
 
-def _dispatched(call: Call, now: float) -> str:
+def _dispatched(call: Call, now: float, workers: Workers | None) -> str:
     if call.lease_until is not None and call.lease_until <= now:
         return f"{call.owner} was performing it and went silent; recovery will settle it."
-    return f"it is being performed by {call.owner} (attempt {call.attempt})."
+    sign = _sign(call, now, workers)
+    return f"it is being performed by {call.owner} (attempt {call.attempt}){sign}."
+
+
+def _sign(call: Call, now: float, workers: Workers | None) -> str:
+    """How long ago its owner gave a sign of life, and when it would count as dead."""
+    seen = None if workers is None else workers.seen(call.owner)
+    if seen is None:
+        return ""
+    sign = f", whose last sign of life was {spell_duration(max(0.0, now - seen))} ago"
+    if call.lease_until is None:
+        return sign
+    return f"{sign}; its lease ends at {spell_time(call.lease_until)}"
 
 
 def _unknown(call: Call, now: float) -> str:
@@ -98,13 +158,9 @@ def _cancelled(call: Call, now: float) -> str:
 
 _STANDINGS: dict[State, Callable[[Call, float], str]] = {
     State.PLANNED: lambda call, now: f"planned ({call.verdict or 'waits for approval'}).",
-    State.PENDING: _pending,
     State.CLAIMED: lambda call, now: (
         "its id is on its way through a broker; nothing was begun yet."
-        if call.owner == BROKER
-        else f"claimed by {call.owner}; nothing was sent yet."
     ),
-    State.DISPATCHED: _dispatched,
     State.SUCCEEDED: lambda call, now: f"succeeded at {spell_time(call.settled_at or now)}.",
     State.FAILED: _failed,
     State.UNKNOWN: _unknown,

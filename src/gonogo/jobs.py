@@ -12,7 +12,7 @@ from gonogo.answers import about, failure_of, result_of
 from gonogo.arguments import Bound
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
-from gonogo.explain import explain
+from gonogo.explain import Workers, explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.history import attempts_of
@@ -38,8 +38,9 @@ _POLL = 0.1
 class Jobs:
     """The queue of one pipeline, as its users see it."""
 
-    def __init__(self, pipeline: Pipeline, *, wake: Callable[[], None]) -> None:
+    def __init__(self, pipeline: Pipeline, *, wake: Callable[[], None], lease: float) -> None:
         self._pipeline = pipeline
+        self._lease = lease
         self._wake = wake
 
     def enqueue(
@@ -243,7 +244,9 @@ class Jobs:
             if call.plan_id is not None:
                 decisions += tx.decisions.of(call.plan_id)
             holder = tx.calls.holder(call.action, call.key) if call.key is not None else None
-            return explain(call, attempts, decisions, self._pipeline.clock.now(), holder)
+            beats = [beat for beat in tx.beats.all() if beat.kind == "worker"]
+            workers, now = Workers(beats, self._lease), self._pipeline.clock.now()
+            return explain(call, attempts, decisions, now, holder, workers)
 
         return self._pipeline.store.read(work)
 

@@ -174,7 +174,7 @@ class SandboxOrchestrator:
         )
         self._deliverers = [self.worker.wake]
         self._endings: list[Callable[[], object]] = []
-        self.jobs = Jobs(self.pipeline, wake=self._deliver)
+        self.jobs = Jobs(self.pipeline, wake=self._deliver, lease=s.lease)
         self.scheduler = Scheduler(
             store=self.store,
             clock=self.clock,
@@ -204,7 +204,6 @@ class SandboxOrchestrator:
         """Who this process is, as the ledger knows it."""
         return self._owner.name
 
-    def __repr__(self) -> str:
     @property
     def ledger(self) -> str:
         """Where the ledger is: its URL, a file's path absolute and without a password; memory."""
@@ -212,6 +211,7 @@ class SandboxOrchestrator:
             return repr(self.store)
         return "memory" if self.settings.use_memory_db else self.db_manager.database_url
 
+    def __repr__(self) -> str:
         return f"<SandboxOrchestrator on {self.ledger}>"
 
     # declaring
@@ -511,7 +511,6 @@ class SandboxOrchestrator:
                 )
             return self._database
 
-    def initialize(self) -> SandboxOrchestrator:
     def has_ledger(self) -> bool:
         """Whether the ledger is there already; asking makes none. A store of your own is."""
         if self.settings.use_memory_db or not self._own_database:
@@ -520,6 +519,7 @@ class SandboxOrchestrator:
 
         return holds_ledger(self.db_manager.url)
 
+    def initialize(self) -> SandboxOrchestrator:
         """Set the default limits and start the worker and the heartbeat. Safe to call twice."""
         with self._mutex:
             self.set_default_limits()

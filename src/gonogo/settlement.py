@@ -135,8 +135,12 @@ def unheard(action: Action[Any, Any] | None, call: Call, now: float, why: str) -
     """What becomes of a dispatched call whose process went silent."""
     performed = Performed(ended_at=now, error=ConnectionAbortedError(why))
     if call.repeatable and call.attempt < call.max_attempts and call.queue is not None:
-        return _retried(call, performed, Outcome.UNKNOWN, 0.0, None)
-    return _ended(action, call, performed, Outcome.UNKNOWN, "the effect may have happened")
+        settlement = _retried(call, performed, Outcome.UNKNOWN, 0.0, None)
+    else:
+        may = "the effect may have happened"
+        settlement = _ended(action, call, performed, Outcome.UNKNOWN, may)
+    attempt = structs.replace(attempt_of(call, performed, Outcome.UNKNOWN), note=FOUND_SILENT)
+    return structs.replace(settlement, attempt=attempt)
 
 
 def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Settlement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from tests.support.program import Program
 
 from gonogo.cli.exits import Exit
+from gonogo.records import Beat
+from gonogo.store.sqlite import SqliteStore
 
 APP = """
 from gonogo import SandboxOrchestrator
@@ -65,6 +68,18 @@ def test_the_processes_on_a_ledger_are_listed(gonogo: Program) -> None:
     done = gonogo("workers")
     assert (done.code, done.out) == (Exit.OK, "")
     assert gonogo("workers", "--json").json == []
+
+
+def test_a_process_that_died_is_silent_in_both_lists(gonogo: Program) -> None:
+    """`status` does not show a dead worker as if it lived, and what it did is a sentence."""
+    store = SqliteStore(f"sqlite:///{gonogo.folder}/ops.db")
+    dead = Beat(name="host:1", kind="worker", at=0.0, detail={"queues": "mail", "running": 1})
+    store.write(lambda tx: tx.beats.put(dead))
+    store.close()
+    assert re.search(r"^worker +host:1, .* ago, silent$", gonogo("status").out, re.MULTILINE)
+    assert gonogo("status", "--json").json["processes"][0]["state"] == "silent"
+    listed = gonogo("workers").out
+    assert re.search(r"^worker +host:1 +silent .* performs 1 call of mail$", listed, re.MULTILINE)
 
 
 def test_a_slip_of_the_keyboard_is_told(gonogo: Program) -> None:

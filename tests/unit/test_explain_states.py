@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from gonogo.explain import explain
-from gonogo.records import NEVER, Attempt, Call, Decision, Fault, Outcome, State
+from gonogo.explain import Workers, explain
+from gonogo.records import NEVER, Attempt, Beat, Call, Decision, Fault, Outcome, State
+from gonogo.settlement import FOUND_SILENT
 
 NOW = 1_800_000_000.0
 CALL = Call(
@@ -104,3 +105,53 @@ def test_how_it_was_requested() -> None:
     planned = structs.replace(CALL, plan_id="p1", position=2)
     assert "as a direct call" in explain(direct, [], [], NOW)[0]
     assert "by plan p1, as its call 3" in explain(planned, [], [], NOW)[0]
+
+
+def standing(beats: list[Beat], **changes: object) -> str:
+    workers = Workers(beats, lease=30.0)
+    return explain(structs.replace(CALL, **changes), [], [], NOW, None, workers)[-2]
+
+
+def worker(name: str, ago: float, queues: str = "default,mail") -> Beat:
+    return Beat(name=name, kind="worker", at=NOW - ago, detail={"queues": queues})
+
+
+def test_what_nobody_takes_is_told_with_the_remedy() -> None:
+    """A dead worker, or one of other queues, will not come; a living one that serves it will."""
+    dead = "it is due, and no worker that takes queue 'mail' is alive: start one with gonogo worker"
+    assert dead in standing([], queue="mail")
+    assert dead in standing([worker("host:1", 30)], queue="mail")
+    assert dead in standing([worker("host:1", 1, "default,mails")], queue="mail")
+    alive = standing([worker("host:1", 29)], queue="mail")
+    assert "it is due and waits for a free worker." in alive
+    assert "free worker" in standing([], queue=None)
+
+
+def test_how_long_ago_its_worker_was_heard_of_is_told() -> None:
+    """For a lease nobody knows whether it died, so the age of its last word is all there is."""
+    beats = [worker("host:2", 1), worker("host:1", 21)]
+    said = "whose last sign of life was 21s ago; its lease ends at 2027-01-15 08:00:09Z"
+    lease = {"lease_until": NOW + 9}
+    assert f"host:1 (attempt 1), {said}." in standing(beats, state=State.DISPATCHED, **lease)
+    claimed = standing(beats, state=State.CLAIMED, **lease)
+    assert f"claimed by host:1, {said}; nothing was sent yet." in claimed
+
+
+def test_an_attempt_whose_end_nobody_saw_has_no_duration() -> None:
+    """When it ended is not known, only when that was noticed."""
+    silent = Attempt(
+        call_id="c1",
+        attempt=1,
+        epoch=1,
+        owner="host:1",
+        started_at=NOW - 50,
+        ended_at=NOW - 10,
+        outcome=Outcome.UNKNOWN,
+        fault=Fault("ConnectionAbortedError", "its owner host:1 went silent"),
+        note=FOUND_SILENT,
+    )
+    told = explain(CALL, [silent], [], NOW)[1]
+    assert told == (
+        "2027-01-15 07:59:10Z: attempt 1 began in host:1, which was found silent at "
+        "2027-01-15 07:59:50Z; nobody heard whether it happened."
+    )

@@ -86,6 +86,8 @@ def test_a_dispatched_job_of_a_dead_worker_is_unknown(sandboxes: Sandboxes) -> N
     with pytest.raises(OutcomeUnknown):
         handle.result(0)
     assert f"gonogo resolve {handle.id}" in story(handle)
+    assert "which was found silent at" in story(handle)
+    assert "ran for" not in story(handle)
     assert (sandbox.call(handle.id).note or "").count("went silent") == 1
     assert sandbox.alert_system.get_alerts(severity="critical", task_name="pay")
 

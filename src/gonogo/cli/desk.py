@@ -9,7 +9,7 @@ import click
 from gonogo.cli.base import Command, Group, Session, by, pass_session, reason
 from gonogo.cli.exits import OF_VERDICT, Exit
 from gonogo.cli.output import clean
-from gonogo.cli.views import control_view, decision_view, plan_view, when
+from gonogo.cli.views import control_view, decision_view, liveness, plan_view, when
 from gonogo.clock import iso
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
@@ -97,7 +97,13 @@ def _status(sandbox: SandboxOrchestrator) -> dict[str, Any]:
         "calls": {state.value: n for state, n in sandbox.counts().items()},
         "plans_waiting": [plan_view(p) for p in sandbox.plans(*_WAITING) if p.expires_at > now],
         "processes": [
-            {"name": b.name, "kind": b.kind, "last_beat": iso(b.at), "seconds_ago": now - b.at}
+            {
+                "name": b.name,
+                "kind": b.kind,
+                "state": liveness(b, now, sandbox.settings.lease),
+                "last_beat": iso(b.at),
+                "seconds_ago": now - b.at,
+            }
             for b in beats
         ],
         "alerts": {s.value: sum(a["severity"] == s for a in alerts) for s in Severity},
@@ -125,6 +131,7 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
     ]
     lines += [
         f"{p['kind']:<9} {clean(p['name'])}, {spell_duration(max(0.0, p['seconds_ago']))} ago"
+        f"{', silent' if p['state'] == 'silent' else ''}"
         for p in status["processes"]
     ]
     alerts = ", ".join(f"{n:,} {severity}" for severity, n in status["alerts"].items() if n)
@@ -214,6 +221,7 @@ def list_alerts(
             a["count"],
             a["last_seen"][:19],
             a["task"],
+            a["context"].get("key") or a["context"].get("call"),
             a["reason"],
         )
         for a in found
@@ -221,7 +229,6 @@ def list_alerts(
     columns = ("id", "severity", "state", "count", "last seen", "task", "last about", "reason")
     session.out.table(found, columns, rows, empty="no alerts")
 
-            a["context"].get("key") or a["context"].get("call"),
 
 @alerts.command("ack", example="gonogo alerts ack ID --by ops@example.com --reason 'looking'")
 @click.argument("alert_id", metavar="ID")

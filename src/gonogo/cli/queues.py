@@ -8,7 +8,7 @@ import click
 from msgspec import structs
 
 from gonogo.cli.base import Command, Group, Session, by, duration, pass_session, reason, shown_name
-from gonogo.cli.views import control_view, when
+from gonogo.cli.views import control_view, doing, liveness, when
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
 from gonogo.records import Beat
@@ -98,9 +98,9 @@ def workers(session: Session) -> None:
         (
             beat.kind,
             beat.name,
-            _state(beat, now, lease),
+            liveness(beat, now, lease),
             f"{spell_duration(max(0.0, now - beat.at))} ago",
-            ", ".join(f"{name}={value}" for name, value in beat.detail.items()),
+            doing(beat),
         )
         for beat in beats
     ]
@@ -109,8 +109,4 @@ def workers(session: Session) -> None:
 
 
 def _view(beat: Beat, now: float, lease: float) -> dict[str, Any]:
-    return {**structs.asdict(beat), "at": when(beat.at), "state": _state(beat, now, lease)}
-
-
-def _state(beat: Beat, now: float, lease: float) -> str:
-    return "alive" if beat.at > now - lease else "silent"
+    return {**structs.asdict(beat), "at": when(beat.at), "state": liveness(beat, now, lease)}

@@ -8,10 +8,12 @@ import msgspec
 from msgspec import structs
 
 from gonogo.clock import iso
+from gonogo.durations import spell_duration
 from gonogo.errors import Happened
 from gonogo.records import (
     NEVER,
     Attempt,
+    Beat,
     Call,
     Control,
     Decision,
@@ -71,11 +73,31 @@ def whole_plan_view(plan: Plan) -> dict[str, Any]:
     """A plan with its verdicts, totals and calls."""
     return {
         **plan_view(plan.record),
+        "ledger": plan.ledger,
         "verdicts": plan.verdicts(),
         "totals": plan.totals(),
-        "ledger": plan.ledger,
         "calls": [call_view(call) for call in plan.calls],
     }
+
+
+def liveness(beat: Beat, now: float, lease: float) -> str:
+    """``alive``, or ``silent`` when it has not been heard of for a lease."""
+    return "alive" if beat.at > now - lease else "silent"
+
+
+def doing(beat: Beat) -> str:
+    """What a process said of itself with its last sign of life."""
+    told = beat.detail
+    if beat.kind == "worker":
+        running, queues = told.get("running", 0), str(told.get("queues", "")).replace(",", ", ")
+        if running:
+            return f"performs {running:,} {'call' if running == 1 else 'calls'} of {queues}"
+        idle = spell_duration(max(0.0, beat.at - told.get("asked_at", beat.at)))
+        return f"waits for calls of {queues}; had last asked for some {idle} before"
+    if "checks" in told:
+        bad = sorted(name for name, ok in told["checks"].items() if not ok)
+        return f"finds fault with {', '.join(bad)}" if bad else "finds all well"
+    return ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def opened(text: str | None) -> Any:
