@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from gonogo.action import Action
+from gonogo.action import Action, Given
 from gonogo.arguments import Bound, TaintedArgument
 from gonogo.deadlines import Run
-from gonogo.errors import Drifted, DryRunBlocked, KeyConflict
+from gonogo.errors import ConfigurationError, Drifted, DryRunBlocked, KeyConflict
 from gonogo.facts import PATIENCE, read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.ids import new_id
 from gonogo.records import Call, State
+from gonogo.remarks import difference, place, shown
 from gonogo.secrets import describe
 from gonogo.simulated import Simulated, Unknown
 
@@ -85,6 +86,10 @@ class Rehearsal:
         self.problem(f"{action.name}: {error}, so its arguments are not known before the job runs")
         return self._append(call)
 
+    def locate(self, action: Action[Any, Any], given: Given, error: ConfigurationError) -> None:
+        """Say in the error of arguments that do not fit which of the job's calls had them."""
+        error.args = (f"{place(self.calls)}, with {shown(action, given)}: {error}",)
+
     def unknown(self, call: Call) -> Unknown:
         """The stand-in for the result of a recorded call."""
         return Unknown(call.name, self.problem)
@@ -108,11 +113,13 @@ class Rehearsal:
             facts=self._facts(action, bound, draft) if verdict == "new" and not secret else None,
             note=_WHY.get(verdict, "").format(known.id if known else "") or None,
         )
+        where = place(self.calls) if verdict == "conflict" else ""
         call = self._append(call)
         if verdict == "conflict" and known is not None:
             raise KeyConflict(
                 f"{call.action}: key {call.key!r} was used with different arguments by call "
-                f"{known.id}; if this is another effect, give it another key",
+                f"{known.id} ({difference(call, known)}); if this is another effect, give "
+                f"it another key. It is {where}",
                 action=call.action,
                 key=call.key,
                 call_id=known.id,

@@ -8,7 +8,7 @@ from typing import Any
 from gonogo.action import Action, Given
 from gonogo.arguments import Bound, TaintedArgument
 from gonogo.context import running
-from gonogo.errors import DryRunBlocked, Refused
+from gonogo.errors import ConfigurationError, DryRunBlocked, Refused
 from gonogo.handle import Handle, JobOptions
 from gonogo.jobs import Jobs
 from gonogo.pipeline import Pipeline, Receipt
@@ -71,6 +71,9 @@ class Router:
         except TaintedArgument as error:
             call = rehearsal.tainted(action, error)
             return Receipt(value=rehearsal.unknown(call), call_id=call.id, attempts=0)
+        except ConfigurationError as error:
+            rehearsal.locate(action, given, error)
+            raise
 
     def _recorded(self, rehearsal: Rehearsal, action: Action[..., Any], bound: Bound) -> Receipt:
         value, call, replayed = rehearsal.direct(action, bound)
@@ -87,6 +90,9 @@ class Router:
             bound = action.parameters.bind(given.args, given.kwargs)
         except TaintedArgument as error:
             return Handle(self._jobs, rehearsal.tainted(action, error).id, is_new=True)
+        except ConfigurationError as error:
+            rehearsal.locate(action, given, error)
+            raise
         return rehearsal.queued(action, bound, options)
 
     def _rehearsal(self, action: Action[..., Any], *, queues: bool = False) -> Rehearsal | None:

@@ -1,0 +1,60 @@
+"""What a rehearsal says about one call among many: which it was, where it was made, with what."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from gonogo.action import Action, Given
+from gonogo.records import Call
+from gonogo.redactor import Redactor
+from gonogo.secrets import MASK
+
+_OURS = __name__.partition(".")[0]
+_redactor = Redactor(max_depth=3, max_items=30, max_text=60)
+
+
+def place(recorded: Sequence[Call]) -> str:
+    """Which call of the job is being made, after those that are ``recorded``, and where."""
+    after = f", after {recorded[-1].name}" if recorded else ""
+    return f"call {len(recorded) + 1} of the plan{after}, made in {_line()}"
+
+
+def shown(action: Action[Any, Any], given: Given) -> str:
+    """Arguments that could not be bound, without the secret ones.
+
+    Of an action with secrets those by position may be in the wrong place: only their types are
+    told.
+    """
+    parameters = action.parameters
+    placed = dict(zip(parameters.names, given.args, strict=False))
+    if parameters.secrets:
+        placed = {name: type(value).__name__ for name, value in placed.items()}
+    open_to_all = {
+        name: MASK if name in parameters.secrets else value
+        for name, value in {**placed, **given.kwargs}.items()
+    }
+    return _listed(open_to_all) or "no arguments"
+
+
+def difference(here: Call, there: Call) -> str:
+    """In which arguments two calls of one action differ."""
+    ours, theirs = (_redactor.fields(msgspec.json.decode(call.args)) for call in (here, there))
+    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    told = (f"{n} {ours.get(n)!r} here, {theirs.get(n)!r} there" for n in differing)
+    return "; ".join(told) or "in what is not shown"
+
+
+def _listed(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in _redactor.fields(arguments).items())
+
+
+def _line() -> str:
+    """File and line of the code that called us."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] == _OURS:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}, line {frame.f_lineno}"
