@@ -285,6 +285,12 @@ class Action(Generic[P, R]):
             shown = {n: v for n, v in arguments.items() if n not in secrets}
         try:
             return question(shown)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"action {self.name!r}: {error}; mend the arguments, or what the action declares "
+                f"as {what}",
+                action=self.name,
+            ) from error
         except GonogoError:
             raise
         except Exception as error:

@@ -12,7 +12,15 @@ from gonogo.arguments import Bound
 from gonogo.call_events import CallEvents
 from gonogo.clock import Clock
 from gonogo.dry_run import DryRunLock
-from gonogo.errors import InFlight, NotApproved, RateLimited, Refused
+from gonogo.errors import (
+    ConfigurationError,
+    GonogoError,
+    Halted,
+    InFlight,
+    NotApproved,
+    RateLimited,
+    Refused,
+)
 from gonogo.facts import read_facts, require_same
 from gonogo.governor import GovernorEnforcer
 from gonogo.halts import check_halt
@@ -68,7 +76,12 @@ class Admission:
             refusal.key = refusal.key or call.key
             if isinstance(refusal, RateLimited):
                 self._governor.note_denial(refusal, self._clock.now())
+            if isinstance(refusal, RateLimited | Halted):
+                _name(refusal, call)
             self._call_events.refused(call, refusal)
+            raise
+        except ConfigurationError as error:
+            _name(error, call)
             raise
         if admitted.id == call.id:
             self._call_events.admitted(admitted)
@@ -148,7 +161,8 @@ class Admission:
         if action.policy.irreversible:
             self._readiness.require_not_held(controls, action.name, call.key)
             if call.approved_by is None and self._lock.locked(controls, now):
-                raise self._lock.blocked(action.name, call.key)
+                alone = action.policy.needs_approval
+                raise self._lock.blocked(action.name, call.key, needs_approval=alone)
         if action.policy.needs_approval and call.approved_by is None:
             raise NotApproved(
                 f"{call.name} needs a person's approval: enqueue it and "
@@ -198,3 +212,10 @@ class Admission:
                 )
                 refusal.row = name
                 raise refusal
+
+
+def _name(error: GonogoError, call: Call) -> None:
+    """Say which direct call it was: what refused it knows of no key. A job has it as its note."""
+    error.action, error.key = error.action or call.action, error.key or call.key
+    if call.queue is None and call.name not in str(error):
+        error.args = (f"{call.name} was not performed: {error}",)

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from gonogo.action import Action
 from gonogo.decisions import Resolution, decision, require_who_and_why
+from gonogo.durations import spell_time
 from gonogo.endings import ended
 from gonogo.errors import ConfigurationError, NotFound, Refused, StoreError
 from gonogo.evidence import cannot_tell
@@ -178,16 +179,15 @@ class Doubts:
         def work(tx: Transaction) -> Call:
             call = tx.calls.get(call_id)
             if call is None:
-                raise NotFound(f"there is no call {call_id!r}", call_id=call_id)
+                raise NotFound(
+                    f"there is no call {call_id!r} in this ledger; gonogo calls list --state "
+                    "unknown shows those to resolve",
+                    call_id=call_id,
+                )
             if call.state is State.FAILED and call.held and resolution == "absent":
                 return self._free_key(tx, call, by, reason)
             if call.state is not State.UNKNOWN:
-                raise Refused(
-                    f"call {call_id} is {call.state.value}, not unknown: nothing to resolve",
-                    action=call.action,
-                    key=call.key,
-                    call_id=call_id,
-                )
+                raise _not_in_doubt(call)
             if resolution == "retry":
                 self._require_secrets(call)
             return self._write(tx, call, resolution, by, reason, text)
@@ -307,6 +307,25 @@ class Doubts:
         """Wait as long as it has been unknown already: ever longer, within bounds."""
         pause = max(1.0, action.policy.verify_after, min(self._since(call), LONGEST_PAUSE))
         return self._postpone(call, self._clock.now() + pause, f"cannot tell: {why}") or call
+
+
+def _not_in_doubt(call: Call) -> Refused:
+    """The error for resolving what is not unknown."""
+    end = "nothing to resolve"
+    if call.state is State.DISPATCHED and call.lease_until is not None:
+        end = (
+            f"{call.owner} performs it. If that process died, the call is unknown once its lease "
+            f"is over, at {spell_time(call.lease_until)}: resolve it then"
+        )
+    error = Refused(
+        f"{call.action} ({call.key or 'no key'}), call {call.id}, is {call.state.value}, not "
+        f"unknown: {end}",
+        action=call.action,
+        key=call.key,
+        call_id=call.id,
+    )
+    error.happened = call.happened
+    return error
 
 
 def _no_more(call: Call) -> str:

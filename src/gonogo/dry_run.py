@@ -135,13 +135,24 @@ class DryRunLock:
         if self.locked(controls, now):
             raise self.blocked(action, key)
 
-    def blocked(self, action: str, key: str | None = None) -> DryRunBlocked:
-        """Note the blocked call in the execution log and give the error that says so."""
+    def blocked(
+        self, action: str, key: str | None = None, *, needs_approval: bool = False
+    ) -> DryRunBlocked:
+        """Note the blocked call in the execution log and give the error that says so.
+
+        With ``needs_approval``, to unlock would not help.
+        """
         self._note(action, "dry_run_blocked")
+        remedy = (
+            "Enqueue it and have the call approved, or rehearse it with sandbox.rehearse(...) and "
+            "have the plan approved: it needs that also while the sandbox is unlocked"
+            if needs_approval
+            else "Rehearse it with sandbox.rehearse(...) and approve the plan, or unlock with "
+            "sandbox.arm(by=..., reason=...)"
+        )
         return DryRunBlocked(
             f"{action}{f' ({key})' if key else ''} was not performed: the sandbox is locked "
-            "(dry-run) and this action is irreversible. Rehearse it with sandbox.rehearse(...) and "
-            "approve the plan, or unlock with sandbox.arm(by=..., reason=...)",
+            f"(dry-run) and this action is irreversible. {remedy}",
             action=action,
             key=key,
         )

@@ -204,7 +204,7 @@ class Jobs:
         """The call; `NotFound` when there is none of that id."""
         call = self._pipeline.get(call_id)
         if call is None:
-            raise NotFound(f"there is no call {call_id!r} in this ledger", call_id=call_id)
+            raise no_call(call_id)
         return call
 
     def result(self, call_id: str, timeout: float | None) -> Any:
@@ -239,7 +239,7 @@ class Jobs:
         def work(tx: Transaction) -> list[str]:
             call = tx.calls.get(call_id)
             if call is None:
-                raise NotFound(f"there is no call {call_id!r} in this ledger", call_id=call_id)
+                raise no_call(call_id)
             attempts, decisions = attempts_of(tx, call), list(tx.decisions.of(call_id))
             if call.plan_id is not None:
                 decisions += tx.decisions.of(call.plan_id)
@@ -260,6 +260,15 @@ def _in_turn(drafts: list[Call], options: JobOptions) -> list[Call]:
         structs.replace(draft, run_at=draft.run_at - slack + turn * TURN)
         for turn, draft in enumerate(drafts, first)
     ]
+
+
+def no_call(call_id: str) -> NotFound:
+    """The error for an id that is no call's."""
+    return NotFound(
+        f"there is no call {call_id!r} in this ledger; gonogo calls list shows the calls and their "
+        "ids",
+        call_id=call_id,
+    )
 
 
 def _is_of_plan(call: Call) -> Refused:

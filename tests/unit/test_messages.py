@@ -1,0 +1,98 @@
+"""Errors name the action, the key and what to do next."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.scene import WHO, Sandboxes, drain, payment
+
+from gonogo.errors import (
+    ConfigurationError,
+    DryRunBlocked,
+    Halted,
+    NotFound,
+    RateLimited,
+    Refused,
+)
+from gonogo.limits import Limit
+from gonogo.records import State
+from gonogo.writing import alone
+
+CENTS = Limit("pay.cents", 150, per="1d", cost="{cents}")
+
+
+def test_a_direct_call_that_a_limit_refuses_is_named(sandboxes: Sandboxes) -> None:
+    """The limit alone knows of no action and no key."""
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, limits=[CENTS])
+    pay("A")
+    with pytest.raises(
+        RateLimited, match=r"^pay \(pay:B\) was not performed: Rate limit.*'pay.cents'.*try again"
+    ) as refused:
+        pay("B")
+    assert (refused.value.action, refused.value.key) == ("pay", "pay:B")
+
+
+def test_a_job_that_a_limit_refuses_is_not_named_in_its_own_note(sandboxes: Sandboxes) -> None:
+    """Its note stands beside its name."""
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, limits=[CENTS])
+    pay("A")
+    job = pay.enqueue("B")
+    drain(sandbox)
+    assert (job.call().note or "").startswith("Rate limit exceeded")
+
+
+def test_a_cost_that_cannot_be_is_named_with_its_call(sandboxes: Sandboxes) -> None:
+    """Where the arguments came from is found by the key."""
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, limits=[CENTS])
+    with pytest.raises(ConfigurationError) as wrong:
+        pay("A", -5)
+    told = str(wrong.value)
+    assert told.startswith("pay (pay:A) was not performed: action 'pay': limit 'pay.cents': cost")
+    assert "not -5; mend the arguments" in told
+    assert (wrong.value.action, wrong.value.key) == ("pay", "pay:A")
+
+
+def test_a_halt_names_the_key(sandboxes: Sandboxes) -> None:
+    """It says which of many calls did not happen."""
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox)
+    sandbox.halt("pay", **WHO)
+    with pytest.raises(Halted, match=r"^pay \(pay:A\) was not performed: Halted by ann") as refused:
+        pay("A")
+    assert refused.value.key == "pay:A"
+
+
+def test_what_needs_approval_is_not_advised_to_be_unlocked(sandboxes: Sandboxes) -> None:
+    """Unlocking would not do: the call itself wants a yes."""
+    sandbox = sandboxes()
+    pay = payment(sandbox, needs_approval=True)
+    with pytest.raises(DryRunBlocked, match="Enqueue it and have the call approved") as refused:
+        pay("A")
+    assert "arm(" not in str(refused.value)
+    with pytest.raises(DryRunBlocked, match=r"arm\("):
+        payment(sandbox, name="other")("A")
+
+
+def test_resolving_what_is_not_in_doubt_says_what_to_do(sandboxes: Sandboxes) -> None:
+    """One under way may become unknown, and when that is known is told."""
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox)
+    with pytest.raises(NotFound, match="gonogo calls list --state unknown"):
+        sandbox.resolve("abc", "landed", **WHO)
+    with pytest.raises(NotFound, match="gonogo calls list"):
+        sandbox.call("abc")
+    job = pay.enqueue("A")
+    claimed = sandbox.delivery.claim()
+    assert claimed is not None
+    alone(sandbox.store, sandbox.delivery._beginning(claimed))
+    ends = r"pay \(pay:A\), call .* is dispatched, not unknown: .* once its lease is over, at 20"
+    with pytest.raises(Refused, match=ends) as refused:
+        sandbox.resolve(job, "landed", **WHO)
+    assert (refused.value.happened, job.state()) == ("maybe", State.DISPATCHED)
