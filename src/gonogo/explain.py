@@ -112,8 +112,8 @@ def _pending(call: Call, now: float, workers: Workers | None) -> str:
         return f"it waits until {spell_time(call.run_at)} (in {wait})."
     if call.queue is not None and workers is not None and not workers.serve(call.queue, now):
         return (
-            f"it is due, and no worker that takes queue {call.queue!r} is alive: start one with "
-            f"gonogo worker --queues {call.queue}."
+            f"it is due, and no worker that takes queue {call.queue!r} is alive: start one, with "
+            f"gonogo worker --queues {call.queue} or sandbox.initialize()."
         )
     return "it is due and waits for a free worker."
 

@@ -118,7 +118,8 @@ def worker(name: str, ago: float, queues: str = "default,mail") -> Beat:
 
 def test_what_nobody_takes_is_told_with_the_remedy() -> None:
     """A dead worker, or one of other queues, will not come; a living one that serves it will."""
-    dead = "it is due, and no worker that takes queue 'mail' is alive: start one with gonogo worker"
+    dead = "it is due, and no worker that takes queue 'mail' is alive: start one, with "
+    dead += "gonogo worker --queues mail or sandbox.initialize()."
     assert dead in standing([], queue="mail")
     assert dead in standing([worker("host:1", 30)], queue="mail")
     assert dead in standing([worker("host:1", 1, "default,mails")], queue="mail")
