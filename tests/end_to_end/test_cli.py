@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,18 @@ def test_an_interrupted_wait_leaves_the_calls(gonogo: Program) -> None:
     assert waiting.returncode == Exit.INTERRUPTED
     assert "Traceback" not in err
     assert gonogo("plan", "show", plan, "--json").json["state"] == "applied"
+
+
+def test_a_call_that_a_dead_process_claimed_is_not_passed_over(gonogo: Program) -> None:
+    """A worker that ends before its lease is over says so, by its status too."""
+    plan = gonogo("rehearse", "app:payday", "INV-1", "--json").json["id"]
+    gonogo("approve", plan, *WHO, "--yes")
+    gonogo("apply", plan)
+    claim = "import app; assert app.sandbox.delivery.claim() is not None"
+    subprocess.run([sys.executable, "-c", claim], cwd=gonogo.folder, env=gonogo.env, check=True)
+    done = gonogo("worker", "--until-idle", "--patience", "0.1s", "--json")
+    assert (done.code, done.json["left"]) == (Exit.UNFINISHED, 1)
+    assert "left: 1 in the hands of other processes" in done.err
 
 
 def test_sigterm_lets_a_worker_end_what_it_has_begun(gonogo: Program) -> None:

@@ -95,7 +95,8 @@ def _tell(session: Session, counts: dict[str, int], left: list[Call], *, drained
         told += f"; {by_evidence:,} settled by evidence or a decision"
     if not drained:
         told += "; calls that had not ended in time are left to their leases"
-    session.out.data({"worker": sandbox.owner, "drained": drained, **counts}, [told])
+    document = {"worker": sandbox.owner, "drained": drained, "left": len(left), **counts}
+    session.out.data(document, [told])
     if left:
         leases = max(call.lease_until or 0.0 for call in left)
         session.out.note(
