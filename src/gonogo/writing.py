@@ -16,9 +16,26 @@ Writing = Generator[Piece, Any, T]
 """Yields each piece of work that is to be committed; gets its result, or its error thrown in."""
 
 
-def alone(store: Store, writing: Writing[T]) -> T:
-    """Carry it out with a commit for each piece; returns its result and raises its error."""
-    return _go_on(store, writing, Fate())
+def alone(
+    store: Store, writing: Writing[T], result: Any = None, error: BaseException | None = None
+) -> T:
+    """Carry it out with a commit for each piece; returns its result and raises its error.
+
+    One that has begun is told first what came of its last piece: its ``result`` or its ``error``.
+    """
+    try:
+        while True:
+            if error is None:
+                work, durable = writing.send(result)
+            else:
+                work, durable = writing.throw(error)
+            try:
+                result, error = store.write(work, durable=durable), None
+            except BaseException as failed:  # noqa: BLE001 - it is the writing's to answer
+                error = failed
+    except StopIteration as stop:
+        answer: T = stop.value
+        return answer
 
 
 def together(store: Store, writings: Sequence[Writing[Any]]) -> list[Fate]:
@@ -40,7 +57,7 @@ def together(store: Store, writings: Sequence[Writing[Any]]) -> list[Fate]:
         committed = store.write_all(list(pieces.values())) if pieces else []
         for number, fate in zip(pieces, committed, strict=True):
             try:
-                fates[number] = Fate(_go_on(store, writings[number], fate))
+                fates[number] = Fate(alone(store, writings[number], fate.result, fate.error))
             except Exception as error:  # noqa: BLE001 - same
                 fates[number] = Fate(error=error)
     except BaseException:
@@ -79,23 +96,6 @@ def at_once(
         if isinstance(error, StoreError) and not follows:
             raise
         # what follows may be what is refused: it comes again where that is carried out alone
-        return _go_on(store, first, Fate(store.write(work, durable=durable))), None
-    _go_on(store, first, Fate(result))
-    return result, None if second is None else _go_on(store, second, Fate(answer))
-
-
-def _go_on(store: Store, writing: Writing[T], fate: Fate) -> T:
-    """Tell it what came of its last piece, and carry out the rest."""
-    try:
-        while True:
-            if fate.error is None:
-                work, durable = writing.send(fate.result)
-            else:
-                work, durable = writing.throw(fate.error)
-            try:
-                fate = Fate(store.write(work, durable=durable))
-            except BaseException as error:  # noqa: BLE001 - it is the writing's to answer
-                fate = Fate(error=error)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+        return alone(store, first, store.write(work, durable=durable)), None
+    alone(store, first, result)
+    return result, None if second is None else alone(store, second, answer)

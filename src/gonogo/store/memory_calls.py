@@ -56,7 +56,10 @@ class MemoryCalls:
     def insert(self, call: Call) -> None:
         if call.id in self._rows:
             raise StoreError(f"call {call.id} is in the ledger already", call_id=call.id)
-        self._change(None, call)
+        if call.held:
+            self._require_free(call)
+        self._journal.append((self._put, call.id, None))
+        self._move(None, call)
 
     def insert_many(self, calls: Sequence[Call]) -> None:
         for call in calls:
@@ -205,15 +208,15 @@ class MemoryCalls:
         rows = self._rows
         return (rows[call_id] for call_id in ids)
 
-    def _change(self, before: Call | None, after: Call) -> None:
-        if before is None or not before.held:
+    def _change(self, before: Call, after: Call) -> None:
+        if after.held and not before.held:
             self._require_free(after)
         self._journal.append((self._put, after.id, before))
         self._move(before, after)
 
     def _require_free(self, call: Call) -> None:
         """Raise `StoreError` when another call holds the key that ``call`` is to hold."""
-        if call.held and call.key is not None:
+        if call.key is not None:
             holder = self._held.get((call.action, call.key))
             if holder is not None and holder != call.id:
                 raise taken(call)
@@ -243,22 +246,19 @@ class MemoryCalls:
             self._held[call.action, call.key] = call.id
 
     def _unindex(self, call: Call) -> None:
-        self._counts[call.state] -= 1
-        if call.slots and call.state is _DISPATCHED:
+        state = call.state
+        self._counts[state] -= 1
+        if call.plan_id is not None or call.after is not None or call.lane is not None:
+            self._unindex_groups(call)
+        if call.lease_until is not None:
+            self._leased.pop(call.id, None)
+        if state is _DISPATCHED:
             for slot in call.slots:
                 self._slots[slot] -= 1
                 if not self._slots[slot]:
                     del self._slots[slot]
-        if call.lease_until is not None:
-            self._leased.pop(call.id, None)
-        if call.state is _UNKNOWN:
+        elif state is _UNKNOWN:
             del self._unknown[call.id]
-        if call.plan_id is not None:
-            _remove(self._plans, call.plan_id, call.id)
-        if call.after is not None:
-            _remove(self._after, call.after, call.id)
-        if call.lane is not None:
-            _remove(self._lanes, call.lane, call.id)
 
     def _index(self, call: Call) -> None:
         state = call.state
@@ -288,6 +288,14 @@ class MemoryCalls:
             _add(self._after, call.after, call.id)
         if call.lane is not None and call.state in OPEN:
             _add(self._lanes, call.lane, call.id)
+
+    def _unindex_groups(self, call: Call) -> None:
+        if call.plan_id is not None:
+            _remove(self._plans, call.plan_id, call.id)
+        if call.after is not None:
+            _remove(self._after, call.after, call.id)
+        if call.lane is not None:
+            _remove(self._lanes, call.lane, call.id)
 
     def _index_pending(self, call: Call) -> None:
         if call.queue is not None:
