@@ -142,11 +142,14 @@ class Admission:
 
     def _guard(self, tx: Transaction, action: Action[Any, Any], call: Call, now: float) -> None:
         controls = tx.controls.all()
-        check_halt(controls, action.name, now)
+        stopped = not action.stops.isdisjoint(controls)
+        if stopped:
+            check_halt(controls, action.name, now)
         if call.queue is not None:
             check_pause(controls, call.queue, now)
         if action.policy.irreversible:
-            self._readiness.require_not_held(controls, action.name, call.key)
+            if stopped:
+                self._readiness.require_not_held(controls, action.name, call.key)
             if call.approved_by is None and self._lock.locked(controls, now):
                 raise self._lock.blocked(action.name, call.key)
         if action.policy.needs_approval and call.approved_by is None:

@@ -56,8 +56,6 @@ class MemoryCalls:
     def insert(self, call: Call) -> None:
         if call.id in self._rows:
             raise StoreError(f"call {call.id} is in the ledger already", call_id=call.id)
-        if call.held:
-            self._require_free(call)
         self._journal.append((self._put, call.id, None))
         self._move(None, call)
 
@@ -209,25 +207,19 @@ class MemoryCalls:
         return (rows[call_id] for call_id in ids)
 
     def _change(self, before: Call, after: Call) -> None:
-        if after.held and not before.held:
-            self._require_free(after)
         self._journal.append((self._put, after.id, before))
         self._move(before, after)
 
-    def _require_free(self, call: Call) -> None:
-        """Raise `StoreError` when another call holds the key that ``call`` is to hold."""
-        if call.key is not None:
-            holder = self._held.get((call.action, call.key))
-            if holder is not None and holder != call.id:
-                raise taken(call)
-
     def _put(self, call_id: str, call: Call | None) -> None:
         before = self._rows.get(call_id)
-        if before is not None or call is not None:
+        if before is not call:
             self._move(before, call)
 
     def _move(self, before: Call | None, call: Call | None) -> None:
-        """Put ``call`` where ``before`` was; one of them may be missing, not both."""
+        """Put ``call`` where ``before`` was; one of them may be missing, not both.
+
+        Raises `StoreError`, before anything is changed, when another call holds its key.
+        """
         if before is None or call is None or before.held is not call.held:
             self._hold(before, call)
         if before is not None:
@@ -242,8 +234,10 @@ class MemoryCalls:
         """Give back the key that ``before`` held, and take the one that ``call`` holds."""
         if before is not None and before.held and before.key is not None:
             del self._held[before.action, before.key]
-        if call is not None and call.held and call.key is not None:
-            self._held[call.action, call.key] = call.id
+        if call is None or not call.held or call.key is None:
+            return
+        if self._held.setdefault((call.action, call.key), call.id) != call.id:
+            raise taken(call)
 
     def _unindex(self, call: Call) -> None:
         state = call.state
