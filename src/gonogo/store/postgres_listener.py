@@ -10,7 +10,7 @@ from sqlalchemy import URL
 
 from gonogo.errors import GonogoError
 from gonogo.secrets import redact_text
-from gonogo.store.port import Wake
+from gonogo.store.port import Listening, Wake
 from gonogo.store.postgres_connection import connect, own_session
 from gonogo.store.postgres_news import CHANNEL, heard
 from gonogo.store.urls import shown
@@ -22,7 +22,7 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
 
-class Listener:
+class Listener(Listening):
     """A daemon thread on a connection of its own that calls ``wake`` for every notification.
 
     It only spares waiting: who never hears of a job finds it at the next look into the ledger. So
@@ -32,18 +32,19 @@ class Listener:
     """
 
     def __init__(self, url: URL, timeout: float, wake: Wake) -> None:
+        super().__init__()
         self._url = url
         self._where = shown(url)
         self._timeout = timeout
         self._wake = wake
         self._polling = False
-        self._pause = _FIRST_PAUSE
+        self._after = _FIRST_PAUSE
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gonogo-listener", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End it and wait for its thread, which takes a moment; may be called twice."""
+    def end(self) -> None:
+        super().end()
         self._over.set()
         self._thread.join(5.0)
 
@@ -55,8 +56,8 @@ class Listener:
                     return
             except (psycopg.Error, GonogoError) as error:
                 self._tell_polling(redact_text(" ".join(str(error).split())))
-                self._over.wait(self._pause)
-                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+                self._over.wait(self._after)
+                self._after = min(2 * self._after, _LONGEST_PAUSE)
 
     def _listen(self) -> bool:
         """Listen until it is to end; false where that makes no sense."""
@@ -84,7 +85,7 @@ class Listener:
             )
 
     def _tell_hearing(self) -> None:
-        self._pause = _FIRST_PAUSE
+        self._after = _FIRST_PAUSE
         if self._polling:
             self._polling = False
             _log.warning("this process is told of new jobs in %s again", self._where)
