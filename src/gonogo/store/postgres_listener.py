@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from selectors import EVENT_READ, DefaultSelector
 
 import psycopg
 from sqlalchemy import URL
@@ -68,9 +69,12 @@ class Listener(Listening):
             raw.execute(f"LISTEN {CHANNEL}")
             self._tell_hearing()
             self._wake(None)  # for what was written before it listened
-            while not self._over.is_set():
-                for notification in raw.notifies(timeout=_LOOK):
-                    self._wake(heard(notification.payload))
+            with DefaultSelector() as selector:  # the driver would look ten times a second itself
+                selector.register(raw, EVENT_READ)
+                while not self._over.is_set():
+                    if selector.select(_LOOK):
+                        for notification in raw.notifies(timeout=0.0):
+                            self._wake(heard(notification.payload))
         finally:
             raw.close()
         return True
