@@ -213,7 +213,7 @@ class SqlCalls:
         if call.after is not None and self._run.kept is not None:
             self._run.kept.pop("awaited", None)
         queue = call.queue
-        if self._run.locks and queue is not None and call.state is State.PENDING and not call.waits:
+        if queue is not None and call.state is State.PENDING and not call.waits:
             self._run.news.add(queue if call.run_at <= call.created_at else None)
 
     def _lock(self, name: str) -> None:
