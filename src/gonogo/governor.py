@@ -282,13 +282,13 @@ class GovernorEnforcer:
         Raises:
             ConfigurationError: when the cost or the key makes no sense.
         """
-        if (
-            key is None
-            and (use := self._prepared.get(resource)) is not None
-            and (cost is _ONE or (type(cost) is int and cost >= 0))
-            and use(cost, self._clock.now())
-        ):
-            return _ALLOWED
+        if key is None and (cost is _ONE or (type(cost) is int and cost >= 0)):
+            try:
+                use = self._prepared[resource]
+            except KeyError:
+                return self._check((resource,), cost, key)
+            if use(cost, self._clock.now()):
+                return _ALLOWED
         return self._check((resource,), cost, key)
 
     def check_limits(

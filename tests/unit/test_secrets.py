@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gonogo.card_numbers import _DIGITS, _masked
 from gonogo.errors import ConfigurationError
 from gonogo.redactor import Redactor
-from gonogo.secrets import Secret, describe, redact_text, show_error
+from gonogo.secrets import _FORMS, Secret, describe, redact_text, show_error
 
 VISA = "4111111111111111"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"
@@ -412,3 +413,47 @@ def test_the_shortest_secrets_are_masked(text: str) -> None:
 def test_a_short_text_is_cut_as_well() -> None:
     """A limit below the length of any secret still holds."""
     assert redact_text("abcdefgh", 3) == "abc…"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("basic\tabcdef", "basic\t[secret]"),
+        ("ba\u017fic abcdef", "ba\u017fic [secret]"),
+        ("BAS\u0130C abcdef", "BAS\u0130C [secret]"),
+        ("bas\u0131c abcdef", "bas\u0131c [secret]"),
+        ("to\u212aen=abc", "to\u212aen=[secret]"),
+        ("größe: " + VISA, "größe: [secret]"),
+        ("4\u0661\u0661\u0661 1111 1111 1111", "[secret]"),
+    ],
+)
+def test_no_short_cut_passes_a_secret(text: str, shown: str) -> None:
+    """Other spaces, and what an expression takes for a letter or digit of ASCII, do not hide it."""
+    assert redact_text(text) == shown
+
+
+PIECES = st.sampled_from(
+    ["bearer", "Basic", "BASIC", "-----BEGIN RSA PRIVATE KEY-----", "-----END X-----", "eyJ", JWT,
+     "https://me:x@db/", "://", "password", "api-key", "token", "secret", "[secret]", "AKIA",
+     "A" * 16, "sk_live_", "ghp_", "a" * 36, VISA, VISA[:8], "4111 1111", "DE89 3704 0044",
+     "=", ":", " ", "\t", "-", "_", "@", ".", ",", '"', "\\", "\n", "\u017f", "\u0131",
+     "\u0130", "\u212a", "\u0661", "1", "x", "Straße"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES | st.text(max_size=3), max_size=12).map("".join))
+def test_short_cuts_do_not_show(text: str) -> None:
+    """Looking only where a hint is finds what looking for every form everywhere finds."""
+    thorough = text
+    for form in _FORMS:
+        thorough = form.mask(thorough)
+    thorough = _DIGITS.sub(lambda match: _masked(match, "[secret]"), thorough)
+    assert redact_text(text) == thorough
+    assert Redactor().fields({"a": text}) == {"a": thorough}
+
+
+@given(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just(int(VISA)))
+def test_a_field_is_shown_like_a_value_inside_one(value: object) -> None:
+    """What is settled at a glance at the top comes out as on the long way."""
+    shown = Redactor().fields({"a": value, "b": [value]})
+    assert [shown["a"]] == shown["b"]
