@@ -157,7 +157,7 @@ class Delivery:
         """Those that can be begun in the commit that claims them."""
         if not claimed or self._may_take_long(claimed[0]):
             return []
-        return fitting(claimed, self._brief, TOGETHER)
+        return fitting(claimed, self._brief_and_free, TOGETHER)
 
     def take(self, call_id: str) -> Call | None:
         """This very call, claimed for this process; ``None`` when somebody else has it or had it.
@@ -302,6 +302,18 @@ class Delivery:
             return None
         takes = self._durations.of(call.action)
         return None if takes is None else max(takes, TOGETHER / MOST_TOGETHER)
+
+    def _brief_and_free(self, call: Call) -> float | None:
+        """The same, of a call that uses no limit.
+
+        Many that lock limits in the order of the queue meet those of another process in theirs, and
+        here they cannot be taken apart.
+        """
+        action = self._pipeline.actions.get(call.action)
+        limited = action is None or action.policy.limits
+        if limited or self._pipeline.governor.has_limit(call.action):
+            return None
+        return self._brief(call)
 
     def _beginning(self, call: Call, *, brief: bool = False) -> Writing[Begun | Call]:
         """Admit it; where that is refused, the call as it is then."""

@@ -164,6 +164,10 @@ class GovernorEnforcer:
         self._prepared.clear()
         self._standing.clear()
 
+    def has_limit(self, name: str) -> bool:
+        """Whether there is a limit of this name."""
+        return name in self._limits
+
     def charges(self, action: str, declared: Sequence[Charge], now: float) -> tuple[Charge, ...]:
         """What a call uses: its ``declared`` charges under the terms in force now.
 

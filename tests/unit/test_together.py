@@ -568,17 +568,20 @@ def test_calls_that_take_no_time_are_begun_in_the_commit_that_claims_them(
     assert states(handles) == [(State.SUCCEEDED, 1)] * 5
 
 
-def test_of_many_that_are_begun_with_their_claim_one_is_refused(sandboxes: Sandboxes) -> None:
-    """All of it is taken back, and they are claimed; then each is begun or refused by itself."""
+@pytest.mark.parametrize("declared", [True, False])
+def test_what_uses_a_limit_is_begun_after_its_claim(sandboxes: Sandboxes, declared: bool) -> None:
+    """But the first: of the others each is begun or refused by itself."""
     sandbox, sent = sandboxes(), list[str]()
-    reminder(sandbox, sent.append, limits=[Limit("units", 3, per="1h")])
+    limits = [Limit("remind", 3, per="1h")]
+    reminder(sandbox, sent.append, limits=limits if declared else [])
+    sandbox.governor.set_limit("remind", 3, 3600.0)
     handles = begun_together(sandbox, "abcde")
     work: Any = sandbox.delivery.begin(lambda: 1, ahead=True)
+    assert states(handles) == [(State.DISPATCHED, 1)] + [(State.CLAIMED, 0)] * 4
     while work is not None:
         work = sandbox.delivery.carry_on(work, more=lambda: True)
     assert sent == list("abc")
     assert states(handles) == [(State.SUCCEEDED, 1)] * 3 + [(State.PENDING, 0)] * 2
-    assert sandbox.governor.get_status("units")["denied_count"] == 2
 
 
 @pytest.mark.parametrize(
