@@ -142,10 +142,21 @@ def test_a_kernel_that_gives_no_more_is_no_error(
     assert descriptors() == before
 
 
-def test_a_system_without_it_is_no_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other systems have no such function, and Python may have been built without ctypes."""
+def test_a_python_without_ctypes_is_no_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been built so."""
     monkeypatch.setitem(sys.modules, "ctypes", None)
     assert hang(str(file)) is None
+
+
+def test_on_another_system_nothing_is_opened(
+    bell: FileBell, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could hear it there."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "darwin")
+        ring(str(file))
+        assert hang(str(file)) is None
+    assert not bell.wait(0.0)
 
 
 def test_leaving_ends_the_wait_of_another_thread(bell: FileBell) -> None:

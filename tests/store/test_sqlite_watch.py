@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -80,8 +81,9 @@ class Ear:
         return self.heard > before
 
     def hears_bell(self) -> bool:
-        """Whether it is woken as soon as it listens."""
+        """Whether it is woken as soon as it listens, and not because it would ask anyway."""
         before = self.heard
+        self.watch._again = False
         self.watch.wait(SOON)
         return self.heard > before
 
@@ -250,11 +252,24 @@ def test_our_own_jobs_keep_the_bell_silent(open_store: Open, only_bell: None) ->
 
 
 @on_linux
+def test_a_ring_during_our_own_commit_is_heard_after_it(open_store: Open, only_bell: None) -> None:
+    """Nobody rings again: that it could not be said yet is remembered."""
+    ours, theirs = open_store(), open_store()
+    ear = Ear(ours)
+    enqueue(theirs)
+    with ours._io:
+        assert not ear.hears_bell()
+    assert ear.hears_bell()
+
+
+@on_linux
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_forked_child_rings_for_its_parent(open_store: Open, only_bell: None) -> None:
+def test_a_forked_child_rings_for_its_parent(open_store: Open, file: Path, only_bell: None) -> None:
     """It is another process, whose jobs our threads do not know of."""
     ours = open_store()
     ear = Ear(ours)
+    keeps = sqlite3.connect(file)  # the log, while a fork closes all of ours
+    keeps.execute("SELECT count(*) FROM gonogo_calls").fetchone()
 
     def in_the_child() -> None:
         enqueue(ours)
@@ -264,7 +279,10 @@ def test_a_forked_child_rings_for_its_parent(open_store: Open, only_bell: None) 
     child.start()
     child.join(SOON)
     assert child.exitcode == 0
+    assert ear.watch._bell is not None
+    assert ear.watch._bell.hangs
     assert ear.hears_bell()
+    keeps.close()
 
 
 @on_linux

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import threading
 import weakref
 from contextlib import suppress
@@ -27,6 +28,8 @@ _LARGEST = 4096
 
 def ring(path: str | bytes) -> None:
     """Tell all who wait at this file. It may fail in silence: they look by themselves as well."""
+    if sys.platform != "linux":
+        return
     try:
         os.close(os.open(path, os.O_RDONLY))
     except OSError:
@@ -35,9 +38,11 @@ def ring(path: str | bytes) -> None:
 
 def hang(path: str) -> FileBell | None:
     """A bell at this file; ``None`` where the kernel has none or no more, or there is no file."""
+    if sys.platform != "linux":
+        return None
     try:
         return FileBell(path)
-    except (ImportError, AttributeError, OSError):
+    except (ImportError, OSError):
         return None
 
 

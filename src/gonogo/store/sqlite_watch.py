@@ -57,8 +57,8 @@ class Watch(Listening):
     def wait(self, seconds: float) -> bool:
         if self._bell is None or not self._bell.hangs:
             self._bell = hang(self._log)
-            if self._bell is not None:  # who rang before it hung is unheard
-                self._look(rang=True)
+            if self._bell is not None and self._look(rang=True):  # it may have rung before it hung
+                return False
         while seconds > 0 and not self.is_over:
             pause = min(seconds, TICK if self._bell is None else SELDOM)
             if self._look(rang=self._hears(pause)):
