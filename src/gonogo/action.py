@@ -246,6 +246,11 @@ class Action(Generic[P, R]):
             )
         return text
 
+    @property
+    def has_fixed_charges(self) -> bool:
+        """Whether every call of it takes the same of the same limits."""
+        return self._fixed is not None
+
     def charges(self, arguments: Mapping[str, Any], clock: Callable[[], float]) -> Sequence[Charge]:
         """What performing it with these arguments takes of each limit it declares."""
         if self._fixed is not None:

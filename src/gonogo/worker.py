@@ -271,7 +271,8 @@ class WorkerProcess:
         if work is None:
             return False
         try:
-            self.wake()
+            if delivery.has_more:
+                self.wake()
             while work is not None:
                 with self._crew.doing(work.id):
                     work = delivery.carry_on(work, more=more, loop=loop)

@@ -1,4 +1,4 @@
-"""PostgreSQL alone: what is begun with its claim locks nothing that others lock in their order."""
+"""PostgreSQL alone: what is begun with its claim locks nothing that others lock the other way."""
 
 from __future__ import annotations
 
