@@ -148,6 +148,11 @@ class GovernorEnforcer:
                 self._put(limit)
                 (self._defaults.add if default else self._defaults.discard)(limit.name)
 
+    def is_default(self, name: str) -> bool:
+        """Whether limit ``name`` is one that was declared as a default, and by nobody else."""
+        with self._mutex:
+            return name in self._defaults
+
     def set_limit(self, resource: str, max_actions: int, window_seconds: float = 3600) -> None:
         """Set or replace a limit; what was used stays used.
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from msgspec import structs
@@ -13,7 +14,7 @@ from msgspec import structs
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, Drifted, NotFound, PlanError
 from gonogo.events import Event
-from gonogo.forecasting import forecast, totals_of
+from gonogo.forecasting import forecast, uses_of
 from gonogo.handle import Handle
 from gonogo.ids import new_id
 from gonogo.jobs import SLACK, TURN, Jobs
@@ -96,7 +97,7 @@ class Planner:
         if _rehearsing.get() is not None:
             raise ConfigurationError(f"rehearsal {name!r} was begun inside another rehearsal")
         rehearsal = Rehearsal(self, new_id(self.now()))
-        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], dict)
+        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], list)
         token = _rehearsing.set(rehearsal)
         with self._mutex:
             self._active.append(rehearsal)
@@ -115,7 +116,7 @@ class Planner:
 
     def _finish(self, plan: Plan, rehearsal: Rehearsal) -> None:
         rehearsal.over = True
-        calls, totals = forecast(self._pipeline, rehearsal)
+        calls, uses = forecast(self._pipeline, rehearsal)
         problems = tuple(rehearsal.problems)
         plan.record = structs.replace(
             plan.record,
@@ -125,7 +126,7 @@ class Planner:
             problems=problems,
         )
         plan.calls = calls
-        plan._totals = lambda: totals
+        plan._uses = lambda: uses
 
         def work(tx: Transaction) -> None:
             tx.plans.insert(plan.record)
@@ -142,7 +143,7 @@ class Planner:
         record, calls = self._store.read(work)
         if record is None:
             raise _not_found(plan_id)
-        return Plan(record, calls, lambda: totals_of(self._pipeline, calls))
+        return Plan(record, calls, cache(lambda: uses_of(self._pipeline, calls)))
 
     def record(self, plan_id: str) -> PlanRecord:
         """The plan without its calls; `NotFound` when there is none of that id."""

@@ -494,7 +494,9 @@ def test_different_terms_under_one_name_are_refused(
 def test_a_default_gives_way(governor: GovernorEnforcer) -> None:
     """A default yields to a declaration, whichever comes first."""
     governor.declare(Limit("payment", 100, per="1h"), default=True)
+    assert governor.is_default("payment")
     governor.declare(Limit("payment", 5, per="1h"))
+    assert not governor.is_default("payment")
     governor.declare(Limit("payment", 100, per="1h"), default=True)
     assert governor.rate_limits["payment"].max == 5
 
