@@ -28,6 +28,8 @@ from gonogo.simulated import Undetermined
 from gonogo.store.port import Transaction
 
 DAY = 86_400.0
+NOT_SAID = "somebody unnamed"
+"""Stands for who applied a plan where nobody was named: the approver need not have been it."""
 
 _rehearsing: ContextVar[Rehearsal | None] = ContextVar("gonogo_rehearsal", default=None)
 
@@ -179,8 +181,9 @@ class Planner:
     def apply(self, plan_id: str, *, by: str | None = None) -> list[Handle]:
         """Queue exactly the plan's calls that are to be done, in one transaction.
 
-        The approval is consumed by it; a second apply is refused. Raises `PlanError` when the plan
-        is not approved, expired or changed, and `Drifted` when a key was taken since.
+        The approval is consumed by it; a second apply is refused. Without ``by`` nobody is recorded
+        as the one who applied it. Raises `PlanError` when the plan is not approved, expired or
+        changed, and `Drifted` when a key was taken since.
         """
         now = self.now()
 
@@ -188,13 +191,11 @@ class Planner:
             plan = self._expect(tx, plan_id, PlanState.APPROVED, now)
             calls = tx.calls.of_plan(plan_id)
             self._require_unchanged(plan, calls)
-            actor = by or plan.approved_by or ""
-            applied = structs.replace(
-                plan, state=PlanState.APPLIED, applied_by=actor, applied_at=now
-            )
+            applied = structs.replace(plan, state=PlanState.APPLIED, applied_by=by, applied_at=now)
             self._change(tx, plan, applied)
             to_do = self._queue(tx, plan, calls, now)
-            self._decide(tx, "applied", plan, actor, f"{len(to_do)} calls queued", now)
+            what = "1 call queued" if len(to_do) == 1 else f"{len(to_do)} calls queued"
+            self._decide(tx, "applied", plan, by or NOT_SAID, what, now)
             return applied, to_do
 
         applied, to_do = self._store.write(work)

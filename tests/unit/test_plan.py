@@ -590,6 +590,15 @@ def test_a_plan_is_applied_once(locked: SandboxOrchestrator) -> None:
     assert locked.counts() == {State.PENDING: 1}
 
 
+def test_the_approver_is_not_taken_for_who_applied(locked: SandboxOrchestrator) -> None:
+    """Where nobody says who applies a plan, that is what is recorded."""
+    plan = ready(locked)
+    locked.approve(plan, **WHO)
+    (handle,) = locked.apply(plan)
+    assert plan.record.applied_by is None
+    assert "plan applied by somebody unnamed: 1 call queued." in story(handle)
+
+
 def test_of_two_that_apply_at_once_one_wins(shared: Sandboxes) -> None:
     """Two processes with the same approval queue the calls once."""
     first, second = shared(), shared()
