@@ -44,7 +44,7 @@ def pay(invoice: str, cents: int) -> str:
     irreversible=True,
     key="gift:{to}",
     needs_approval=True,
-    limits=[Limit("gifts", 3, per="1d", key="{to}")],
+    limits=[Limit("gifts", 3, per="day", key="{to}")],
 )
 def give(to: str) -> None: ...
 
@@ -381,7 +381,7 @@ def test_limits_show_use_and_those_that_workers_set(gonogo: Program) -> None:
     assert (used["cents"]["current_actions"], used["payment"]["max_actions"]) == (100, 100)
     (gifts,) = gonogo("limits", "gifts", "--key", "Ann", "--json").json
     assert (gifts["current_actions"], gifts["key"]) == (0, "Ann")
-    assert "by key" in gonogo("limits", "gifts").out
+    assert re.search(r"by key +3 +this day \(UTC\)\n", gonogo("limits", "gifts").out)
     assert gonogo("limits", "nothing").code == Exit.NOT_FOUND
 
 

@@ -159,7 +159,7 @@ def limits(session: Session, name: str | None, key: str | None) -> None:
                 limit if key is None else f"{limit}[{key}]",
                 used,
                 f"{status['max_actions']:,}",
-                spell_duration(status["window_seconds"]),
+                declared[limit].counted_in,
                 spell_duration(status["retry_after"]) if status["retry_after"] else "",
             )
         )
