@@ -274,7 +274,9 @@ class Planner:
             raise _not_found(plan_id)
         if plan.state is not state:
             why = "; ".join(plan.problems[:3]) or _REMEDIES.get(plan.state, "rehearse again")
-            raise PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}: {why}")
+            error = PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}: {why}")
+            error.remedy = _COMMANDS.get(plan.state, "gonogo plan list").format(plan_id)
+            raise error
         if plan.expires_at <= now:
             raise PlanError(f"plan {plan_id} has expired: rehearse again, the world has moved on")
         return plan
@@ -323,6 +325,13 @@ _REMEDIES = {
     PlanState.READY: "approve it first",
     PlanState.APPROVED: "apply it",
     PlanState.APPLIED: "a plan is applied once; for more, rehearse again",
+}
+
+_COMMANDS = {
+    PlanState.INCOMPLETE: "gonogo plan show {}",
+    PlanState.READY: "gonogo approve {} --by WHO --reason WHY",
+    PlanState.APPROVED: "gonogo apply {}",
+    PlanState.APPLIED: "gonogo calls list --plan {}",
 }
 
 

@@ -577,8 +577,9 @@ def ready(sandbox: SandboxOrchestrator, *invoices: str, **options: Any) -> Plan:
 def test_a_plan_is_applied_once(locked: SandboxOrchestrator) -> None:
     """The approval is consumed; a second apply, or approval, is refused."""
     plan = ready(locked)
-    with pytest.raises(PlanError, match="is ready, not approved: approve it first"):
+    with pytest.raises(PlanError, match="is ready, not approved: approve it first") as refused:
         locked.apply(plan)
+    assert refused.value.remedy == f"gonogo approve {plan.id} --by WHO --reason WHY"
     locked.approve(plan, **WHO)
     with pytest.raises(PlanError, match="is approved, not ready: apply it"):
         locked.approve(plan, **WHO)

@@ -93,6 +93,14 @@ def _shared() -> list[click.Parameter]:
     ]
 
 
+class UsageError(click.UsageError):
+    """A mistake on the command line, with the command that is right."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
 class Command(click.Command):
     """A command with the shared options and an example in its help."""
 
@@ -100,6 +108,14 @@ class Command(click.Command):
         kwargs.setdefault("epilog", _example(example))
         super().__init__(*args, **kwargs)
         self.params += _shared()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; ``list``, which other commands have, is not taken for an argument."""
+        takes_some = any(isinstance(parameter, click.Argument) for parameter in self.params)
+        if args[:1] == ["list"] and not takes_some:
+            message = f"{ctx.command_path} takes no 'list'; did you mean {ctx.command_path}?"
+            raise UsageError(message, ctx.command_path)
+        return super().parse_args(ctx, args)
 
 
 class Group(click.Group):
