@@ -27,7 +27,9 @@ def test_a_plan_is_named_by_its_name_or_the_beginning_of_its_id(gonogo: Program)
     )
     assert gonogo("plan", "show", "nov", "--json").json["id"] == newer
     assert gonogo("plan", "show", older[:20], "--json").json["id"] == older
-    assert gonogo("plan", "show", older[:7]).code == Exit.NOT_FOUND
+    short = gonogo("plan", "show", older[:7])
+    assert short.code == Exit.NOT_FOUND
+    assert "must have 8 characters" in short.err
     both = gonogo("approve", "nov", *WHO, "--yes")
     assert both.code == Exit.REFUSED
     assert older in both.err
@@ -98,6 +100,8 @@ def test_what_is_not_there_names_where_to_look(gonogo: Program) -> None:
         (["plans"], "gonogo plan list"),
         (["explain", "ID"], "gonogo calls explain ID"),
         (["aply", "ID"], "gonogo apply ID"),
+        (["plan", "approve", "ID"], "gonogo approve ID"),
+        (["calls", "lsit"], "gonogo calls list"),
         (["workers", "list"], "gonogo workers"),
         (["decisions", "list"], "gonogo decisions"),
     ],

@@ -75,7 +75,7 @@ def _usage(session: Session, error: click.ClickException) -> Exit:
     message = "a command is missing" if bare else redact_text(error.format_message())
     told = _named("Usage", message)
     if remedy := getattr(error, "remedy", None):
-        told["remedy"] = remedy
+        told["remedy"] = redact_text(remedy)
     elif context is not None:
         told["remedy"] = f"{context.command_path} --help"
     return _tell(session, told, Exit.USAGE)

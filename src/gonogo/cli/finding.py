@@ -54,7 +54,9 @@ def plan_id(
     if len(begun) > 1:
         raise _ambiguous(text, [_plan(plan) for plan in begun])
     if not begun:
-        raise _missing(f"there is no plan {text!r} in this ledger", "gonogo plan list")
+        raise _missing(
+            f"there is no plan {text!r} in this ledger{_short(text)}", "gonogo plan list"
+        )
     return begun[0].id
 
 
@@ -93,7 +95,9 @@ def call_id(sandbox: SandboxOrchestrator, text: str) -> str:
     if len(found) > 1:
         raise _ambiguous(text, [_call(call) for call in found])
     if not found:
-        error = _missing(f"there is no call {text!r} in this ledger", "gonogo calls list")
+        error = _missing(
+            f"there is no call {text!r} in this ledger{_short(text)}", "gonogo calls list"
+        )
         error.call_id = text
         raise error
     return found[0].id
@@ -127,6 +131,12 @@ def _calls(tx: Transaction, actions: Sequence[str], text: str) -> list[Call]:
 
 def _begins(known: str, text: str) -> bool:
     return len(text) >= LEAST and known.startswith(text)
+
+
+def _short(text: str) -> str:
+    if len(text) >= LEAST or not set(text) <= set("0123456789abcdef"):
+        return ""
+    return f"; the beginning of an id must have {LEAST} characters"
 
 
 def _plan(plan: PlanRecord) -> str:

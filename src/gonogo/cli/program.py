@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import importlib
 import os
-import shlex
 import sys
 from collections.abc import Sequence
+from typing import ClassVar
 
 import click
 
-from gonogo.cli.base import Group, Session, UsageError
+from gonogo.cli.base import Group, Session
 
 _HOMES = {
     "check": "desk",
@@ -41,18 +41,6 @@ _HOMES = {
 }
 """The module of each command, in the order of the work; only what is asked for is imported."""
 
-_MEANT = {
-    "plans": "plan list",
-    "show": "calls show",
-    "explain": "calls explain",
-    "list": "calls list",
-    "pause": "queues pause",
-    "unpause": "queues resume",
-    "discard": "plan discard",
-    "run": "worker",
-}
-"""What people mean who guess a command, where it is not spelled much like one."""
-
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if not value:
@@ -68,19 +56,20 @@ def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 class _Program(Group):
+    guesses: ClassVar = {
+        "plans": "plan list",
+        "show": "calls show",
+        "explain": "calls explain",
+        "list": "calls list",
+        "pause": "queues pause",
+        "unpause": "queues resume",
+        "discard": "plan discard",
+        "run": "worker",
+    }
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of the work, not of the alphabet."""
         return list(_HOMES)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command; for one that is not there, the one that is meant is named."""
-        name, *rest = args
-        if name not in _HOMES and not name.startswith("-") and (meant := _meant(name)):
-            remedy = f"gonogo {shlex.join([*meant.split(), *rest])}"
-            raise UsageError(f"there is no command {name!r}; did you mean {meant}?", remedy)
-        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, from its module."""
@@ -89,12 +78,6 @@ class _Program(Group):
         home = importlib.import_module(f"gonogo.cli.{_HOMES[cmd_name]}")
         command: click.Command = getattr(home, cmd_name.replace("-", "_"))
         return command
-
-
-def _meant(name: str) -> str | None:
-    import difflib  # noqa: PLC0415 - only slips pay for it
-
-    return _MEANT.get(name) or next(iter(difflib.get_close_matches(name, _HOMES, 1)), None)
 
 
 @click.group(
