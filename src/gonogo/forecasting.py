@@ -98,4 +98,4 @@ def _reopening(pipeline: Pipeline, limit: str) -> str:
     since, window = known.period(pipeline.clock.now())
     if since is None:
         return f"; units are free again {spell_duration(window)} after they were taken"
-    return f"; room from {spell_time(since + window)}"
+    return f"; applied now, it has room from {spell_time(since + window)} at the earliest"

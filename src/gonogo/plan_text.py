@@ -71,7 +71,7 @@ def spell_waiting(calls: Sequence[Call]) -> Iterator[str]:
     if waiting:
         goes = "goes out by itself" if len(waiting) == 1 else "go out by themselves"
         first = f"{waiting[0].key or waiting[0].action}: {waiting[0].note or 'no room now'}"
-        yield f"{len(waiting):,} of these {goes} later, when there is room; first {first}"
+        yield f"{len(waiting):,} of its calls {goes} later, when there is room; first {first}"
 
 
 def _shown(calls: Sequence[Call]) -> set[int]:

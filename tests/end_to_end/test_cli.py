@@ -246,7 +246,8 @@ def test_a_plan_that_a_limit_stretches_says_so_when_it_is_approved(gonogo: Progr
     plan = rehearsed(gonogo, *(f"INV-{n}" for n in range(101)))
     done = gonogo("approve", plan, *WHO, "--yes")
     assert (
-        "1 of these goes out by itself later, when there is room; first payment:INV-100" in done.err
+        "1 of its calls goes out by itself later, when there is room; first payment:INV-100"
+        in done.err
     )
     assert "SANDBOX_PAYMENT_LIMIT" in done.err
 

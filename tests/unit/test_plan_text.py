@@ -126,11 +126,12 @@ def test_what_goes_out_later_is_said_in_the_head() -> None:
     calls[1] = structs.replace(calls[1], note="waits for limit 'x'; room from noon")
     text = render(PLAN, calls, {}, {})
     assert (
-        "2 of these go out by themselves later, when there is room; first payment:INV-1: " in text
+        "2 of its calls go out by themselves later, when there is room; first payment:INV-1: "
+        in text
     )
     assert text.count("room from noon") == 2
-    assert "1 of these goes out by itself" in render(PLAN, calls[:2], {}, {})
-    assert "of these" not in render(PLAN, calls[:1], {}, {})
+    assert "1 of its calls goes out by itself" in render(PLAN, calls[:2], {}, {})
+    assert "of its calls" not in render(PLAN, calls[:1], {}, {})
 
 
 def test_one_call_is_not_many() -> None:
