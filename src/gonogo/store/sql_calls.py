@@ -86,15 +86,7 @@ class SqlCalls:
     def _due(
         self, queues: Sequence[str], now: float, limit: int, passing: Collection[str]
     ) -> list[Due]:
-        """Of each queue, action and priority the first ``limit`` calls that are due.
-
-        Where several can write at once they are locked, past those that others have locked.
-        """
-        if self._run.locks:
-            text = self._run.texts.text(statements.due_calls, len(queues), len(passing))
-            wanted = {**names("queue", queues), **names("passing", sorted(passing))}
-            found = self._run(text, {**wanted, "now": now, "most": limit}).fetchall()
-            return [Due(*row) for row in found]
+        """Of each queue, action and priority the first ``limit`` calls that are due."""
         groups = self._run.texts.text(statements.due_groups, len(queues))
         text = self._run.texts.text(statements.due_in_group)
         due: list[Due] = []
