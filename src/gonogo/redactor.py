@@ -91,7 +91,8 @@ class Redactor:
     ) -> dict[str, Any]:
         """A plain copy of a mapping of names to values that is safe to show."""
         shown: dict[str, Any] = {} if into is None else into
-        known, short, plain = self._hidden, self._short, None
+        known, short = self._hidden, self._short
+        plain: list[str] = []
         for key, value in fields.items():
             try:
                 hidden = known[key]
@@ -106,7 +107,7 @@ class Redactor:
                     shown[key] = value
                 else:  # to be looked at with the others
                     shown[key] = MASK
-                    plain = [*plain, key] if plain else [key]
+                    plain.append(key)
             elif type(value) is int and _LEAST < value < _MOST:
                 shown[key] = value
             else:
