@@ -12,7 +12,7 @@ from uuid import UUID
 
 from gonogo.containers import parts
 from gonogo.errors import ConfigurationError
-from gonogo.secrets import MASK, SHORTEST, Secret, redact_text, show_error
+from gonogo.secrets import MASK, SHORTEST, Secret, may_hold_secret, redact_text, show_error
 
 _MAX_KNOWN = 4096
 _LEAST, _MOST = -(10**12), 10**12
@@ -91,7 +91,8 @@ class Redactor:
     ) -> dict[str, Any]:
         """A plain copy of a mapping of names to values that is safe to show."""
         shown: dict[str, Any] = {} if into is None else into
-        known, short, longest = self._hidden, self._short, self._max_text
+        known, short = self._hidden, self._short
+        plain: list[str] = []
         for key, value in fields.items():
             try:
                 hidden = known[key]
@@ -100,15 +101,27 @@ class Redactor:
             if hidden:
                 shown[key] = MASK
             elif type(value) is str:  # most are
-                if len(value) < short and "=" not in value and ":" not in value:
+                if "=" in value or ":" in value:
+                    shown[key] = redact_text(value, self._max_text)
+                elif len(value) < short:
                     shown[key] = value
-                else:
-                    shown[key] = redact_text(value, longest)
+                else:  # to be looked at with the others
+                    shown[key] = MASK
+                    plain.append(key)
             elif type(value) is int and _LEAST < value < _MOST:
                 shown[key] = value
             else:
                 shown[key] = self.redact(value, key)
+        if plain:
+            self._show(plain, fields, shown)
         return shown
+
+    def _show(self, keys: list[str], fields: Mapping[str, Any], shown: dict[str, Any]) -> None:
+        """Show the texts under ``keys``: as they are, where all together hold no secret."""
+        together = "\n".join([fields[key] for key in keys])
+        harmless = len(together) <= self._max_text and not may_hold_secret(together)
+        for key in keys:
+            shown[key] = fields[key] if harmless else redact_text(fields[key], self._max_text)
 
     def _learn(self, key: str) -> bool:
         hidden = self.hides(key, key)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import compress, product
 from traceback import format_exception
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from gonogo.card_numbers import mask_cards
+from gonogo.card_numbers import mask_cards, may_hold_card
 from gonogo.containers import items, parts
 
 T = TypeVar("T")
@@ -84,7 +85,7 @@ _FORMS = (
     ),
     _Form("", ("eyj",), re.compile(r"()\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")),
     _Form(
-        ":=",
+        "@",
         ("://",),
         re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{0,200}:)[^\s/@]+(?=@)", re.IGNORECASE),
     ),
@@ -108,16 +109,15 @@ SHORTEST = 12
 """Characters that each of these and a card number take at least, but those with ``=`` or ``:``."""
 
 _HINTS = {
-    (named, joined): tuple(
+    there: tuple(
         hint
         for form in _FORMS
-        if not form.marks or (named and form.marks == ":=") or (joined and form.marks == "_")
+        if form.marks in {"", *compress((":=", "_", "@"), there)}
         for hint in form.hints
     )
-    for named in (False, True)
-    for joined in (False, True)
+    for there in product((False, True), repeat=3)
 }
-"""By whether a text contains a ``:`` or ``=``, and whether it contains a ``_``."""
+"""What to look for, by which marks are there."""
 
 
 def redact_text(text: str, limit: int = 8192) -> str:
@@ -134,6 +134,11 @@ def redact_text(text: str, limit: int = 8192) -> str:
         text = text[: limit + 64]
     text = mask_cards(_mask_forms(text), MASK)
     return text[:limit] + "…" if cut else text
+
+
+def may_hold_secret(text: str) -> bool:
+    """Whether `redact_text` would have to look closely; if not, then at no part of it either."""
+    return _is_hinted(text, _folded(text)) or may_hold_card(text)
 
 
 def writable(text: str) -> str:
@@ -171,11 +176,8 @@ def spellings(secret: object, depth: int = 4) -> Iterator[str]:
 
 
 def _mask_forms(text: str) -> str:
-    lowered = text.lower() if text.isascii() else _folded(text)
-    for hint in _HINTS[":" in text or "=" in text, "_" in text]:
-        if hint in lowered:
-            break
-    else:
+    lowered = _folded(text)
+    if not _is_hinted(text, lowered):
         return text
     for form in _FORMS:
         for hint in form.hints:
@@ -185,8 +187,17 @@ def _mask_forms(text: str) -> str:
     return text
 
 
+def _is_hinted(text: str, lowered: str) -> bool:
+    for hint in _HINTS[":" in text or "=" in text, "_" in text, "@" in text]:
+        if hint in lowered:
+            return True
+    return False
+
+
 def _folded(text: str) -> str:
     """In lower case, with the letters that an expression which ignores case takes for ASCII's."""
+    if text.isascii():
+        return text.lower()
     return text.replace("\u0130", "i").replace("\u0131", "i").casefold()
 
 

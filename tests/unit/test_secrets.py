@@ -199,6 +199,19 @@ def test_looking_for_secrets_takes_time_in_proportion_to_the_text() -> None:
         redact_text(piece * 8000 + "x://token")
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [VISA, PEM, JWT, "basic abcdef", "sk_live_12345678", "ghp_" + "a" * 36, "AKIA" + "A" * 16,
+     "token=x", "a://me:x@db/long"],
+)  # fmt: skip
+def test_a_secret_among_other_texts_is_masked(secret: str) -> None:
+    """Texts that are looked at together hide none of each other's."""
+    others = {"before": "a text of some length", "after": "and one more, of someone@example.com"}
+    shown = Redactor().fields({**others, "said": secret, "last": "INV-2027-01-15-A"})
+    assert shown == {**others, "said": redact_text(secret), "last": "INV-2027-01-15-A"}
+    assert "[secret]" in shown["said"]
+
+
 def test_a_card_as_a_number_is_masked() -> None:
     """The type does not hide it; other large numbers stay."""
     redactor = Redactor()
@@ -441,7 +454,10 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.lists(PIECES | st.text(max_size=3), max_size=12).map("".join))
+TEXTS = st.lists(PIECES | st.text(max_size=3), max_size=12).map("".join)
+
+
+@given(TEXTS)
 def test_short_cuts_do_not_show(text: str) -> None:
     """Looking only where a hint is finds what looking for every form everywhere finds."""
     thorough = text
@@ -449,7 +465,15 @@ def test_short_cuts_do_not_show(text: str) -> None:
         thorough = form.mask(thorough)
     thorough = _DIGITS.sub(lambda match: _masked(match, "[secret]"), thorough)
     assert redact_text(text) == thorough
-    assert Redactor().fields({"a": text}) == {"a": thorough}
+
+
+@given(st.lists(TEXTS, max_size=4), st.sampled_from([3, 12, 40, 8192]))
+def test_texts_are_shown_together_as_each_by_itself(texts: list[str], limit: int) -> None:
+    """A look at several at once passes none that a look at it alone would not."""
+    fields = {str(number): text for number, text in enumerate(texts)}
+    shown = Redactor(max_text=limit).fields(fields)
+    assert shown == {key: redact_text(text, limit) for key, text in fields.items()}
+    assert list(shown) == list(fields)
 
 
 @given(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just(int(VISA)))
