@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -17,40 +17,53 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 from benchmarks.measure import Effort, Scene, Stage, Target, repeated
 from gonogo import StructuredLogger
 
-FIELDS: dict[str, object] = {
+Fields = MutableMapping[str, Any]
+
+FIELDS: Fields = {
     "invoice": "INV-7",
     "cents": 12_000,
     "customer": "ACME Steel",
     "attempt": 1,
     "api_token": "not to be seen",
 }
+TEXTS: Fields = {
+    "request": "01a204f6-5889-7960-e6b6-439789acf450",
+    "customer": "Straße der Einheit 7, 12345 Berlin",
+    "email": "ana.lopez@example.com",
+    "url": "https://api.example.com/orders/77?page=2",
+    "note": "The invoice INV-7 of ACME Steel was paid in full",
+}
 _SECRET = re.compile(r"passw|secret|token|authorization|api[-_]?key|cookie|credential", re.I)
 
-Fields = MutableMapping[str, Any]
+
+def json_line(effort: Effort) -> AbstractContextManager[Scene]:
+    """Five short fields, as lines mostly have."""
+    return _lines("redacted", "five fields, one of them masked by its name", FIELDS, 1 / 2)
+
+
+def json_texts(effort: Effort) -> AbstractContextManager[Scene]:
+    """Five longer texts, each of which has to be looked through."""
+    return _lines("of texts", "five texts of 21 to 48 characters, none to be masked", TEXTS, None)
 
 
 @contextmanager
-def json_line(effort: Effort) -> Iterator[Scene]:
+def _lines(kind: str, what: str, fields: Fields, asked: float | None) -> Iterator[Scene]:
     """Each as its own documents set it up for speed, into a stream that throws everything away."""
-    structured = repeated(_structlog(), 2000)
-    standard = repeated(_standard(), 2000)
-    with _loguru() as loguru_line:
+    structured = repeated(_structlog(fields), 2000)
+    standard = repeated(_standard(fields), 2000)
+    with _loguru(fields) as loguru_line:
+        peers = {
+            "structlog, orjson": structured,
+            "python-json-logger, orjson": standard,
+            "loguru, serialize": repeated(loguru_line, 500),
+        }
         yield Scene(
-            "Log: one JSON line, redacted",
-            "five fields, one of them masked by its name; time, level, action; into an object "
+            f"Log: one JSON line, {kind}",
+            f"{what}; time, level, action; into an object "
             "whose write() and flush() do nothing. The others mask keys by a remembered pattern; "
             "gonogo also looks for secrets in the texts and follows a correlation id",
-            {
-                "gonogo": repeated(_ours(), 5000),
-                "structlog, orjson": structured,
-                "python-json-logger, orjson": standard,
-                "loguru, serialize": repeated(loguru_line, 500),
-            },
-            [
-                Target("gonogo", "structlog, orjson", 1 / 2),
-                Target("gonogo", "python-json-logger, orjson", 1 / 2),
-                Target("gonogo", "loguru, serialize", 1 / 2),
-            ],
+            {"gonogo": repeated(_ours(fields), 5000), **peers},
+            [Target("gonogo", peer, asked) for peer in peers if asked is not None],
         )
 
 
@@ -76,25 +89,25 @@ def _mask(fields: Fields) -> Fields:
     return fields
 
 
-def _ours() -> Callable[[int], object]:
+def _ours(fields: Fields) -> Callable[[int], object]:
     log = StructuredLogger(_logger("benchmark.gonogo"))
     log.configure(json=True, stream=_Nowhere())
-    return lambda _: log.log_action("payment", **FIELDS)
+    return lambda _: log.log_action("payment", **fields)
 
 
-def _structlog() -> Callable[[int], object]:
+def _structlog(fields: Fields) -> Callable[[int], object]:
     log = structlog.wrap_logger(
         structlog.BytesLogger(_Nowhere()),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            lambda _logger, _method, fields: _mask(fields),
+            lambda _logger, _method, event: _mask(event),
             structlog.processors.JSONRenderer(serializer=orjson.dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     ).bind()
-    return lambda _: log.info("payment", **FIELDS)
+    return lambda _: log.info("payment", **fields)
 
 
 class _Masking(OrjsonFormatter):
@@ -102,12 +115,12 @@ class _Masking(OrjsonFormatter):
         return _mask(log_data)
 
 
-def _standard() -> Callable[[int], object]:
+def _standard(fields: Fields) -> Callable[[int], object]:
     log = _logger("benchmark.standard")
     handler = logging.StreamHandler(_Nowhere())
     handler.setFormatter(_Masking("{asctime}{levelname}{message}", style="{"))
     log.addHandler(handler)
-    return lambda _: log.info("payment", extra=FIELDS)
+    return lambda _: log.info("payment", extra=fields)
 
 
 def _logger(name: str) -> logging.Logger:
@@ -119,14 +132,14 @@ def _logger(name: str) -> logging.Logger:
 
 
 @contextmanager
-def _loguru() -> Iterator[Callable[[int], object]]:
+def _loguru(fields: Fields) -> Iterator[Callable[[int], object]]:
     log = loguru.logger.patch(lambda record: _mask(record["extra"]) and None)
     log.remove()
     sink = log.add(_Nowhere(), serialize=True, format="{message}", diagnose=False)
     try:
-        yield lambda _: log.info("payment", **FIELDS)
+        yield lambda _: log.info("payment", **fields)
     finally:
         log.remove(sink)
 
 
-SCENES: dict[str, Stage] = {"log.json": json_line}
+SCENES: dict[str, Stage] = {"log.json": json_line, "log.texts": json_texts}

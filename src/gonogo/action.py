@@ -14,8 +14,10 @@ from gonogo.arguments import MAX_BYTES, Parameters
 from gonogo.canonical import canonical
 from gonogo.durations import parse_duration
 from gonogo.errors import ConfigurationError, GonogoError
+from gonogo.halts import switches
 from gonogo.handle import OPTIONS, JobOptions
 from gonogo.policy import KeyTemplate, Policy
+from gonogo.readiness import HOLD
 from gonogo.records import Call, Charge
 from gonogo.secrets import describe, writable
 from gonogo.templates import Template
@@ -85,6 +87,7 @@ class Action(Generic[P, R]):
         self.fn = fn
         self.policy = policy
         self.name = policy.name
+        self.stops = frozenset((*switches(policy.name), HOLD))
         self.is_async = inspect.iscoroutinefunction(fn)
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
             raise ConfigurationError(
@@ -242,6 +245,11 @@ class Action(Generic[P, R]):
                 action=self.name,
             )
         return text
+
+    @property
+    def has_fixed_charges(self) -> bool:
+        """Whether every call of it takes the same of the same limits."""
+        return self._fixed is not None
 
     def charges(self, arguments: Mapping[str, Any], clock: Callable[[], float]) -> Sequence[Charge]:
         """What performing it with these arguments takes of each limit it declares."""

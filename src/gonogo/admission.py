@@ -28,7 +28,7 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
-from gonogo.records import Call, Charge, Reservation, State, counted, move
+from gonogo.records import Call, Charge, Reservation, State, numbers
 from gonogo.settlement import in_doubt
 from gonogo.store.fates import Piece
 from gonogo.store.port import Store, Transaction
@@ -70,7 +70,10 @@ class Admission:
         try:
             if action.policy.irreversible:
                 self._readiness.require(group, action.name, call.key)
-            admitted = yield from self._pass(action, bound, call, lease)
+            if action.reader is None:
+                admitted = (yield self._piece(action, bound, call, lease, facts=True)) or call
+            else:
+                admitted = yield from self._pass(action, bound, call, lease)
         except Refused as refusal:
             refusal.action = refusal.action or call.action
             refusal.key = refusal.key or call.key
@@ -90,15 +93,12 @@ class Admission:
     def _pass(
         self, action: Action[Any, Any], bound: Bound, call: Call, lease: float
     ) -> Writing[Call]:
-        """Read the precondition, which is user code, outside of the transaction.
+        """Read the precondition first, which is user code, outside of the transaction.
 
         Of a call whose key is taken it is not read: what was true before the effect need not be
         true after it, and the recorded answer stands.
         """
         admitted: Call | None = None
-        if action.reader is None:
-            admitted = yield self._piece(action, bound, call, lease, facts=True)
-            return admitted or call
         if call.epoch == 0 and self._is_taken(call):
             admitted = yield self._piece(action, bound, call, lease, facts=False)
             if admitted is not None:
@@ -155,11 +155,14 @@ class Admission:
 
     def _guard(self, tx: Transaction, action: Action[Any, Any], call: Call, now: float) -> None:
         controls = tx.controls.all()
-        check_halt(controls, action.name, now)
+        stopped = not action.stops.isdisjoint(controls)
+        if stopped:
+            check_halt(controls, action.name, now)
         if call.queue is not None:
             check_pause(controls, call.queue, now)
         if action.policy.irreversible:
-            self._readiness.require_not_held(controls, action.name, call.key)
+            if stopped:
+                self._readiness.require_not_held(controls, action.name, call.key)
             if call.approved_by is None and self._lock.locked(controls, now):
                 alone = action.policy.needs_approval
                 raise self._lock.blocked(action.name, call.key, needs_approval=alone)
@@ -185,10 +188,12 @@ class Admission:
         if charges:
             reservations = self._governor.reserve(tx, charges, now, self._clock.now)
             now = self._clock.now()  # it may have waited for others
-        claimed = counted(call)
+        epoch, attempt = numbers(call)
         return structs.replace(
-            claimed,
-            state=move(claimed, _DISPATCHED),
+            call,
+            state=_DISPATCHED,
+            epoch=epoch,
+            attempt=attempt,
             owner=self._owner.name,
             dispatched_at=now,
             settled_at=None,

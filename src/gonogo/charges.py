@@ -69,16 +69,15 @@ def limit_of(row: str) -> str:
     return row.partition("[")[0]
 
 
-def explain_denial(denial: Denial, window: float) -> str:
-    """One sentence on what has no room, and what to do; ``window`` in seconds."""
+def explain_denial(denial: Denial, span: str, counted_in: str) -> str:
+    """One sentence on what has no room, and what to do; for the rest see `gonogo.limits.Limit`."""
     start = f"Rate limit exceeded for {denial.row!r}: "
-    span = spell_duration(window)
     if denial.retry_after is None:
         return (
             f"{start}a cost of {denial.cost} can never be admitted, because the limit is "
             f"{denial.max} per {span}. Nothing was used; split it, or raise the limit"
         )
     return (
-        f"{start}{denial.used} of {denial.max} used in {span}, {denial.cost} wanted. Nothing was "
-        f"used; try again in {spell_duration(denial.retry_after)}"
+        f"{start}{denial.used} of {denial.max} used in {counted_in}, {denial.cost} wanted. "
+        f"Nothing was used; try again in {spell_duration(denial.retry_after)}"
     )

@@ -26,6 +26,9 @@ _PATIENCE = 5.0
 _SLOW = 0.02
 """Seconds an answer should take: by half of that it may be wrong."""
 
+_ALMOST = 0.999_999
+"""What is nearer to the end of its second may round up into the next one."""
+
 _AGAIN = 2
 """How often it is asked again after a slow answer; the fastest one counts."""
 
@@ -253,3 +256,25 @@ def iso(seconds: float) -> str:
 @lru_cache(maxsize=64)
 def _iso_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+class Stamps:
+    """`iso` for moments that mostly share a second: what they share is written once."""
+
+    __slots__ = ("_second",)
+
+    def __init__(self) -> None:
+        self._second = (math.nan, "")  # one attribute: other threads may be in another second
+
+    def iso(self, seconds: float) -> str:
+        """See `iso`."""
+        second, head = self._second
+        into = seconds - second
+        if not 0 <= into < _ALMOST:
+            second = float(math.floor(seconds))
+            head, into = f"{_iso_second(int(second))}.", seconds - second
+            if into >= _ALMOST:
+                return iso(seconds)
+            self._second = second, head
+        digits = str(int(into * 1_000_000 + 1_000_000.5))  # the first is there to be cut off
+        return head + digits[1:] + "Z"

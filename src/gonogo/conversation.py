@@ -72,7 +72,7 @@ class Conversation:
 
     def run(self) -> Course:
         """Admit, perform, settle; retry while the policy says so; or answer from the ledger."""
-        call = self._pipeline.draft(self._action, self._bound, queue=None, state=_PENDING)
+        call = self._pipeline.draft(self._action, self._bound)
         while True:
             try:
                 admitted = self._pipeline.admit(

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from gonogo.errors import ConfigurationError
 from gonogo.store.urls import FileUrl, in_memory, parse, read, shown
@@ -125,6 +121,8 @@ class SandboxDatabaseManager:
                 self._engine = None
             self._url = self._given
             if self._directory is not None:
+                import shutil  # noqa: PLC0415 - slow; most are given a URL
+
                 shutil.rmtree(self._directory, ignore_errors=True)
                 self._directory = None
 
@@ -133,6 +131,8 @@ class SandboxDatabaseManager:
             if self._use_memory:
                 self._url = parse("sqlite://")
             else:
+                import tempfile  # noqa: PLC0415 - slow; most are given a URL
+
                 self._directory = tempfile.mkdtemp(prefix="gonogo-sandbox-")
                 self._url = parse(f"sqlite:///{self._directory}/sandbox.db")
         return self._url
@@ -164,6 +164,8 @@ def _identity(url: URL | FileUrl) -> tuple[object, ...]:
 
 def _same_file(sandbox: URL | FileUrl, production: URL | FileUrl) -> bool:
     """Whether both paths lead to one file, as hard links do."""
+    from pathlib import Path  # noqa: PLC0415 - slow; few name a production database
+
     both = (sandbox, production)
     if any(url.get_backend_name() != "sqlite" or in_memory(url) for url in both):
         return False
@@ -175,6 +177,9 @@ def _same_file(sandbox: URL | FileUrl, production: URL | FileUrl) -> bool:
 
 
 def _real_path(database: str) -> str:
+    from pathlib import Path  # noqa: PLC0415 - slow; few name a production database
+    from urllib.parse import unquote  # noqa: PLC0415 - same
+
     path = database
     if path.startswith("file:"):  # a URI: file:path, file:///path or file://localhost/path
         path = unquote(path.removeprefix("file:").partition("?")[0].partition("#")[0])

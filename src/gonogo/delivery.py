@@ -44,6 +44,8 @@ TOGETHER = 0.004
 LONGEST_ASK = 0.1
 """Seconds for which a thread waits for another one's claim before it claims by itself."""
 
+SWITCHED = "a switch was thrown before it began"
+
 OVERTIME = 1.0
 """Seconds beyond its time-out at which the attempt of a plain function is given up."""
 
@@ -83,6 +85,7 @@ class Delivery:
         self._hand = UnderWay(pipeline.owner)
         self._durations = Durations()
         self._switched = object()
+        self._all_taken = False
         self._asking = threading.RLock()  # which tells whose it is
         self._renewed_at = self._asked_at = self._clock.monotonic()
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
@@ -91,6 +94,11 @@ class Delivery:
     def owner(self) -> str:
         """Who claims, as the ledger knows it."""
         return self._pipeline.owner.name
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another thread may find work: here, or in the ledger by what was last claimed."""
+        return not self._all_taken or self._hand.waits
 
     @property
     def fit(self) -> bool:
@@ -132,7 +140,7 @@ class Delivery:
         switched, mine = self._switched, list[Call]()
 
         def follow(claimed: list[Call]) -> Writing[list[Begun | Call]] | None:
-            mine[:] = self._first_few(claimed) if begin else ()
+            mine[:] = self._first_few(claimed)[: None if ahead else 1] if begin else ()
             few = len(mine) > 1
             return as_one([self._beginning(call, brief=few) for call in mine]) if mine else None
 
@@ -141,8 +149,7 @@ class Delivery:
             begun = [each for each in came or () if isinstance(each, Begun)]
             if not begun:
                 mine[:] = claimed[:1]
-            self._asked_at = now = self._clock.monotonic()
-            self._pace.note(now, len(claimed))
+            now = self._note_claim(len(claimed), hands + more)
             ready = claimed[len(mine) :]
             self._hand.claimed(ready if begun else claimed, now, ready=ready)
             if len(begun) < 2:
@@ -153,11 +160,37 @@ class Delivery:
             raise
         return self._hand.next_begun()
 
+    def _note_claim(self, got: int, wanted: int) -> float:
+        """So many were claimed of so many; the moment."""
+        self._asked_at = now = self._clock.monotonic()
+        self._pace.note(now, got)
+        self._all_taken = got < wanted
+        return now
+
     def _first_few(self, claimed: list[Call]) -> list[Call]:
-        """Those that can be begun in the commit that claims them."""
+        """Those that can be begun in the commit that claims them.
+
+        Only one action among them uses limits, and those behind the first the same ones: many that
+        lock limits as the queue has it meet those of another process that come the other way.
+        """
         if not claimed or self._may_take_long(claimed[0]):
             return []
-        return fitting(claimed, self._brief, TOGETHER)
+        limited = {claimed[0].action} if self._is_limited(claimed[0]) else set[str]()
+
+        def seconds(call: Call) -> float | None:
+            takes = self._brief(call)
+            if takes is None or not self._is_limited(call):
+                return takes
+            limited.add(call.action)
+            fixed = self._pipeline.actions[call.action].has_fixed_charges
+            return takes if fixed and len(limited) == 1 else None
+
+        return fitting(claimed, seconds, TOGETHER)
+
+    def _is_limited(self, call: Call) -> bool:
+        action = self._pipeline.actions.get(call.action)
+        declared = action is not None and bool(action.policy.limits)
+        return declared or self._pipeline.governor.has_limit(call.action)
 
     def take(self, call_id: str) -> Call | None:
         """This very call, claimed for this process; ``None`` when somebody else has it or had it.
@@ -283,13 +316,13 @@ class Delivery:
             raise
         for fate in fates:
             fate.get()
-        return self._hand.next_begun()
+        return self._hand.next_begun() if more() else None
 
     def _line_up(self, begun: Sequence[Begun], switched: object) -> None:
         """Any thread may perform these, unless a switch was thrown since ``switched``."""
-        self._hand.begin_soon(begun, self._clock.monotonic())
-        if switched is not self._switched:
-            self._stop_begun()
+        now = self._clock.monotonic()
+        if not self._hand.begin_soon(begun, now, unless=lambda: switched is not self._switched):
+            self._give_back((), begun, SWITCHED)
 
     def _brief(self, call: Call) -> float | None:
         """Seconds that it will take, if it may be begun together with others.
@@ -425,13 +458,13 @@ class Delivery:
     def _heed(self, _: Event) -> None:
         """A switch was thrown: what is begun and waits for a thread is to pass it as well.
 
-        What does not wait yet is stopped by whoever begins it, who sees that one was thrown.
+        What does not wait yet is stopped by whoever lines it up, who sees that one was thrown.
         """
         self._switched = object()
         self._stop_begun()
 
     def _stop_begun(self) -> None:
-        self._give_back((), self._hand.take_begun(), "a switch was thrown before it began")
+        self._give_back((), self._hand.take_begun(), SWITCHED)
 
     def overtime(self) -> list[str]:
         """Ids of calls whose function runs on beyond its time-out; each is settled as unknown.

@@ -14,9 +14,11 @@ class GonogoError(Exception):
         happened: ``"no"`` (the effect did not happen), ``"yes"`` or ``"maybe"``.
         action, key, call_id: what it is about, where known.
         retry_after: seconds after which trying again can make sense; ``None`` when unknown.
+        remedy: the command that helps next, where there is one.
     """
 
     happened: Happened = "no"
+    remedy: str | None = None
 
     def __init__(
         self,

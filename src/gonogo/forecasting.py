@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
 from gonogo.charges import Forecast
-from gonogo.plan import TO_DO, Totals
+from gonogo.durations import spell_duration, spell_time
+from gonogo.plan import TO_DO, Uses
 from gonogo.records import Call, Charge
 from gonogo.secrets import describe
+from gonogo.settings import DEFAULT_LIMITS, PREFIX
 
 if TYPE_CHECKING:
     from gonogo.pipeline import Pipeline
     from gonogo.rehearsal import Rehearsal
 
 
-def forecast(pipeline: Pipeline, rehearsal: Rehearsal) -> tuple[list[Call], Totals]:
+def forecast(pipeline: Pipeline, rehearsal: Rehearsal) -> tuple[list[Call], Uses]:
     """The recorded calls, of which those that a limit holds back, taken in order, say so.
 
-    With them the totals of those that would be performed; see `Plan.totals`.
+    With them what each takes of its limits; see `Plan.uses`.
     """
     now = pipeline.clock.now()
     calls = list(rehearsal.calls)
@@ -39,32 +41,28 @@ def forecast(pipeline: Pipeline, rehearsal: Rehearsal) -> tuple[list[Call], Tota
     found = pipeline.store.read(lambda tx: pipeline.governor.forecast(tx, wanted, now))
     for denial in reversed(found):  # of several for one call the first counts
         place = places[denial.index]
-        calls[place] = _held_back(rehearsal, calls[place], denial)
-    return calls, _totals(calls, lambda place: groups.get(place, ()))
+        calls[place] = _held_back(pipeline, rehearsal, calls[place], denial)
+    return calls, [_units(groups.get(place, ())) for place in range(len(calls))]
 
 
-def totals_of(pipeline: Pipeline, calls: Sequence[Call]) -> Totals:
-    """The totals of a plan's calls; partial where costs cannot be known in this process."""
+def uses_of(pipeline: Pipeline, calls: Sequence[Call]) -> Uses:
+    """What a plan's calls take of their limits; partial where this process cannot know costs."""
+    now = pipeline.clock.now()
 
-    def charges(place: int) -> Iterable[Charge]:
+    def used(call: Call) -> dict[str, int]:
+        if call.verdict not in TO_DO and call.verdict != "denied":
+            return {}
         try:
-            return _charges(pipeline, calls[place])
+            declared = _charges(pipeline, call)
         except Exception:  # noqa: BLE001 - same; what the plan says stands all the same
-            return ()
+            return {}
+        return _units(pipeline.governor.charges(call.action, declared, now))
 
-    return _totals(calls, charges)
+    return [used(call) for call in calls]
 
 
-def _totals(calls: Sequence[Call], charges: Callable[[int], Iterable[Charge]]) -> Totals:
-    totals: Totals = {}
-    for place, call in enumerate(calls):
-        if call.verdict in TO_DO:
-            sums = totals.setdefault(call.action, {"calls": 0})
-            sums["calls"] += 1
-            for charge in charges(place):
-                if charge.row != call.action:
-                    sums[charge.row] = sums.get(charge.row, 0) + charge.cost
-    return totals
+def _units(charges: Sequence[Charge]) -> dict[str, int]:
+    return {charge.row: charge.cost for charge in charges}
 
 
 def _charges(pipeline: Pipeline, call: Call) -> Sequence[Charge]:
@@ -74,9 +72,30 @@ def _charges(pipeline: Pipeline, call: Call) -> Sequence[Charge]:
     return action.charges(action.parameters.load(call.args).values, pipeline.clock.now)
 
 
-def _held_back(rehearsal: Rehearsal, call: Call, denial: Forecast) -> Call:
-    room = f"limit {denial.row!r}: {denial.used} of {denial.max} taken, {denial.cost} wanted"
+def _held_back(pipeline: Pipeline, rehearsal: Rehearsal, call: Call, denial: Forecast) -> Call:
+    name = f"limit {denial.row!r}{_origin(pipeline, denial.limit)}"
+    room = f"{name}: {denial.used:,} of {denial.max:,} taken, {denial.cost:,} wanted"
     if denial.never:
         rehearsal.problem(f"{call.name} can never pass {room}")
         return structs.replace(call, verdict="denied", note=f"never passes {room}")
-    return structs.replace(call, verdict="waits", note=f"waits for {room}")
+    note = f"waits for {room}{_reopening(pipeline, denial.limit)}"
+    return structs.replace(call, verdict="waits", note=note)
+
+
+def _origin(pipeline: Pipeline, limit: str) -> str:
+    """How to change a limit that nobody declared."""
+    if not pipeline.governor.is_default(limit):
+        return ""
+    setting = f"{PREFIX}{DEFAULT_LIMITS[limit][0]}".upper()
+    return f" (a default, which {setting} changes)"
+
+
+def _reopening(pipeline: Pipeline, limit: str) -> str:
+    """When a full limit has room again."""
+    known = pipeline.governor.rate_limits.get(limit)
+    if known is None:
+        return ""
+    since, window = known.period(pipeline.clock.now())
+    if since is None:
+        return f"; units are free again {spell_duration(window)} after they were taken"
+    return f"; applied now, it has room from {spell_time(since + window)} at the earliest"

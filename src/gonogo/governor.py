@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gonogo.charges import Forecast, explain_denial, forecast, limit_of, merge
 from gonogo.clock import Clock, SystemClock
+from gonogo.durations import spell_duration
 from gonogo.errors import ConfigurationError, Halted, RateLimited
 from gonogo.events import EventBus, control_changed
 from gonogo.halts import check_halt, clear_halt, set_halt, switches
@@ -148,6 +149,11 @@ class GovernorEnforcer:
                 self._put(limit)
                 (self._defaults.add if default else self._defaults.discard)(limit.name)
 
+    def is_default(self, name: str) -> bool:
+        """Whether limit ``name`` is one that was declared as a default, and by nobody else."""
+        with self._mutex:
+            return name in self._defaults
+
     def set_limit(self, resource: str, max_actions: int, window_seconds: float = 3600) -> None:
         """Set or replace a limit; what was used stays used.
 
@@ -163,6 +169,10 @@ class GovernorEnforcer:
         self._limits[limit.name] = limit
         self._prepared.clear()
         self._standing.clear()
+
+    def has_limit(self, name: str) -> bool:
+        """Whether there is a limit of this name."""
+        return name in self._limits
 
     def charges(self, action: str, declared: Sequence[Charge], now: float) -> tuple[Charge, ...]:
         """What a call uses: its ``declared`` charges under the terms in force now.
@@ -218,12 +228,22 @@ class GovernorEnforcer:
         """
         granted = tx.limits.reserve(charges, now, clock)
         if isinstance(granted, Denial):
-            window = next(c.window for c in charges if c.row == granted.row)
-            refusal = RateLimited(explain_denial(granted, window), retry_after=granted.retry_after)
+            refusal = RateLimited(
+                explain_denial(granted, *self._spelled(granted, charges)),
+                retry_after=granted.retry_after,
+            )
             refusal.limit, refusal.row = granted.limit, granted.row
             refusal.used, refusal.max, refusal.cost = granted.used, granted.max, granted.cost
             raise refusal
         return granted
+
+    def _spelled(self, denial: Denial, charges: Sequence[Charge]) -> tuple[str, str]:
+        """The window of a denied charge, and which of its kind is counted in, for people."""
+        limit = self._limits.get(denial.limit)
+        if limit is not None:
+            return limit.span, limit.counted_in
+        span = spell_duration(next(c.window for c in charges if c.row == denial.row))
+        return span, span
 
     def release(self, tx: Transaction, reservations: Iterable[Reservation]) -> None:
         """Give units back: only for effects proven not applied."""
@@ -282,13 +302,13 @@ class GovernorEnforcer:
         Raises:
             ConfigurationError: when the cost or the key makes no sense.
         """
-        if (
-            key is None
-            and (use := self._prepared.get(resource)) is not None
-            and (cost is _ONE or (type(cost) is int and cost >= 0))
-            and use(cost, self._clock.now())
-        ):
-            return _ALLOWED
+        if key is None and (cost is _ONE or (type(cost) is int and cost >= 0)):
+            try:
+                use = self._prepared[resource]
+            except KeyError:
+                return self._check((resource,), cost, key)
+            if use(cost, self._clock.now()):
+                return _ALLOWED
         return self._check((resource,), cost, key)
 
     def check_limits(

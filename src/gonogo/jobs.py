@@ -107,13 +107,13 @@ class Jobs:
                 action=action.name,
             )
         planned = action.policy.needs_approval
-        return self._pipeline.draft(
-            action,
-            bound,
+        direct = self._pipeline.draft(action, bound)
+        return structs.replace(
+            direct,
             queue=options.queue or action.policy.queue,
             state=State.PLANNED if planned else State.PENDING,
-            run_at=options.run_at,
-            priority=options.priority,
+            run_at=direct.run_at if options.run_at is None else options.run_at,
+            priority=direct.priority if options.priority is None else options.priority,
             after=options.after,
             lane=action.lane_of(bound.values),
             note="waits for a person's approval" if planned else None,

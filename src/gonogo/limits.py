@@ -98,6 +98,11 @@ class Limit:
         """Its window for people: ``1h``, or ``day (Europe/Paris)``."""
         return spell_duration(self._window) if self._window else f"{self.per} ({self.tz})"
 
+    @property
+    def counted_in(self) -> str:
+        """The window at this moment, for people: ``1h``, or ``this day (Europe/Paris)``."""
+        return self.span if self._window else f"this {self.span}"
+
     def period(self, now: float) -> tuple[float | None, float]:
         """Start of the calendar period at ``now`` (``None`` when sliding), length in seconds."""
         if self._window:

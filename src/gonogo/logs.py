@@ -13,7 +13,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 
 import msgspec
 
-from gonogo.clock import Clock, SystemClock, iso
+from gonogo.clock import Clock, Stamps, SystemClock, iso
 from gonogo.errors import ConfigurationError
 from gonogo.ids import new_id
 from gonogo.redactor import Redactor
@@ -99,6 +99,7 @@ class StructuredLogger:
             self.logger.addHandler(logging.NullHandler())
         self._clock = clock or SystemClock()
         self._redactor = Redactor(secrets)
+        self._stamps = Stamps()
         self._threshold = _level(level)
         self._lock = threading.Lock()
         self._failures = 0
@@ -128,15 +129,16 @@ class StructuredLogger:
             level, number = _mend_level(level)
         now = self._clock.now()
         record: dict[str, Any] = {
-            "timestamp": iso(now),
+            "timestamp": self._stamps.iso(now),
             "level": level,
             "action": redact_text(str(name)),
             "correlation_id": current_id.get(),
         }
         if fields:
-            if not _RESERVED.isdisjoint(fields):
-                fields = {_free_name(key): value for key, value in fields.items()}
-            self._redactor.fields(fields, into=record)
+            self._redactor.fields(fields, record)
+            if len(record) < len(_RESERVED) + len(fields):  # one is named like one of ours
+                free = {_free_name(key): value for key, value in fields.items()}
+                return self.log_action(name, level, **free)
         if number >= self._threshold and self.logger.isEnabledFor(number):
             self._write(number, now, record)
         return record
@@ -184,17 +186,18 @@ class StructuredLogger:
         """
         line: logging.LogRecord | None = None
         logger: logging.Logger | None = self.logger
+        as_it_is = not self.logger.filters
         while logger is not None:
             for handler in logger.handlers:
-                if number < handler.level or type(handler) is logging.NullHandler:
+                if type(handler) is logging.NullHandler or number < handler.level:
                     continue
                 try:
-                    if type(handler) is _Sink and not handler.filters and not self.logger.filters:
+                    if as_it_is and type(handler) is _Sink and not handler.filters:
                         handler.put(record)
-                        continue
-                    line = line or _line(self.logger.name, number, now, record)
-                    if self.logger.filter(line):
-                        handler.handle(line)
+                    else:
+                        line = line or _line(self.logger.name, number, now, record)
+                        if self.logger.filter(line):
+                            handler.handle(line)
                 except Exception:  # noqa: BLE001  an observer never breaks what it observes
                     self._count_failure()
             logger = logger.parent if logger.propagate else None

@@ -45,7 +45,7 @@ from gonogo.router import Router
 from gonogo.schedule import CatchUp, Declared, Rhythm, Tick
 from gonogo.scheduler import Scheduler
 from gonogo.secrets import describe
-from gonogo.settings import Settings
+from gonogo.settings import DEFAULT_LIMITS, Settings
 from gonogo.store import open_store
 from gonogo.store.port import Store
 from gonogo.timetable import ScheduleStatus, Timetable
@@ -536,13 +536,9 @@ class SandboxOrchestrator:
 
     def set_default_limits(self) -> None:
         """Declare the limits of the settings; a limit of the same name goes before them."""
-        s = self.settings
-        for name, most, window in (
-            ("payment", s.payment_limit, s.payment_window),
-            ("api_call", s.api_limit, s.api_window),
-            ("data_export", s.data_export_limit, s.data_export_window),
-        ):
-            self.governor.declare(Limit(name, most, per=window), default=True)
+        for name, (most, window) in DEFAULT_LIMITS.items():
+            limit = Limit(name, getattr(self.settings, most), per=getattr(self.settings, window))
+            self.governor.declare(limit, default=True)
 
     def cleanup(self) -> None:
         """Stop everything and close the ledger. Safe at any time, and twice."""

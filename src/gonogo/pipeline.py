@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline", "Receipt"]
 
+_PENDING = State.PENDING
+
 
 class Pipeline:
     """The three steps over one store, with the components that guard them."""
@@ -91,6 +93,7 @@ class Pipeline:
             alerts=alerts,
             call_events=call_events,
             random=random,
+            settled=self.settled,
         )
 
     # the three steps
@@ -128,9 +131,7 @@ class Pipeline:
 
     def settling(self, action: Action[Any, Any], call: Call, performed: Performed) -> Writing[Call]:
         """`settle`, for whoever lets it share a commit."""
-        settled = yield from self._settling.settling(action, call, performed)
-        self.settled.ring()
-        return settled
+        return self._settling.settling(action, call, performed)
 
     def conclude(self, tx: Transaction, before: Call, after: Call, now: float) -> bool:
         """Write a call's new state and all that follows from it; false when it changed meanwhile.
@@ -142,46 +143,30 @@ class Pipeline:
 
     # the calls
 
-    def draft(
-        self,
-        action: Action[Any, Any],
-        bound: Bound,
-        *,
-        queue: str | None,
-        state: State,
-        run_at: float | None = None,
-        priority: int | None = None,
-        after: str | None = None,
-        lane: str | None = None,
-        note: str | None = None,
-    ) -> Call:
-        """A call that is not in the ledger yet; due now, and as urgent as its action, unless said.
+    def draft(self, action: Action[Any, Any], bound: Bound) -> Call:
+        """A direct call that is not in the ledger yet: pending, and due now.
 
-        It is made once: to change one of its forty fields costs as much as to make it.
+        What it is not told here it has by default: a call of anything with more than fifteen
+        keywords takes Python three times as long.
         """
         now = self.clock.now()
         policy = action.policy
         key = action.key_of(bound.values)
-        call_id = new_id(now)
         return Call(
-            id=call_id,
+            id=new_id(now),
             action=action.name,
-            state=state,
+            state=_PENDING,
             created_at=now,
             key=key,
             held=key is not None,
             fingerprint=bound.fingerprint,
             args=bound.text,
             max_attempts=policy.retry.max_retries + 1,
-            queue=queue,
-            priority=policy.priority if priority is None else priority,
-            run_at=now if run_at is None else run_at,
+            priority=policy.priority,
+            run_at=now,
             deadline_at=None if policy.deadline is None else now + policy.deadline,
             correlation_id=get_correlation_id(),
             repeatable=policy.repeatable,
-            after=after,
-            lane=lane,
-            note=note,
         )
 
     def get(self, call_id: str) -> Call | None:

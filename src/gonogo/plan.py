@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -13,6 +13,9 @@ from gonogo.records import Call, PlanRecord
 
 TO_DO = frozenset({"new", "waits"})
 """Verdicts of calls that applying the plan will queue."""
+
+Uses = Sequence[Mapping[str, int]]
+"""Of each call, in order: units by limit row."""
 
 Totals = dict[str, dict[str, int]]
 """By action: ``calls``, and units by limit row."""
@@ -41,12 +44,12 @@ class Plan:
     """
 
     def __init__(
-        self, record: PlanRecord, calls: list[Call], totals: Callable[[], Totals], ledger: str
+        self, record: PlanRecord, calls: list[Call], uses: Callable[[], Uses], ledger: str
     ) -> None:
         self.record = record
         self.ledger = ledger
         self.calls = calls
-        self._totals = totals
+        self._uses = uses
 
     @property
     def id(self) -> str:
@@ -67,12 +70,34 @@ class Plan:
         """How many calls there are of each verdict."""
         return dict(Counter(call.verdict or "new" for call in self.calls))
 
+    def uses(self) -> Uses:
+        """What each call takes of its limits, in their order: limit row → units.
+
+        Nothing for calls that would not be performed, and where a cost is not known here.
+        """
+        return self._uses()
+
     def totals(self) -> Totals:
         """Of the calls that would be performed: action → ``calls`` and units of each limit row."""
-        return self._totals()
+        totals: Totals = {}
+        for call, used in zip(self.calls, self.uses(), strict=True):
+            if call.verdict in TO_DO:
+                sums = totals.setdefault(call.action, {"calls": 0})
+                sums["calls"] += 1
+                for row, units in used.items():
+                    sums[row] = sums.get(row, 0) + units
+        for action, sums in totals.items():
+            if sums.get(action) == sums["calls"]:  # a limit on the calls themselves says no more
+                del sums[action]
+        return totals
+
+    def text(self, whole: Callable[[Call], str] | None = None) -> str:
+        """For people. A long plan is shortened, unless ``whole`` says what to add to each call."""
+        about = self.record, self.calls, self.verdicts(), self.totals()
+        return render(*about, uses=self.uses(), whole=whole, ledger=self.ledger)
 
     def __str__(self) -> str:
-        return render(self.record, self.calls, self.verdicts(), self.totals(), self.ledger)
+        return self.text()
 
     def __repr__(self) -> str:
         return f"<plan {self.record.name!r} {self.id}: {self.record.state.value}>"

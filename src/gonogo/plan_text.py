@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 
 from gonogo.durations import spell_time
 from gonogo.records import Call, PlanRecord
 
 MOST_LINES = 50
+"""Calls of a long plan that are shown; more only where more need a look."""
+
+FIRST = 5
+"""Calls of each verdict that are shown before any verdict gets more."""
+
+_QUIET = ("new", "waits", "in_flight", "duplicate", "done")
+"""Verdicts that may be left out of a long plan: those first that come last."""
 
 
 def render(
@@ -15,47 +24,104 @@ def render(
     calls: Sequence[Call],
     verdicts: Mapping[str, int],
     totals: Mapping[str, Mapping[str, int]],
-    ledger: str,
+    *,
+    uses: Sequence[Mapping[str, int]] = (),
+    whole: Callable[[Call], str] | None = None,
+    ledger: str | None = None,
 ) -> str:
-    """The plan's head, its totals, its problems, and the calls (shortened in the middle)."""
+    """The plan's head, its totals, its problems, and the calls.
+
+    Of a long plan calls are left out that need no look, unless ``whole`` is given: then all are
+    there, each with what it says.
+
+    Args:
+        uses: what each call takes of its limits; see `gonogo.plan.Plan.uses`.
+        ledger: where the plan is kept.
+    """
     lines = [
         f"Plan {plan.name!r}  {plan.id}  {plan.state.value.upper()}",
         f"  expires {spell_time(plan.expires_at)}   digest {plan.digest[:19]}…",
-        f"  ledger {ledger}",
-        "  " + (", ".join(f"{n} {v}" for v, n in sorted(verdicts.items())) or "no calls"),
+        "  " + (spell_counts(verdicts) or "no calls"),
     ]
-    for action, sums in totals.items():
-        units = "".join(f", {row} {n:,}" for row, n in sums.items() if row != "calls")
-        calls_of = f"{sums['calls']:,} {'call' if sums['calls'] == 1 else 'calls'}"
-        lines.append(f"  would perform {action}: {calls_of}{units}")
+    if ledger is not None:
+        lines.insert(2, f"  ledger {ledger}")
+    lines += [f"  would perform {line}" for line in spell_totals(totals)]
+    lines += [f"  {line}" for line in spell_waiting(calls)]
     lines += [f"  ! {problem}" for problem in plan.problems]
     if calls:
         lines.append("")
-    lines += _table(calls)
+    shown = set(range(len(calls))) if whole else _shown(calls)
+    lines += _table(calls, shown, uses, whole)
+    if left_out := _counts(call for at, call in enumerate(calls) if at not in shown):
+        lines += ["", f"  left out: {left_out}; all: gonogo plan show {plan.id} --all"]
     return "\n".join(lines)
 
 
-def _table(calls: Sequence[Call]) -> list[str]:
-    shown = list(calls) if len(calls) <= MOST_LINES else _notable(calls)
-    name = max((len(call.key or call.action) for call in shown), default=0)
+def spell_counts(verdicts: Mapping[str, int]) -> str:
+    """``1 duplicate, 2 new``."""
+    return ", ".join(f"{n:,} {verdict}" for verdict, n in sorted(verdicts.items()))
+
+
+def spell_totals(totals: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Of each action ``payment: 2 calls, payment.cents 21,000``."""
+    for action, sums in totals.items():
+        units = "".join(f", {row} {n:,}" for row, n in sums.items() if row != "calls")
+        yield f"{action}: {sums['calls']:,} {'call' if sums['calls'] == 1 else 'calls'}{units}"
+
+
+def spell_waiting(calls: Sequence[Call]) -> Iterator[str]:
+    """That some calls will go out later, where there are such, and what the first waits for."""
+    waiting = [call for call in calls if call.verdict == "waits"]
+    if waiting:
+        goes = "goes out by itself" if len(waiting) == 1 else "go out by themselves"
+        first = f"{waiting[0].key or waiting[0].action}: {waiting[0].note or 'no room now'}"
+        yield f"{len(waiting):,} of its calls {goes} later, when there is room; first {first}"
+
+
+def _shown(calls: Sequence[Call]) -> set[int]:
+    """Where the calls stand that are shown: all that need a look, and the first of the others."""
+    if len(calls) <= MOST_LINES:
+        return set(range(len(calls)))
+    urgent = {at for at, call in enumerate(calls) if call.verdict not in _QUIET}
+    counters = {verdict: count() for verdict in _QUIET}
+    ranked = sorted(
+        (next(counters[verdict]) >= FIRST, _QUIET.index(verdict), at)
+        for at, call in enumerate(calls)
+        if (verdict := call.verdict) in counters
+    )
+    room = max(MOST_LINES - len(urgent), FIRST)
+    return urgent | {at for _, _, at in ranked[:room]}
+
+
+def _table(
+    calls: Sequence[Call],
+    shown: set[int],
+    uses: Sequence[Mapping[str, int]],
+    whole: Callable[[Call], str] | None,
+) -> list[str]:
+    name = max((len(calls[at].key or calls[at].action) for at in shown), default=0)
+    units = {at: _units(calls[at], uses[at]) for at in shown} if uses else {}
+    unit = max(map(len, units.values()), default=0)
     lines = []
-    last = -1
-    for call in shown:
-        at = call.position or 0
-        if at > last + 1:
-            lines.append(f"        … {at - last - 1} more")
-        last = at
-        note = f"  {call.note}" if call.note else ""
-        lines.append(
-            f"  {at + 1:>5} {call.verdict or '':<12} {call.key or call.action:<{name}}{note}"
-        )
-    if calls and last < len(calls) - 1:
-        lines.append(f"        … {len(calls) - 1 - last} more")
+    next_one = 0
+    for at in [*sorted(shown), len(calls)]:
+        if at > next_one:
+            lines.append(f"        … {_counts(calls[next_one:at])}")
+        if at < len(calls):
+            call = calls[at]
+            row = f"  {at + 1:>5} {call.verdict or '':<12} {call.key or call.action:<{name}}"
+            more = [units.get(at, "").rjust(unit)] if unit else []
+            more += [whole(call)] if whole else []
+            lines.append("  ".join([row, *more, call.note or ""]).rstrip())
+        next_one = at + 1
     return lines
 
 
-def _notable(calls: Sequence[Call]) -> list[Call]:
-    """The first and last few, and between them what a person has to look at."""
-    head, tail = list(calls[:10]), list(calls[-5:])
-    middle = [call for call in calls[10:-5] if call.verdict not in {"new", "done"}]
-    return head + middle[: MOST_LINES - 15] + tail
+def _units(call: Call, used: Mapping[str, int]) -> str:
+    """``cents 12,000``; that a limit counts the call itself needs no saying."""
+    told = {row: n for row, n in used.items() if (row, n) != (call.action, 1)}
+    return ", ".join(f"{row} {n:,}" for row, n in told.items())
+
+
+def _counts(calls: Iterator[Call] | Sequence[Call]) -> str:
+    return spell_counts(Counter(call.verdict or "new" for call in calls))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from msgspec import structs
@@ -13,7 +14,7 @@ from msgspec import structs
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, Drifted, NotFound, PlanError
 from gonogo.events import Event
-from gonogo.forecasting import forecast, totals_of
+from gonogo.forecasting import forecast, uses_of
 from gonogo.handle import Handle
 from gonogo.ids import new_id
 from gonogo.jobs import SLACK, TURN, Jobs
@@ -27,6 +28,8 @@ from gonogo.simulated import Undetermined
 from gonogo.store.port import Transaction
 
 DAY = 86_400.0
+NOT_SAID = "somebody unnamed"
+"""Stands for who applied a plan where nobody was named: the approver need not have been it."""
 
 _rehearsing: ContextVar[Rehearsal | None] = ContextVar("gonogo_rehearsal", default=None)
 
@@ -99,7 +102,7 @@ class Planner:
         if _rehearsing.get() is not None:
             raise ConfigurationError(f"rehearsal {name!r} was begun inside another rehearsal")
         rehearsal = Rehearsal(self, new_id(self.now()))
-        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], dict, self._ledger)
+        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], list, self._ledger)
         token = _rehearsing.set(rehearsal)
         with self._mutex:
             self._active.append(rehearsal)
@@ -118,7 +121,7 @@ class Planner:
 
     def _finish(self, plan: Plan, rehearsal: Rehearsal) -> None:
         rehearsal.over = True
-        calls, totals = forecast(self._pipeline, rehearsal)
+        calls, uses = forecast(self._pipeline, rehearsal)
         problems = tuple(rehearsal.problems)
         plan.record = structs.replace(
             plan.record,
@@ -128,7 +131,7 @@ class Planner:
             problems=problems,
         )
         plan.calls = calls
-        plan._totals = lambda: totals
+        plan._uses = lambda: uses
 
         def work(tx: Transaction) -> None:
             tx.plans.insert(plan.record)
@@ -145,7 +148,7 @@ class Planner:
         record, calls = self._store.read(work)
         if record is None:
             raise _not_found(plan_id)
-        return Plan(record, calls, lambda: totals_of(self._pipeline, calls), self._ledger)
+        return Plan(record, calls, cache(lambda: uses_of(self._pipeline, calls)), self._ledger)
 
     def record(self, plan_id: str) -> PlanRecord:
         """The plan without its calls; `NotFound` when there is none of that id."""
@@ -181,8 +184,9 @@ class Planner:
     def apply(self, plan_id: str, *, by: str | None = None) -> list[Handle]:
         """Queue exactly the plan's calls that are to be done, in one transaction.
 
-        The approval is consumed by it; a second apply is refused. Raises `PlanError` when the plan
-        is not approved, expired or changed, and `Drifted` when a key was taken since.
+        The approval is consumed by it; a second apply is refused. Without ``by`` nobody is recorded
+        as the one who applied it. Raises `PlanError` when the plan is not approved, expired or
+        changed, and `Drifted` when a key was taken since.
         """
         now = self.now()
 
@@ -190,13 +194,11 @@ class Planner:
             plan = self._expect(tx, plan_id, PlanState.APPROVED, now)
             calls = tx.calls.of_plan(plan_id)
             self._require_unchanged(plan, calls)
-            actor = by or plan.approved_by or ""
-            applied = structs.replace(
-                plan, state=PlanState.APPLIED, applied_by=actor, applied_at=now
-            )
+            applied = structs.replace(plan, state=PlanState.APPLIED, applied_by=by, applied_at=now)
             self._change(tx, plan, applied)
             to_do = self._queue(tx, plan, calls, now)
-            self._decide(tx, "applied", plan, actor, f"{len(to_do)} calls queued", now)
+            what = "1 call queued" if len(to_do) == 1 else f"{len(to_do)} calls queued"
+            self._decide(tx, "applied", plan, by or NOT_SAID, what, now)
             return applied, to_do
 
         applied, to_do = self._store.write(work)
@@ -275,7 +277,9 @@ class Planner:
             raise _not_found(plan_id)
         if plan.state is not state:
             why = "; ".join(plan.problems[:3]) or _REMEDIES.get(plan.state, "rehearse again")
-            raise PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}: {why}")
+            error = PlanError(f"plan {plan_id} {_is(plan)}, not {state.value}: {why}")
+            error.remedy = _COMMANDS.get(plan.state, "gonogo plan list").format(plan_id)
+            raise error
         if plan.expires_at <= now:
             raise PlanError(f"plan {plan_id} has expired: rehearse again, the world has moved on")
         return plan
@@ -324,6 +328,13 @@ _REMEDIES = {
     PlanState.READY: "approve it first",
     PlanState.APPROVED: "apply it",
     PlanState.APPLIED: "a plan is applied once; for more, rehearse again",
+}
+
+_COMMANDS = {
+    PlanState.INCOMPLETE: "gonogo plan show {}",
+    PlanState.READY: "gonogo approve {} --by WHO --reason WHY",
+    PlanState.APPROVED: "gonogo apply {}",
+    PlanState.APPLIED: "gonogo calls list --plan {}",
 }
 
 

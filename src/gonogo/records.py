@@ -243,15 +243,6 @@ AHEAD = "claimed ahead of its turn; nothing of it was begun"
 """The note of a claimed call whose attempt does not count yet: its worker's death costs it none."""
 
 
-def counted(call: Call) -> Call:
-    """The call claimed, with the attempt counted that begins now; once, whoever asks again."""
-    if call.state is _CLAIMED:
-        if call.note != AHEAD:
-            return call
-        return structs.replace(call, attempt=call.attempt + 1, note=None)
-    return structs.replace(call, state=_CLAIMED, epoch=call.epoch + 1, attempt=call.attempt + 1)
-
-
 def taken_by(owner: str, call: Call, lease_until: float, *, ahead: bool = False) -> Call:
     """The call as ``owner`` claims it; if ``ahead``, for later, no attempt counts yet."""
     return structs.replace(
@@ -274,6 +265,23 @@ def move(call: Call, state: State) -> State:
     if state not in TRANSITIONS[call.state]:
         raise IllegalTransition(f"call {call.id}: {call.state.value} → {state.value}")
     return state
+
+
+def numbers(call: Call) -> tuple[int, int]:
+    """Epoch and attempt of the attempt that begins now; the same when it is claimed for it."""
+    if call.state is _CLAIMED:
+        return call.epoch, call.attempt + (call.note == AHEAD)
+    move(call, _CLAIMED)
+    return call.epoch + 1, call.attempt + 1
+
+
+def counted(call: Call) -> Call:
+    """The call claimed, with the attempt counted that begins now; once, whoever asks again."""
+    epoch, attempt = numbers(call)
+    if attempt == call.attempt:
+        return call
+    note = None if call.note == AHEAD else call.note
+    return structs.replace(call, state=_CLAIMED, epoch=epoch, attempt=attempt, note=note)
 
 
 def advance(call: Call, state: State, **changes: Any) -> Call:

@@ -12,9 +12,11 @@ from uuid import UUID
 
 from gonogo.containers import parts
 from gonogo.errors import ConfigurationError
-from gonogo.secrets import MASK, Secret, redact_text, show_error
+from gonogo.secrets import MASK, SHORTEST, Secret, may_hold_secret, redact_text, show_error
 
 _MAX_KNOWN = 4096
+_LEAST, _MOST = -(10**12), 10**12
+"""Whole numbers between these have too few digits to be a payment card's."""
 
 _KEY = re.compile(
     r"passw(?:or)?d|passwd|passphrase|secret|token|authorization|api[-_]?key|access[-_]?key"
@@ -61,6 +63,7 @@ class Redactor:
         self._max_depth = max_depth
         self._max_items = max_items
         self._max_text = max_text
+        self._short = min(SHORTEST, max_text)
 
     def is_secret(self, key: str) -> bool:
         """Whether a key of this name holds a secret, wherever it is."""
@@ -75,7 +78,7 @@ class Redactor:
     def redact(self, value: object, path: str = "") -> Any:
         """A plain copy of ``value`` (which sits at ``path``) that is safe to show."""
         kind = type(value)
-        if kind is int and -(10**12) < value < 10**12:  # type: ignore[operator]  # its type was just looked at
+        if kind is int and _LEAST < value < _MOST:  # type: ignore[operator]  # its type was just looked at
             return value
         if value is None or kind is bool:
             return value
@@ -88,16 +91,37 @@ class Redactor:
     ) -> dict[str, Any]:
         """A plain copy of a mapping of names to values that is safe to show."""
         shown: dict[str, Any] = {} if into is None else into
-        known, longest = self._hidden, self._max_text
+        known, short = self._hidden, self._short
+        plain: list[str] = []
         for key, value in fields.items():
-            hidden = known[key] if key in known else self._learn(key)
+            try:
+                hidden = known[key]
+            except KeyError:
+                hidden = self._learn(key)
             if hidden:
                 shown[key] = MASK
             elif type(value) is str:  # most are
-                shown[key] = redact_text(value, longest)
+                if "=" in value or ":" in value:
+                    shown[key] = redact_text(value, self._max_text)
+                elif len(value) < short:
+                    shown[key] = value
+                else:  # to be looked at with the others
+                    shown[key] = MASK
+                    plain.append(key)
+            elif type(value) is int and _LEAST < value < _MOST:
+                shown[key] = value
             else:
                 shown[key] = self.redact(value, key)
+        if plain:
+            self._show(plain, fields, shown)
         return shown
+
+    def _show(self, keys: list[str], fields: Mapping[str, Any], shown: dict[str, Any]) -> None:
+        """Show the texts under ``keys``: as they are, where all together hold no secret."""
+        together = "\n".join([fields[key] for key in keys])
+        harmless = len(together) <= self._max_text and not may_hold_secret(together)
+        for key in keys:
+            shown[key] = fields[key] if harmless else redact_text(fields[key], self._max_text)
 
     def _learn(self, key: str) -> bool:
         hidden = self.hides(key, key)
@@ -184,7 +208,7 @@ def _number(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if value - value == 0 else str(value)
     number = int(value)
-    if 10**12 <= number < 10**19:
+    if _MOST <= number < 10**19:
         text = redact_text(str(number))
         return number if text != MASK else MASK
     return number if abs(number) < 2**63 else str(number)

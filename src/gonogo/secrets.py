@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import compress, product
 from traceback import format_exception
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from gonogo.card_numbers import mask_cards
+from gonogo.card_numbers import mask_cards, may_hold_card
 from gonogo.containers import items, parts
 
 T = TypeVar("T")
@@ -54,27 +55,69 @@ class Secret(Generic[T]):
         raise TypeError("a Secret is not pickled; reveal() it where it is needed")
 
 
-# Each keeps what names the secret (group 1) and masks what follows.
-_IN_TEXT = (
-    re.compile(r"(\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{6,}", re.IGNORECASE),
-    re.compile(r"()-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL),
-    re.compile(r"()\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"),
-    re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{0,200}:)[^\s/@]+(?=@)", re.IGNORECASE),
-    re.compile(
-        r"""(\b[\w-]{0,40}(?:passw(?:or)?d|secret|token|api[-_]?key)[\w-]{0,40}["']?\s?[=:]\s?["']?)"""
-        r"""(?!\[secret\])[^\s&"',;]+""",
-        re.IGNORECASE,
+class _Form(NamedTuple):
+    """How a secret looks: what names it (group 1) is kept, what follows is masked.
+
+    A text has none of this form unless it contains one of ``marks`` and, in lower case, one of
+    ``hints``: cheaper to look for.
+    """
+
+    marks: str
+    hints: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+    def mask(self, text: str) -> str:
+        return self.pattern.sub(lambda match: (match.group(1) or "") + MASK, text)
+
+
+_FORMS = (
+    _Form(
+        "",
+        ("bearer", "basic"),
+        re.compile(r"(\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{6,}", re.IGNORECASE),
     ),
-    re.compile(r"()\b(?:sk|rk)_live_\w{8,}|()\bgh[pousr]_\w{20,}|()\bAKIA[0-9A-Z]{16}\b"),
+    _Form(
+        "",
+        ("-----begin ",),
+        re.compile(
+            r"()-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL
+        ),
+    ),
+    _Form("", ("eyj",), re.compile(r"()\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")),
+    _Form(
+        "@",
+        ("://",),
+        re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{0,200}:)[^\s/@]+(?=@)", re.IGNORECASE),
+    ),
+    _Form(
+        ":=",
+        ("passw", "secret", "token", "key"),
+        re.compile(
+            r"""(\b[\w-]{0,40}(?:passw(?:or)?d|secret|token|api[-_]?key)[\w-]{0,40}["']?\s?[=:]\s?["']?)"""
+            r"""(?!\[secret\])[^\s&"',;]+""",
+            re.IGNORECASE,
+        ),
+    ),
+    _Form("", ("akia",), re.compile(r"()\bAKIA[0-9A-Z]{16}\b")),
+    _Form(
+        "_",
+        ("_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+        re.compile(r"()\b(?:sk|rk)_live_\w{8,}|()\bgh[pousr]_\w{20,}"),
+    ),
 )
-_SHORTEST = 12
+SHORTEST = 12
 """Characters that each of these and a card number take at least, but those with ``=`` or ``:``."""
 
-# What a text (in lower case) must contain for one of the above to be in it: cheaper to look for.
-_HINTS = (
-    *("bearer", "basic", "begin", "eyj", "://", "passw", "secret", "token", "key", "akia"),
-    *("_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
-)
+_HINTS = {
+    there: tuple(
+        hint
+        for form in _FORMS
+        if form.marks in {"", *compress((":=", "_", "@"), there)}
+        for hint in form.hints
+    )
+    for there in product((False, True), repeat=3)
+}
+"""What to look for, by which marks are there."""
 
 
 def redact_text(text: str, limit: int = 8192) -> str:
@@ -84,16 +127,18 @@ def redact_text(text: str, limit: int = 8192) -> str:
     ``password=…``, keys of some large providers, and payment card numbers (13–19 digits that pass
     the Luhn test, ISO/IEC 7812-1 annex B, and are not the tail of a valid IBAN, ISO 13616).
     """
-    if len(text) < _SHORTEST and len(text) <= limit and "=" not in text and ":" not in text:
+    if len(text) < SHORTEST and len(text) <= limit and "=" not in text and ":" not in text:
         return text
     cut = len(text) > limit
     if cut:
         text = text[: limit + 64]
-    if _may_hold_secret(text):
-        for pattern in _IN_TEXT:
-            text = pattern.sub(lambda m: (m.group(1) or "") + MASK, text)
-    text = mask_cards(text, MASK)
+    text = mask_cards(_mask_forms(text), MASK)
     return text[:limit] + "…" if cut else text
+
+
+def may_hold_secret(text: str) -> bool:
+    """Whether `redact_text` would have to look closely; if not, then at no part of it either."""
+    return _is_hinted(text, _folded(text)) or may_hold_card(text)
 
 
 def writable(text: str) -> str:
@@ -130,14 +175,30 @@ def spellings(secret: object, depth: int = 4) -> Iterator[str]:
         yield str(secret)
 
 
-def _may_hold_secret(text: str) -> bool:
-    if not (":" in text or "=" in text or " " in text or "_" in text or len(text) >= 16):
-        return False
-    lowered = text.lower()
-    for hint in _HINTS:  # noqa: SIM110  twice as fast as any() over a generator
+def _mask_forms(text: str) -> str:
+    lowered = _folded(text)
+    if not _is_hinted(text, lowered):
+        return text
+    for form in _FORMS:
+        for hint in form.hints:
+            if hint in lowered:
+                text = form.mask(text)
+                break
+    return text
+
+
+def _is_hinted(text: str, lowered: str) -> bool:
+    for hint in _HINTS[":" in text or "=" in text, "_" in text, "@" in text]:
         if hint in lowered:
             return True
     return False
+
+
+def _folded(text: str) -> str:
+    """In lower case, with the letters that an expression which ignores case takes for ASCII's."""
+    if text.isascii():
+        return text.lower()
+    return text.replace("\u0130", "i").replace("\u0131", "i").casefold()
 
 
 def describe(error: BaseException, limit: int = 500) -> str:

@@ -18,6 +18,13 @@ PREFIX = "SANDBOX_"
 FILE = "SANDBOX_CONFIG"
 """Names a TOML file to read; its settings stand in the table ``[gonogo]``."""
 
+DEFAULT_LIMITS = {
+    "payment": ("payment_limit", "payment_window"),
+    "api_call": ("api_limit", "api_window"),
+    "data_export": ("data_export_limit", "data_export_window"),
+}
+"""The limits a sandbox has without a declaration: the settings of units and window, by name."""
+
 _ALIASES = {"export_limit": "data_export_limit", "export_window": "data_export_window"}
 
 

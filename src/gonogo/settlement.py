@@ -78,29 +78,26 @@ def judge(
     action: Action[Any, Any],
     call: Call,
     performed: Performed,
+    error: BaseException,
     random: float,
-    began: float | None = None,
+    began: float,
 ) -> Settlement:
-    """Decide what becomes of ``call`` after an attempt.
+    """Decide what becomes of ``call`` after an attempt that raised ``error``.
 
     Args:
         random: in [0, 1), feeds the jitter.
-        began: epoch seconds at which the first attempt began; this one's unless said.
+        began: epoch seconds at which the first attempt began.
     """
-    error = performed.error
-    if error is None:
-        return _succeeded(action, call, performed)
     if isinstance(error, Snooze):
         return _snoozed(action, call, performed, error)
     if isinstance(error, Cancel) and not in_doubt(call):
         return _cancelled(call, performed)
     outcome = outcome_of(action, error)
     asked = retry_after(error)
-    since = began if began is not None else call.dispatched_at or call.created_at
     ruling = rule(
         action.policy.retry,
         attempt=call.attempt - 1,
-        elapsed=performed.ended_at - since,
+        elapsed=performed.ended_at - began,
         outcome=outcome,
         repeatable=call.repeatable,
         error=error,
@@ -143,7 +140,8 @@ def unheard(action: Action[Any, Any] | None, call: Call, now: float, why: str) -
     return structs.replace(settlement, attempt=attempt)
 
 
-def _succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Settlement:
+def succeeded(action: Action[Any, Any], call: Call, performed: Performed) -> Settlement:
+    """What becomes of ``call`` after an attempt that returned."""
     result, note = action.encode_result(performed.value)
     secrets = performed.secrets
     if secrets and result is not None and any(secret in result for secret in secrets):

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from gonogo.action import Action
 from gonogo.alerts import AlertSystem
+from gonogo.bell import Bell
 from gonogo.call_events import CallEvents
 from gonogo.dry_run import DryRunLock
 from gonogo.endings import given_back
@@ -17,7 +18,7 @@ from gonogo.governor import GovernorEnforcer
 from gonogo.performed import Performed
 from gonogo.precedence import follow
 from gonogo.records import Alert, Call, Outcome, Severity, State, advance
-from gonogo.settlement import Settlement, attempt_of, judge
+from gonogo.settlement import Settlement, attempt_of, judge, succeeded
 from gonogo.store.port import Store, Transaction
 from gonogo.writing import Writing
 
@@ -37,6 +38,7 @@ class Settling:
         alerts: AlertSystem,
         call_events: CallEvents,
         random: Callable[[], float],
+        settled: Bell,
     ) -> None:
         self._store = store
         self._lock = lock
@@ -44,30 +46,35 @@ class Settling:
         self._alerts = alerts
         self._call_events = call_events
         self._random = random
+        self._settled = settled
 
     def settling(self, action: Action[Any, Any], call: Call, performed: Performed) -> Writing[Call]:
         """See `Pipeline.settling`."""
         try:
-            began = None if performed.error is None else self._began(action, call)
-            settlement = judge(action, call, performed, self._random(), began)
+            if (error := performed.error) is None:
+                settlement = succeeded(action, call, performed)
+            else:
+                began = self._began(action, call)
+                settlement = judge(action, call, performed, error, self._random(), began)
             written: Written = yield (
                 lambda tx: self._write(tx, call, settlement, performed),
                 False,
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the effect was tried and nothing is written
+        except Exception as broken:  # noqa: BLE001 - whatever it is, the effect was tried and nothing is written
             raise OutcomeUnknown(
                 f"{call.name} ran, but its outcome could not be written: "
-                f"{error}. The ledger will call it unknown when its lease ends",
+                f"{broken}. The ledger will call it unknown when its lease ends",
                 action=call.action,
                 key=call.key,
                 call_id=call.id,
-            ) from (performed.cause or error)
+            ) from (performed.cause or broken)
         settled, alert, late = written
         if alert is not None:
             self._alerts.publish(alert)
         if settled.state is _SUCCEEDED and not late:
             self._lock.note_executed(settled.action, performed.ended_at)
         self._call_events.settled(settled, settlement, late=late)
+        self._settled.ring()
         return settled
 
     def _began(self, action: Action[Any, Any], call: Call) -> float:

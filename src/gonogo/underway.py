@@ -64,6 +64,11 @@ class UnderWay:
     def __bool__(self) -> bool:
         return bool(self._held)
 
+    @property
+    def waits(self) -> bool:
+        """Whether any waits for a thread."""
+        return bool(self._ready or self._begun)
+
     def claimed(self, calls: Iterable[Call], now: float, ready: Iterable[Call] = ()) -> None:
         """These are ours, and of these some are ``ready`` for any thread."""
         with self._mutex:
@@ -94,10 +99,18 @@ class UnderWay:
         with self._mutex:
             self._held[call.id] = (call, action)
 
-    def begin_soon(self, begun: Iterable[Begun], now: float) -> None:
-        """Any thread may perform these."""
+    def begin_soon(self, begun: Iterable[Begun], now: float, *, unless: Callable[[], bool]) -> bool:
+        """Any thread may perform these; false, and they are nobody's here, if ``unless`` says so.
+
+        It is asked while nobody else can take them, or take them back.
+        """
         with self._mutex:
+            if unless():
+                for each in begun:
+                    self._held.pop(each.id, None)
+                return False
             self._begun.extend((now, each) for each in begun)
+            return True
 
     def next_begun(self) -> Begun | None:
         """The one of them that waits longest; the caller performs it."""

@@ -11,17 +11,18 @@ from gonogo.clock import Clock, SystemClock
 from gonogo.crew import Crew
 from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.events import Event, EventBus
+from gonogo.keeper import Keeper
 from gonogo.local_jobs import Job, LocalJobs
 from gonogo.logs import StructuredLogger, carry
 from gonogo.records import Call, State
 from gonogo.secrets import describe
+from gonogo.store.port import Listening
 
 if TYPE_CHECKING:
     import asyncio
 
     from gonogo.delivery import Delivery
     from gonogo.perform import Loop
-    from gonogo.store.port import Listening
     from gonogo.underway import Begun
 
 PAUSE_AFTER_FAULT = 1.0
@@ -85,9 +86,7 @@ class WorkerProcess:
         self._nudges = 0
         self._lookout: threading.Thread | None = None
         self._crew = Crew(self._changed)
-        self._keeper: threading.Thread | None = None
-        self._over = threading.Lock()  # free at the stop: half of what waiting for an event costs
-        self._listening: Listening | None = None
+        self._keeper: Keeper | None = None
         self._stop = threading.Event()
         self._stop.set()
 
@@ -180,16 +179,16 @@ class WorkerProcess:
             if not self._stop.is_set():
                 return
             self._stop = threading.Event()
-            self._over = threading.Lock()
-            self._over.acquire()
             for _ in range(self.max_workers):
                 self._hire(self._stop)
-            listening = None if self._delivery is None else self._delivery.listen(self._heard)
-            self._listening = listening
-            self._keeper = threading.Thread(
-                target=self._keep, args=(self._over, listening), name="gonogo-keeper", daemon=True
+            self._keeper = Keeper(
+                self.keep_once,
+                self._tend,
+                pause=1.0 if self._delivery is None else self._delivery.lease / 3,
+                listening=self._delivery.listen(self._heard) if self._delivery else Listening(),
+                left=self._left,
+                logger=self._logger,
             )
-            self._keeper.start()
         self._tell("worker.started", threads=self.max_workers)
 
     def stop(self, timeout: float = 30.0) -> bool:
@@ -199,15 +198,12 @@ class WorkerProcess:
         Tolerates a worker that was never started or is stopped already.
         """
         with self._changed:
-            if self.is_running:
-                self._over.release()
             self._stop.set()
             self._changed.notify_all()
             threads = self._crew.others
             keeper, self._keeper = self._keeper, None
-            listening, self._listening = self._listening, None
-        if listening is not None:
-            listening.end()
+        if keeper is not None:
+            keeper.stop()
         give_up = self._clock.monotonic() + timeout
         for thread in threads:
             thread.join(max(0.0, give_up - self._clock.monotonic()))
@@ -275,7 +271,8 @@ class WorkerProcess:
         if work is None:
             return False
         try:
-            self.wake()
+            if delivery.has_more:
+                self.wake()
             while work is not None:
                 with self._crew.doing(work.id):
                     work = delivery.carry_on(work, more=more, loop=loop)
@@ -356,43 +353,10 @@ class WorkerProcess:
         soonest = min([self.poll_interval, *(due for due in dues if due is not None)])
         return max(SHORTEST_PAUSE, soonest)
 
-    def _keep(self, over: threading.Lock, listening: Listening | None) -> None:
-        """The keeper's life, until the worker stopped and its last thread left.
-
-        A thread without a job may be about to begin one: it claims, or goes from one to the next.
-        """
-        pause = 1.0 if self._delivery is None else min(1.0, self._delivery.lease / 3)
-        tend, stopped = self.keep_once, False
-        while True:
-            try:
-                tend()
-                tend = self._tend
-            except BaseException as error:  # noqa: BLE001 - the keeper must outlive every fault
-                self._logger.log_action("worker.keeper_fault", "error", error=describe(error))
-            stopped = stopped or self._attend(over, pause, listening)
-            if stopped:
-                with self._changed:
-                    if self._changed.wait_for(lambda: not self._crew.others, pause):
-                        return
-
-    def _attend(self, over: threading.Lock, pause: float, listening: Listening | None) -> bool:
-        """The keeper's pause, in which it looks out for what others write; true at the stop.
-
-        A look that saw something ends it: what is due has its turn before the next one.
-        """
-        if listening is None or listening.look is None:
-            return over.acquire(timeout=pause)
-        looks = max(1, round(pause / listening.pause))
-        for _ in range(looks):
-            if over.acquire(timeout=pause / looks):
-                return True
-            try:
-                if listening.look():
-                    break
-            except BaseException as error:  # noqa: BLE001 - the keeper must outlive every fault
-                self._logger.log_action("worker.keeper_fault", "error", error=describe(error))
-                return over.acquire(timeout=pause)
-        return False
+    def _left(self, seconds: float) -> bool:
+        """Wait for the threads to leave, so long at most; whether they did."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._crew.others, seconds)
 
     def _give_up(self, job_ids: list[str]) -> None:
         """Replace the threads that hang in these jobs."""

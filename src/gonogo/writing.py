@@ -16,9 +16,26 @@ Writing = Generator[Piece, Any, T]
 """Yields each piece of work that is to be committed; gets its result, or its error thrown in."""
 
 
-def alone(store: Store, writing: Writing[T]) -> T:
-    """Carry it out with a commit for each piece; returns its result and raises its error."""
-    return _go_on(store, writing, Fate())
+def alone(
+    store: Store, writing: Writing[T], result: Any = None, error: BaseException | None = None
+) -> T:
+    """Carry it out with a commit for each piece; returns its result and raises its error.
+
+    One that has begun is told first what came of its last piece: its ``result`` or its ``error``.
+    """
+    try:
+        while True:
+            if error is None:
+                work, durable = writing.send(result)
+            else:
+                work, durable = writing.throw(error)
+            try:
+                result, error = store.write(work, durable=durable), None
+            except BaseException as failed:  # noqa: BLE001 - it is the writing's to answer
+                error = failed
+    except StopIteration as stop:
+        answer: T = stop.value
+        return answer
 
 
 def together(store: Store, writings: Sequence[Writing[Any]]) -> list[Fate]:
@@ -40,7 +57,7 @@ def together(store: Store, writings: Sequence[Writing[Any]]) -> list[Fate]:
         committed = store.write_all(list(pieces.values())) if pieces else []
         for number, fate in zip(pieces, committed, strict=True):
             try:
-                fates[number] = Fate(_go_on(store, writings[number], fate))
+                fates[number] = Fate(alone(store, writings[number], fate.result, fate.error))
             except Exception as error:  # noqa: BLE001 - same
                 fates[number] = Fate(error=error)
     except BaseException:
@@ -111,20 +128,3 @@ def _end(writing: Writing[T], answer: Any) -> T:
         return result
     writing.close()
     raise RuntimeError("it asked for more than a piece")
-
-
-def _go_on(store: Store, writing: Writing[T], fate: Fate) -> T:
-    """Tell it what came of its last piece, and carry out the rest."""
-    try:
-        while True:
-            if fate.error is None:
-                work, durable = writing.send(fate.result)
-            else:
-                work, durable = writing.throw(fate.error)
-            try:
-                fate = Fate(store.write(work, durable=durable))
-            except BaseException as error:  # noqa: BLE001 - it is the writing's to answer
-                fate = Fate(error=error)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result

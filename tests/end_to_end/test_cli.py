@@ -45,7 +45,7 @@ def pay(invoice: str, cents: int) -> str:
     irreversible=True,
     key="gift:{to}",
     needs_approval=True,
-    limits=[Limit("gifts", 3, per="1d", key="{to}")],
+    limits=[Limit("gifts", 3, per="day", key="{to}")],
 )
 def give(to: str) -> None: ...
 
@@ -105,6 +105,15 @@ def in_doubt(gonogo: Program) -> str:
     assert gonogo("worker", "--until-idle", "--patience", "0.1s").code == Exit.UNKNOWN
     (call,) = gonogo("calls", "list", "--state", "unknown", "--json").json
     return call["id"]
+
+
+def enqueued(gonogo: Program, to: str) -> str:
+    """The id of a gift that waits for its approval."""
+    python = [COMMAND[0], "-c", f"import app; print(app.give.enqueue({to!r}).id)"]
+    run = subprocess.run(
+        python, cwd=gonogo.folder, env=gonogo.env, capture_output=True, text=True, check=True
+    )
+    return run.stdout.split()[-1]
 
 
 # the course of a plan
@@ -192,12 +201,7 @@ def test_a_plan_that_was_given_up_is_listed_and_never_applied(gonogo: Program) -
 
 def test_a_call_that_needs_approval_is_approved_by_its_id(gonogo: Program) -> None:
     """`approve` takes the id of a single call as well, and a worker then performs it."""
-    code = "import app; print(app.give.enqueue('Ann').id)"
-    python = [COMMAND[0], "-c", code]
-    run = subprocess.run(
-        python, cwd=gonogo.folder, env=gonogo.env, capture_output=True, text=True, check=True
-    )
-    call = run.stdout.split()[-1]
+    call = enqueued(gonogo, "Ann")
     done = gonogo("approve", call, *WHO, "--yes")
     assert "gift (gift:Ann) is pending; it did not happen, and a worker will perform it" in done.out
     assert gonogo("worker", "--once", "--json").json["succeeded"] == 1
@@ -213,6 +217,57 @@ def test_without_a_terminal_nothing_is_approved_by_silence(gonogo: Program) -> N
     assert gonogo("plan", "list", "--state", "approved", "--json").json == []
     done = gonogo("approve", plan, "--reason", "x", "--yes", "--json", GONOGO_BY="ann")
     assert done.json["approved_by"] == "ann"
+
+
+def test_what_stands_in_the_way_of_applying_is_the_next_command(gonogo: Program) -> None:
+    """Neither a plan without approval nor an approval without a terminal leaves one to search."""
+    plan = rehearsed(gonogo, "INV-1")
+    approve = f"gonogo approve {plan} --by WHO --reason WHY"
+    assert gonogo("apply", plan).err.endswith(f"\nNext: {approve}\n")
+    assert gonogo("approve", plan, *WHO).err.endswith(f"\nNext: {approve} --yes\n")
+
+
+def test_who_applied_is_not_made_up(gonogo: Program) -> None:
+    """Only somebody who was named is recorded as the one who applied a plan."""
+    unsaid, said = rehearsed(gonogo, "INV-1"), rehearsed(gonogo, "INV-2")
+    for plan in (unsaid, said):
+        gonogo("approve", plan, *WHO, "--yes")
+    assert gonogo("apply", unsaid, "--json").json["applied_by"] is None
+    assert gonogo("apply", said, "--json", GONOGO_BY="bo").json["applied_by"] == "bo"
+
+
+def test_all_of_a_plan_can_be_read_with_its_arguments(gonogo: Program) -> None:
+    """What a long plan leaves out is named with the command that shows it, amounts and all."""
+    invoices = [f"INV-{n:03}" for n in range(60)]
+    plan = gonogo("rehearse", "app:payday", *invoices, "--name", "nov")
+    assert "payment:INV-001  cents 100" in plan.out
+    assert "left out: 10 new; all: gonogo plan show " in plan.out
+    whole = gonogo("plan", "show", "nov", "--all").out
+    assert 'payment:INV-059  cents 100  {"cents": 100, "invoice": "INV-059"}' in whole
+    assert whole.count("payment:INV-") == 60
+    calls = gonogo("plan", "show", "nov", "--json").json["calls"]
+    assert calls[0]["uses"] == {"cents": 100, "payment": 1}
+
+
+def test_a_plan_that_a_limit_stretches_says_so_when_it_is_approved(gonogo: Program) -> None:
+    """Also where nobody is asked, the approver learns what goes out later."""
+    plan = rehearsed(gonogo, *(f"INV-{n}" for n in range(101)))
+    done = gonogo("approve", plan, *WHO, "--yes")
+    assert (
+        "1 of its calls goes out by itself later, when there is room; first payment:INV-100"
+        in done.err
+    )
+    assert "SANDBOX_PAYMENT_LIMIT" in done.err
+
+
+def test_a_ledger_in_memory_has_no_next_command(gonogo: Program) -> None:
+    """What ends with the command cannot be approved by another one."""
+    code = APP.replace('"sqlite:///ops.db", ', "")
+    (gonogo.folder / "brief.py").write_text(code)
+    done = gonogo("--app", "brief:sandbox", "rehearse", "brief:payday", "INV-1")
+    assert "ends with this command" in done.err
+    assert "Next:" not in done.err
+    assert '{"cents": 100, "invoice": "INV-1"}' in done.out
 
 
 # waiting and working
@@ -293,6 +348,7 @@ def test_looking_performs_nothing(gonogo: Program) -> None:
 def test_an_unknown_call_is_resolved_by_a_person(gonogo: Program) -> None:
     """It says that it may have happened, and what it is after the person's word; only once."""
     call = in_doubt(gonogo)
+    assert "position       call 1 of its plan\n" in gonogo("calls", "show", call).out
     shown = gonogo("calls", "show", call, "--json").json
     assert (shown["state"], shown["happened"]) == ("unknown", "maybe")
     assert shown["attempts"][0]["fault"]["type"] == "TimeoutError"
@@ -382,6 +438,8 @@ def test_switches_say_what_they_did_and_are_recorded(gonogo: Program) -> None:
     """Arm, lock, halt and resume change what runs, and stand in the decisions with their reason."""
     assert gonogo("arm", "--for", "10m", *WHO, "--json").json["control"]["name"] == "armed"
     assert "LIVE: unlocked" in gonogo("status").out
+    gonogo("plan", "discard", rehearsed(gonogo, "INV-1"), *WHO)
+    assert "calls     1 planned and never queued\n" in gonogo("status").out
     gonogo("lock", *WHO)
     assert gonogo("status", "--json").json["dry_run"] is True
     assert gonogo("halt", "payment", *WHO).out.startswith("halted: payment is refused until")
@@ -389,7 +447,14 @@ def test_switches_say_what_they_did_and_are_recorded(gonogo: Program) -> None:
     assert gonogo("resume", "payment", *WHO).code == Exit.OK
     assert "'paymnt' is not an action" in gonogo("halt", "paymnt", *WHO).err
     told = gonogo("decisions", "--json").json
-    assert [d["what"] for d in told] == ["halt", "resume", "halt", "locked", "armed"]
+    assert [d["what"] for d in told] == [
+        "halt",
+        "resume",
+        "halt",
+        "locked",
+        "plan discarded",
+        "armed",
+    ]
     assert {d["actor"] for d in told} == {"ops@example.com"}
     (one,) = gonogo("decisions", "--subject", "halt:paymnt", "--json").json
     assert one["reason"] == "a test"
@@ -415,7 +480,7 @@ def test_limits_show_use_and_those_that_workers_set(gonogo: Program) -> None:
     assert (used["cents"]["current_actions"], used["payment"]["max_actions"]) == (100, 100)
     (gifts,) = gonogo("limits", "gifts", "--key", "Ann", "--json").json
     assert (gifts["current_actions"], gifts["key"]) == (0, "Ann")
-    assert "by key" in gonogo("limits", "gifts").out
+    assert re.search(r"by key +3 +this day \(UTC\)\n", gonogo("limits", "gifts").out)
     assert gonogo("limits", "nothing").code == Exit.NOT_FOUND
 
 

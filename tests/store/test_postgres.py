@@ -381,9 +381,9 @@ def test_polling_is_said_once_and_so_is_its_end(proxied, postgres_url, caplog):
             assert waited.acquire(timeout=10)
         proxy.refuses = False
         assert heard.acquire(timeout=10)
-        assert listener._pause == 0.5  # seconds: the next outage begins with short pauses again
+        assert listener._after == 0.5  # seconds: the next outage begins with short pauses again
     finally:
-        listener.stop()
+        listener.end()
     polls, hears = [record.getMessage() for record in caplog.records]
     assert "it polls for them: " in polls
     assert "is told of new jobs" in hears
@@ -398,7 +398,7 @@ def test_behind_pgbouncer_nobody_listens(pgbouncer_url, caplog):
     listener = Listener(store._url, 10.0, heard.append)
     listener._thread.join(20)
     assert not listener._thread.is_alive()
-    listener.stop()
+    listener.end()
     assert heard == []
     assert [record.getMessage().split(": ")[1] for record in caplog.records] == [
         "PgBouncer is in between"

@@ -65,7 +65,7 @@ for _ in range(2):
     assert sandbox.calls(states=["failed"])
     sandbox.get_status()
     sandbox.cleanup()
-print(*sorted({{"sqlalchemy", "alembic", "asyncio"}} & set(sys.modules)))
+print(*sorted({{"sqlalchemy", "alembic", "asyncio", "pathlib", "shutil"}} & set(sys.modules)))
 """
 
 
@@ -150,6 +150,18 @@ def test_a_plain_url_is_read_as_sqlalchemy_does(url: str) -> None:
     path = Path(theirs.database or "").expanduser().absolute()
     wanted = theirs.set(drivername="sqlite", database=str(path))
     assert (full(plain), shown(plain)) == (wanted, wanted.render_as_string())
+
+
+@given(st.text("/. ~+-_a9", min_size=1, max_size=12))
+def test_a_path_is_made_absolute_as_pathlib_does(path: str) -> None:
+    """Whether pathlib is asked or the path is settled without it."""
+    try:
+        wanted = Path(path).expanduser().absolute()
+    except RuntimeError:  # such a home is refused
+        return
+    plain = parse(f"sqlite:///{path}")
+    assert isinstance(plain, FileUrl)
+    assert plain.database == str(wanted)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ For another shape of a statement, write its row with an empty text into the file
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -39,4 +40,4 @@ def _text(statement: Any) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_bytes(msgspec.json.format(msgspec.json.encode(compiled(ready()))) + b"\n")
+    Path(FILE).write_bytes(msgspec.json.format(msgspec.json.encode(compiled(ready()))) + b"\n")

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.scene import SOON, Sandboxes, reminder
+from tests.support.scene import SOON, WHO, Sandboxes, reminder
 
+from gonogo.crew import Crew
 from gonogo.orchestrator import SandboxOrchestrator
 
 
@@ -64,3 +65,44 @@ def test_nothing_of_a_batch_that_was_taken_back_locks_later(shared: Sandboxes) -
     thread.start()
     thread.join(SOON / 4)
     assert not thread.is_alive()
+
+
+def test_a_switch_stops_what_is_lined_up_after_it(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while other threads look for what is begun: nothing begins once it is thrown."""
+    sandbox, sent = sandboxes(), list[str]()
+    remind = reminder(sandbox, sent.append)
+    remind.enqueue_many([(text,) for text in "abcd"])
+    sandbox.delivery._durations.note("remind", 0.0)
+    sandbox.delivery._pace.note(sandbox.clock.monotonic(), 4)
+    hand, begin_soon = sandbox.delivery._hand, sandbox.delivery._hand.begin_soon
+
+    def carry_out() -> None:
+        work: Any = hand.next_begun()
+        while work is not None:
+            work = sandbox.delivery.carry_on(work, more=lambda: True)
+
+    def late(begun: Any, now: float, **more: Any) -> Any:
+        sandbox.halt("remind", **WHO)
+        lined_up = begin_soon(begun, now, **more)
+        other = threading.Thread(target=carry_out)
+        other.start()
+        other.join(SOON)
+        return lined_up
+
+    monkeypatch.setattr(hand, "begin_soon", late)
+    sandbox.delivery.begin(lambda: 1, ahead=True)
+    assert sent == []
+
+
+def test_one_job_is_carried_out_at_most(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no more is wanted, however many threads are free."""
+    sandbox, sent = sandboxes(), list[str]()
+    reminder(sandbox, sent.append).enqueue_many([(text,) for text in "abcd"])
+    sandbox.delivery._durations.note("remind", 0.0)
+    monkeypatch.setattr(Crew, "idle", property(lambda crew: 4))
+    assert sandbox.worker.run_once()
+    assert sent == ["a"]

@@ -7,8 +7,10 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gonogo.clock import FakeClock, LedgerClock, SystemClock, _in_child, iso
+from gonogo.clock import FakeClock, LedgerClock, Stamps, SystemClock, _in_child, iso
 from gonogo.testing import sandbox_for_tests
 
 
@@ -153,6 +155,26 @@ def test_iso_is_utc_to_the_microsecond(seconds: float, text: str) -> None:
     """iso() gives ISO 8601 in UTC, which reads back as the same moment."""
     assert iso(seconds) == text
     assert datetime.fromisoformat(text).tzinfo == UTC
+
+
+@given(st.lists(st.floats(-1e9, 4e9) | st.floats(0, 3), min_size=1, max_size=8))
+def test_stamps_are_iso_texts(moments: list[float]) -> None:
+    """Whatever was asked before, the text is the moment's, to half a microsecond."""
+    stamps = Stamps()
+    for seconds in moments:
+        text = stamps.iso(seconds)
+        assert len(text) == len(iso(seconds))
+        assert text.endswith("Z")
+        shown = datetime.fromisoformat(text) - datetime.fromtimestamp(0, UTC)
+        assert abs(shown.total_seconds() - seconds) < 0.000_001
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.25, 0.999_999_9, -0.5, 1_800_000_000.999_999_8])
+def test_a_stamp_rounds_as_iso_does(seconds: float) -> None:
+    """The last moment of a second is the first of the next, before the Epoch as well."""
+    stamps = Stamps()
+    assert stamps.iso(seconds) == iso(seconds)
+    assert stamps.iso(seconds) == iso(seconds)
 
 
 class Database:

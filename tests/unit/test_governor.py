@@ -491,10 +491,26 @@ def test_different_terms_under_one_name_are_refused(
         governor.declare(other)
 
 
+@pytest.mark.parametrize(
+    ("per", "used", "most"),
+    [("hour", "in this hour (UTC), 1 wanted", "3 per hour (UTC)."), ("1h", "in 1h, ", "3 per 1h.")],
+)
+def test_a_denial_tells_the_hour_from_an_hour(
+    governor: GovernorEnforcer, per: str, used: str, most: str
+) -> None:
+    """A calendar period is not spelled like a sliding window of its length."""
+    governor.declare(Limit("payment", 3, per=per))
+    assert governor.check_limit("payment", 3)[0]
+    assert f"3 of 3 used {used}" in governor.check_limit("payment")[1]
+    assert f"the limit is {most}" in governor.check_limit("payment", 4)[1]
+
+
 def test_a_default_gives_way(governor: GovernorEnforcer) -> None:
     """A default yields to a declaration, whichever comes first."""
     governor.declare(Limit("payment", 100, per="1h"), default=True)
+    assert governor.is_default("payment")
     governor.declare(Limit("payment", 5, per="1h"))
+    assert not governor.is_default("payment")
     governor.declare(Limit("payment", 100, per="1h"), default=True)
     assert governor.rate_limits["payment"].max == 5
 

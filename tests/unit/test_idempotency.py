@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -29,17 +30,19 @@ from gonogo.store.sqlite import SqliteStore
 from gonogo.testing import FaultyStore
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store = MemoryStore()
+@pytest.fixture(params=("alone", *STORES))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store | None]:
+    """What a manager is given: none where it is alone."""
+    made: Store | None = None if request.param == "alone" else MemoryStore()
     if request.param == "sqlite":
         made = SqliteStore(f"sqlite:///{tmp_path}/ledger.db")
     yield made
-    made.close()
+    if made is not None:
+        made.close()
 
 
 @pytest.fixture
-def keys(store: Store, fake_clock: FakeClock) -> IdempotencyManager:
+def keys(store: Store | None, fake_clock: FakeClock) -> IdempotencyManager:
     return IdempotencyManager(60, store=store, clock=fake_clock, in_flight="raise")
 
 
@@ -148,13 +151,16 @@ def test_expired_keys_are_cleared_and_counted(
     fake_clock.advance(60.0)
     keys.process_idempotent("fresh", Work())
     keys.clear_expired()
-    assert list(keys.seen_operations) == ["fresh"]
+    fake_clock.advance(0.1)
+    keys.process_idempotent("fresher", Work())
+    assert list(keys.seen_operations) == ["fresher", "fresh"]
     assert keys.clear_expired() == 0
 
 
-def test_memory_follows_what_is_alive(fake_clock: FakeClock) -> None:
+@pytest.mark.parametrize("store", [None, MemoryStore()], ids=["alone", "memory"])
+def test_memory_follows_what_is_alive(store: Store | None, fake_clock: FakeClock) -> None:
     """Without anybody clearing, results whose time is over are let go."""
-    keys = IdempotencyManager(60, clock=fake_clock)
+    keys = IdempotencyManager(60, store=store, clock=fake_clock)
     for n in range(500):
         keys.process_idempotent(f"k{n}", Work("x" * 100))
         fake_clock.advance(1.0)
@@ -229,7 +235,7 @@ def test_a_second_caller_is_refused_while_the_first_runs(keys: IdempotencyManage
 
 
 def test_what_counts_as_unknown_is_not_answered_from_memory(
-    store: Store, fake_clock: FakeClock
+    store: Store | None, fake_clock: FakeClock
 ) -> None:
     """A result that comes after its lease was over leaves the key in doubt."""
     keys = IdempotencyManager(store=store, clock=fake_clock, lease_seconds=30)
@@ -247,8 +253,30 @@ def test_what_counts_as_unknown_is_not_answered_from_memory(
     assert keys.process_idempotent("k", Work("anew")) == "anew"
 
 
+def test_a_late_end_is_not_taken_for_that_of_who_has_the_key_now(
+    store: Store | None, fake_clock: FakeClock
+) -> None:
+    """Whoever lost the key changes nothing of what the next one's work gave, however it ends."""
+    keys = IdempotencyManager(store=store, clock=fake_clock, lease_seconds=30)
+
+    def slow(key: str, end: Callable[[], Any]) -> Any:
+        fake_clock.advance(31)
+        with pytest.raises(OutcomeUnknown):
+            keys.process_idempotent(key, Work(), key, end)
+        assert keys.forget(key, reason="looked")
+        assert keys.process_idempotent(key, Work("anew")) == "anew"
+        return end()
+
+    assert keys.process_idempotent("late", slow, "late", lambda: "late") == "late"
+    for key, error in (("no", Rejected()), ("not", NotApplied()), ("?", ValueError())):
+        with pytest.raises(type(error)):
+            keys.process_idempotent(key, slow, key, Work(error))
+    for key in ("late", "no", "not", "?"):
+        assert keys.process_idempotent(key, Work()) == "anew"
+
+
 def test_a_caller_that_went_silent_leaves_an_unknown_key(
-    store: Store, fake_clock: FakeClock
+    store: Store | None, fake_clock: FakeClock
 ) -> None:
     """When its lease is over the work counts as unknown, not as free."""
     keys = IdempotencyManager(store=store, clock=fake_clock, lease_seconds=30)
@@ -262,7 +290,7 @@ def test_a_caller_that_went_silent_leaves_an_unknown_key(
     keys.process_idempotent("k", work)
 
 
-def test_waiting_gives_up(store: Store, fake_clock: FakeClock) -> None:
+def test_waiting_gives_up(store: Store | None, fake_clock: FakeClock) -> None:
     """A caller waits at most ``wait_seconds``."""
     keys = IdempotencyManager(store=store, clock=fake_clock, wait_seconds=0)
 
@@ -289,11 +317,37 @@ def in_threads(count: int, fn: Callable[[], Any]) -> list[Any]:
     return results
 
 
-def test_one_execution_under_many_threads(store: Store) -> None:
+def test_one_execution_under_many_threads(store: Store | None) -> None:
     """Sixteen callers at once: one runs, the others wait for its result."""
     keys, work = IdempotencyManager(store=store), Work(42)
     assert in_threads(16, lambda: keys.process_idempotent("k", work)) == [42] * 16
     assert work.ran == 1
+
+
+def test_a_key_whose_time_is_over_goes_to_one_of_many(
+    store: Store | None, fake_clock: FakeClock
+) -> None:
+    """Sixteen callers find it free at once: one runs, and all get its result."""
+    keys = IdempotencyManager(60, store=store, clock=fake_clock)
+    for result in range(5):
+        work = Work(result)
+        assert in_threads(16, lambda work=work: keys.process_idempotent("k", work)) == [result] * 16
+        assert work.ran == 1
+        fake_clock.advance(60)
+
+
+def test_a_call_is_named_alike_to_all_who_meet_it(keys: IdempotencyManager) -> None:
+    """Errors about one key name one call, by an id as all calls have."""
+    with pytest.raises(ValueError, match="lost"):
+        keys.process_idempotent("k", Work(ValueError("lost")))
+    named = set()
+    for given in ((), (), (1,)):
+        with pytest.raises((OutcomeUnknown, KeyConflict)) as caught:
+            keys.process_idempotent("k", Work(), *given)
+        named.add(caught.value.call_id)
+    (call_id,) = named
+    assert call_id is not None
+    assert re.fullmatch("[0-9a-f]{32}", call_id)
 
 
 def test_any_result_in_memory(fake_clock: FakeClock) -> None:

@@ -152,7 +152,7 @@ def test_the_forecast_names_the_item_where_a_limit_is_full(locked: SandboxOrches
     with locked.rehearse("r") as plan:
         pay.enqueue_many([("A", 400), ("B", 500), ("C", 101), ("D", 100)])
     assert verdicts(plan) == ["new", "new", "waits", "new"]
-    assert "900 of 1000 taken, 101 wanted" in (plan.calls[2].note or "")
+    assert "900 of 1,000 taken, 101 wanted" in (plan.calls[2].note or "")
     assert plan.totals() == {"pay": {"calls": 4, "budget": 1101}}
     assert "1,101" in str(plan)
 
@@ -176,6 +176,40 @@ def test_totals_by_limit_row(locked: SandboxOrchestrator) -> None:
     assert plan.totals() == {"pay": {"calls": 2, "cents[A]": 1, "cents[B]": 2}}
     assert plan.verdicts() == {"new": 2}
     assert locked.plan(plan.id).totals() == plan.totals()
+
+
+def test_each_call_tells_what_it_takes(locked: SandboxOrchestrator) -> None:
+    """Amounts stand beside the calls that would be performed, in any process."""
+    pay = payment(locked, limits=[Limit("pay", 1000, per="1h", cost="{cents}")])
+    with locked.rehearse("payday") as plan:
+        pay.enqueue_many([("A", 400), ("B", 700), ("A", 400)])
+    assert plan.uses() == [{"pay": 400}, {"pay": 700}, {}]
+    assert plan.totals() == {"pay": {"calls": 2, "pay": 1100}}
+    assert "    1 new          pay:A  pay 400\n" in str(plan)
+    assert str(locked.plan(plan.id)) == str(plan)
+
+
+def test_what_waits_says_until_when(locked: SandboxOrchestrator) -> None:
+    """A calendar window opens at an instant; a sliding one as what was taken leaves it."""
+    pay = payment(locked, limits=[Limit("budget", 500, per="day", cost="{cents}")])
+    also = payment(locked, name="also", limits=[Limit("rate", 1, per="1h")])
+    with locked.rehearse("payday") as plan:
+        pay.enqueue_many([("A", 500), ("B", 1)])
+        also.enqueue_many([("A",), ("B",)])
+    (_, by_day, _, by_hour) = (call.note or "" for call in plan.calls)
+    assert by_day.startswith("waits for limit 'budget': 500 of 500 taken, 1 wanted; ")
+    assert by_day.endswith("; applied now, it has room from 2027-01-16 00:00:00Z at the earliest")
+    assert by_hour.endswith("; units are free again 1h after they were taken")
+    assert "2 of its calls go out by themselves later, when there is room; first pay:B" in str(plan)
+
+
+def test_a_limit_that_nobody_declared_says_so(sandboxes: Sandboxes) -> None:
+    """An action that takes of a default limit by its name learns which setting changes it."""
+    sandbox = sandboxes(payment_limit=1)
+    pay = payment(sandbox, name="payment")
+    with sandbox.rehearse("payday") as plan:
+        pay.enqueue_many([("A",), ("B",)])
+    assert "'payment' (a default, which SANDBOX_PAYMENT_LIMIT changes): 1 of 1 taken" in str(plan)
 
 
 # values that do not exist yet
@@ -544,8 +578,9 @@ def ready(sandbox: SandboxOrchestrator, *invoices: str, **options: Any) -> Plan:
 def test_a_plan_is_applied_once(locked: SandboxOrchestrator) -> None:
     """The approval is consumed; a second apply, or approval, is refused."""
     plan = ready(locked)
-    with pytest.raises(PlanError, match="is ready, not approved: approve it first"):
+    with pytest.raises(PlanError, match="is ready, not approved: approve it first") as refused:
         locked.apply(plan)
+    assert refused.value.remedy == f"gonogo approve {plan.id} --by WHO --reason WHY"
     locked.approve(plan, **WHO)
     with pytest.raises(PlanError, match="is approved, not ready: apply it"):
         locked.approve(plan, **WHO)
@@ -555,6 +590,15 @@ def test_a_plan_is_applied_once(locked: SandboxOrchestrator) -> None:
     with pytest.raises(PlanError, match="is applied"):
         locked.approve(plan, **WHO)
     assert locked.counts() == {State.PENDING: 1}
+
+
+def test_the_approver_is_not_taken_for_who_applied(locked: SandboxOrchestrator) -> None:
+    """Where nobody says who applies a plan, that is what is recorded."""
+    plan = ready(locked)
+    locked.approve(plan, **WHO)
+    (handle,) = locked.apply(plan)
+    assert plan.record.applied_by is None
+    assert "plan applied by somebody unnamed: 1 call queued." in story(handle)
 
 
 def test_of_two_that_apply_at_once_one_wins(shared: Sandboxes) -> None:
@@ -717,7 +761,7 @@ def test_a_large_plan(locked: SandboxOrchestrator) -> None:
     """A thousand calls are planned, shown in a page, and queued in one transaction."""
     plan = ready(locked, *(f"{n}" for n in range(1000)))
     shown = str(plan)
-    assert "1000 new" in shown
+    assert "1,000 new" in shown
     assert "1,000 calls" in shown
     assert len(shown.splitlines()) < 80
     locked.approve(plan, **WHO)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+
+import pytest
+from msgspec import structs
 
 from gonogo.plan_text import MOST_LINES, render
 from gonogo.records import Call, PlanRecord, PlanState, State
@@ -35,40 +39,110 @@ def planned(verdicts: Sequence[str]) -> list[Call]:
 
 def test_a_short_plan_is_shown_whole() -> None:
     """Every call has its line, numbered from 1, with verdict and key."""
-    text = render(PLAN, planned(["new", "done"]), {"new": 1, "done": 1}, {}, "memory")
+    text = render(PLAN, planned(["new", "done"]), {"new": 1, "done": 1}, {})
     assert "    1 new          payment:INV-0" in text
     assert "    2 done         payment:INV-1" in text
     assert "more" not in text
 
 
-def test_what_is_done_or_new_is_folded_in_a_long_plan() -> None:
-    """Two hundred calls that were performed before do not bury the page."""
-    for verdict in ("new", "done"):
-        text = render(PLAN, planned([verdict] * 200), {verdict: 200}, {}, "memory")
-        assert "… 185 more" in text
-        assert text.count("payment:INV-") == 15
+def shown(verdicts: Sequence[str]) -> str:
+    return render(PLAN, planned(verdicts), Counter(verdicts), {})
+
+
+@pytest.mark.parametrize("verdict", ["new", "done"])
+def test_what_is_done_or_new_is_folded_in_a_long_plan(verdict: str) -> None:
+    """Two hundred calls of which none needs a look do not bury the page."""
+    text = shown([verdict] * 200)
+    assert f"… 150 {verdict}" in text
+    assert text.count("payment:INV-") == MOST_LINES
+
+
+def test_what_would_be_performed_is_shown_before_what_is_done() -> None:
+    """Nine new calls behind three hundred that are done are on the page, each of them."""
+    text = shown(["done"] * 291 + ["new"] * 9)
+    assert text.count(" new ") == 9
+    assert "… 250 done" in text
+
+
+def test_the_first_of_every_verdict_are_shown() -> None:
+    """What waits does not vanish behind hundreds of new calls, nor they behind it."""
+    for first, then in [("new", "waits"), ("waits", "new"), ("done", "in_flight")]:
+        text = shown([first] * 200 + [then] * 200)
+        assert f"    1 {first} " in text
+        assert f"  201 {then} " in text
+
+
+def test_what_was_left_out_is_counted_by_verdict_and_can_be_had() -> None:
+    """The page says what is missing, where, and which command shows it."""
+    text = shown(["done"] * 100 + ["duplicate"] * 100 + ["conflict"])
+    assert "  100 " not in text
+    assert "… 95 done" in text
+    assert "… 56 duplicate" in text
+    assert "left out: 95 done, 56 duplicate; all: gonogo plan show p1 --all" in text
+    assert "left out" not in shown(["done"] * MOST_LINES)
 
 
 def test_what_needs_a_look_is_shown_wherever_it_stands() -> None:
     """A doubt in the middle of a long plan is on the page, with what was left out around it."""
     verdicts = ["done"] * 200
     verdicts[100] = "in_doubt"
-    text = render(PLAN, planned(verdicts), {"done": 199, "in_doubt": 1}, {}, "memory")
+    text = shown(verdicts)
     assert "  101 in_doubt     payment:INV-100" in text
-    assert "… 90 more" in text
-    assert "… 94 more" in text
+    assert "… 51 done" in text
+    assert "… 99 done" in text
 
 
-def test_a_long_plan_full_of_problems_stays_readable() -> None:
-    """However many calls need a look, the page is bounded and says how many it left out."""
-    text = render(PLAN, planned(["in_doubt"] * 500), {"in_doubt": 500}, {}, "memory")
-    assert text.count("payment:INV-") == MOST_LINES
-    assert "more" in text
+@pytest.mark.parametrize(
+    "verdict", ["conflict", "denied", "in_doubt", "not_ready", "rejected", "undetermined"]
+)
+def test_what_needs_a_look_is_never_left_out(verdict: str) -> None:
+    """However many there are, behind however many others, each is on the page."""
+    text = shown(["waits"] * 100 + ["new"] * 100 + [verdict] * 90).partition("\n\n")[2]
+    assert text.count(f" {verdict} ") == 90
+    assert "  101 new " in text
+
+
+def test_a_call_shows_what_it_takes_of_its_limits() -> None:
+    """Amounts stand under each other; that a limit counts the call itself goes without saying."""
+    uses = [{"cents": 12_000, "payment": 1}, {"cents": 9_000, "fees": 2}, {}]
+    text = render(PLAN, planned(["new", "waits", "done"]), {}, {}, uses=uses)
+    assert "    1 new          payment:INV-0         cents 12,000\n" in text
+    assert "    2 waits        payment:INV-1  cents 9,000, fees 2" in text
+    assert text.endswith("    3 done         payment:INV-2")
+
+
+def test_a_whole_plan_shows_every_call_with_more_on_it() -> None:
+    """Asked for all, nothing is left out and each call has what is to be added."""
+    verdicts = ["done"] * 200
+    text = render(PLAN, planned(verdicts), {}, {}, whole=lambda call: f"<{call.position}>")
+    assert "payment:INV-123  <123>" in text
+    assert text.count("<") == 200
+    assert "left out" not in text
+
+
+def test_what_goes_out_later_is_said_in_the_head() -> None:
+    """A plan that a limit stretches says so, and when the first of the rest goes out."""
+    calls = planned(["new", "waits", "waits"])
+    calls[1] = structs.replace(calls[1], note="waits for limit 'x'; room from noon")
+    text = render(PLAN, calls, {}, {})
+    assert (
+        "2 of its calls go out by themselves later, when there is room; first payment:INV-1: "
+        in text
+    )
+    assert text.count("room from noon") == 2
+    assert "1 of its calls goes out by itself" in render(PLAN, calls[:2], {}, {})
+    assert "of its calls" not in render(PLAN, calls[:1], {}, {})
 
 
 def test_one_call_is_not_many() -> None:
     """The totals count calls as a person would say it."""
-    text = render(PLAN, planned(["new"]), {"new": 1}, {"a": {"calls": 1, "mail": 3}}, "memory")
+    text = render(PLAN, planned(["new"]), {"new": 1}, {"a": {"calls": 1, "mail": 3}})
     assert "would perform a: 1 call, mail 3" in text
-    text = render(PLAN, planned([]), {}, {"a": {"calls": 2}}, "memory")
+    text = render(PLAN, planned([]), {}, {"a": {"calls": 2}})
     assert "would perform a: 2 calls" in text
+
+
+def test_the_ledger_is_named() -> None:
+    """Whoever approves sees where the calls would be known from then on."""
+    head = render(PLAN, planned(["new"]), {"new": 1}, {}, ledger="sqlite:////srv/ops.db")
+    assert head.splitlines()[2] == "  ledger sqlite:////srv/ops.db"

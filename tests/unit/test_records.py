@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from gonogo.records import (
+    AHEAD,
     Call,
     Control,
     Fault,
@@ -14,6 +15,8 @@ from gonogo.records import (
     Reservation,
     State,
     advance,
+    counted,
+    numbers,
 )
 
 
@@ -32,6 +35,31 @@ def test_an_illegal_move_names_itself() -> None:
     call = Call(id="c-1", action="pay", state=State.SUCCEEDED, created_at=0.0)
     with pytest.raises(IllegalTransition, match="call c-1: succeeded → pending"):
         advance(call, State.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("state", "note", "begins"),
+    [
+        (State.PENDING, "it runs again", (3, 2)),
+        (State.CLAIMED, None, (2, 1)),
+        (State.CLAIMED, AHEAD, (2, 2)),
+    ],
+)
+def test_an_attempt_counts_once(state: State, note: str | None, begins: tuple[int, int]) -> None:
+    """A claim raises epoch and attempt; one ahead of its turn has raised the epoch already."""
+    call = Call(id="1", action="pay", state=state, created_at=0.0, epoch=2, attempt=1, note=note)
+    assert numbers(call) == begins
+    claimed = counted(call)
+    assert (claimed.state, claimed.epoch, claimed.attempt) == (State.CLAIMED, *begins)
+    assert counted(claimed) is claimed
+    assert numbers(claimed) == begins
+
+
+@pytest.mark.parametrize("state", [State.PLANNED, State.SUCCEEDED, State.UNKNOWN, State.CANCELLED])
+def test_no_attempt_begins_of_what_does_not_wait_for_one(state: State) -> None:
+    """Only a pending or a claimed call is performed."""
+    with pytest.raises(IllegalTransition):
+        numbers(Call(id="1", action="pay", state=state, created_at=0.0))
 
 
 def test_records_travel_as_json() -> None:

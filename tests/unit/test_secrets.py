@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gonogo.card_numbers import _DIGITS, _masked
 from gonogo.errors import ConfigurationError
 from gonogo.redactor import Redactor
-from gonogo.secrets import Secret, describe, redact_text, show_error
+from gonogo.secrets import _FORMS, Secret, describe, redact_text, show_error
 
 VISA = "4111111111111111"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"
@@ -196,6 +197,19 @@ def test_looking_for_secrets_takes_time_in_proportion_to_the_text() -> None:
     """Texts made to be hard for the expressions are done within the test's patience."""
     for piece in ("a.", "a-", "1 ", "4", "eyJ-", "secret-", "a://", "AA00 ", "-----BEGIN "):
         redact_text(piece * 8000 + "x://token")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [VISA, PEM, JWT, "basic abcdef", "sk_live_12345678", "ghp_" + "a" * 36, "AKIA" + "A" * 16,
+     "token=x", "a://me:x@db/long"],
+)  # fmt: skip
+def test_a_secret_among_other_texts_is_masked(secret: str) -> None:
+    """Texts that are looked at together hide none of each other's."""
+    others = {"before": "a text of some length", "after": "and one more, of someone@example.com"}
+    shown = Redactor().fields({**others, "said": secret, "last": "INV-2027-01-15-A"})
+    assert shown == {**others, "said": redact_text(secret), "last": "INV-2027-01-15-A"}
+    assert "[secret]" in shown["said"]
 
 
 def test_a_card_as_a_number_is_masked() -> None:
@@ -412,3 +426,58 @@ def test_the_shortest_secrets_are_masked(text: str) -> None:
 def test_a_short_text_is_cut_as_well() -> None:
     """A limit below the length of any secret still holds."""
     assert redact_text("abcdefgh", 3) == "abc…"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("basic\tabcdef", "basic\t[secret]"),
+        ("ba\u017fic abcdef", "ba\u017fic [secret]"),
+        ("BAS\u0130C abcdef", "BAS\u0130C [secret]"),
+        ("bas\u0131c abcdef", "bas\u0131c [secret]"),
+        ("to\u212aen=abc", "to\u212aen=[secret]"),
+        ("größe: " + VISA, "größe: [secret]"),
+        ("4\u0661\u0661\u0661 1111 1111 1111", "[secret]"),
+    ],
+)
+def test_no_short_cut_passes_a_secret(text: str, shown: str) -> None:
+    """Other spaces, and what an expression takes for a letter or digit of ASCII, do not hide it."""
+    assert redact_text(text) == shown
+
+
+PIECES = st.sampled_from(
+    ["bearer", "Basic", "BASIC", "-----BEGIN RSA PRIVATE KEY-----", "-----END X-----", "eyJ", JWT,
+     "https://me:x@db/", "://", "password", "api-key", "token", "secret", "[secret]", "AKIA",
+     "A" * 16, "sk_live_", "ghp_", "a" * 36, VISA, VISA[:8], "4111 1111", "DE89 3704 0044",
+     "=", ":", " ", "\t", "-", "_", "@", ".", ",", '"', "\\", "\n", "\u017f", "\u0131",
+     "\u0130", "\u212a", "\u0661", "1", "x", "Straße"]
+)  # fmt: skip
+
+
+TEXTS = st.lists(PIECES | st.text(max_size=3), max_size=12).map("".join)
+
+
+@given(TEXTS)
+def test_short_cuts_do_not_show(text: str) -> None:
+    """Looking only where a hint is finds what looking for every form everywhere finds."""
+    thorough = text
+    for form in _FORMS:
+        thorough = form.mask(thorough)
+    thorough = _DIGITS.sub(lambda match: _masked(match, "[secret]"), thorough)
+    assert redact_text(text) == thorough
+
+
+@given(st.lists(TEXTS, max_size=4), st.sampled_from([3, 12, 40, 8192]))
+def test_texts_are_shown_together_as_each_by_itself(texts: list[str], limit: int) -> None:
+    """A look at several at once passes none that a look at it alone would not."""
+    fields = {str(number): text for number, text in enumerate(texts)}
+    shown = Redactor(max_text=limit).fields(fields)
+    assert shown == {key: redact_text(text, limit) for key, text in fields.items()}
+    assert list(shown) == list(fields)
+
+
+@given(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just(int(VISA)))
+def test_a_field_is_shown_like_a_value_inside_one(value: object) -> None:
+    """What is settled at a glance at the top comes out as on the long way."""
+    shown = Redactor().fields({"a": value, "b": [value]})
+    assert [shown["a"]] == shown["b"]

@@ -568,17 +568,76 @@ def test_calls_that_take_no_time_are_begun_in_the_commit_that_claims_them(
     assert states(handles) == [(State.SUCCEEDED, 1)] * 5
 
 
+@pytest.mark.parametrize(
+    ("limits", "begun"),
+    [
+        ([Limit("units", 9, per="1h")], 5),
+        ([Limit("units", 9, per="1h", key="{text}")], 1),
+        ([], 5),
+    ],
+    ids=["the same for all", "one for each", "by its name"],
+)
+def test_what_uses_other_limits_is_begun_after_its_claim(
+    sandboxes: Sandboxes, limits: list[Limit], begun: int
+) -> None:
+    """Many that lock limits as the queue has it could meet others that come the other way."""
+    sandbox, sent = sandboxes(), list[str]()
+    reminder(sandbox, sent.append, limits=limits)
+    if not limits:
+        sandbox.governor.set_limit("remind", 9, 3600.0)
+    handles = begun_together(sandbox, "abcde")
+    work: Any = sandbox.delivery.begin(lambda: 1, ahead=True)
+    ahead = [(State.CLAIMED, 0)] * (5 - begun)
+    assert states(handles) == [(State.DISPATCHED, 1)] * begun + ahead
+    while work is not None:
+        work = sandbox.delivery.carry_on(work, more=lambda: True)
+    assert sent == list("abcde")
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_limits_of_two_actions_are_not_locked_by_one_claim(
+    sandboxes: Sandboxes, second: bool
+) -> None:
+    """Whose second limit may be another one's first."""
+    sandbox = sandboxes()
+    for name, limited in (("first", True), ("second", second)):
+        limits = [Limit(f"{name}s", 9, per="1h")] if limited else []
+        reminder(sandbox, lambda text: None, name=name, limits=limits)
+        sandbox.delivery._durations.note(name, 0.0)
+    handles = [sandbox.actions[name].enqueue("x") for name in ("first", "second")]
+    used_to(sandbox, 2)
+    sandbox.delivery.begin(lambda: 1, ahead=True)
+    begun = (State.DISPATCHED, 1)
+    assert states(handles) == [begun, (State.CLAIMED, 0) if second else begun]
+
+
 def test_of_many_that_are_begun_with_their_claim_one_is_refused(sandboxes: Sandboxes) -> None:
     """All of it is taken back, and they are claimed; then each is begun or refused by itself."""
     sandbox, sent = sandboxes(), list[str]()
     reminder(sandbox, sent.append, limits=[Limit("units", 3, per="1h")])
     handles = begun_together(sandbox, "abcde")
     work: Any = sandbox.delivery.begin(lambda: 1, ahead=True)
+    assert states(handles) == [(State.CLAIMED, 1)] + [(State.CLAIMED, 0)] * 4
     while work is not None:
         work = sandbox.delivery.carry_on(work, more=lambda: True)
     assert sent == list("abc")
     assert states(handles) == [(State.SUCCEEDED, 1)] * 3 + [(State.PENDING, 0)] * 2
     assert sandbox.governor.get_status("units")["denied_count"] == 2
+
+
+def test_a_thread_that_finds_the_only_job_calls_no_other(sandboxes: Sandboxes) -> None:
+    """It does where others may find work: in the ledger or begun here."""
+    sandbox = sandboxes()
+    reminder(sandbox, lambda text: None)
+    begun_together(sandbox, "a")
+    assert sandbox.delivery.begin(lambda: 2, ahead=True) is not None
+    assert not sandbox.delivery.has_more
+    begun_together(sandbox, "bcd")
+    assert sandbox.delivery.begin(lambda: 2) is not None
+    assert sandbox.delivery.has_more
+    assert sandbox.delivery.begin(lambda: 2) is not None
+    assert sandbox.delivery.begin(lambda: 2) is not None
+    assert not sandbox.delivery.has_more
 
 
 @pytest.mark.parametrize(
@@ -777,9 +836,9 @@ def test_a_switch_stops_what_was_just_begun(
     handles = begun_together(sandbox, "abcd")
     begin_soon = sandbox.delivery._hand.begin_soon
 
-    def halted(begun: Any, now: float) -> None:
+    def halted(*given: Any, **unless: Any) -> bool:
         sandbox.halt("remind", **WHO)
-        begin_soon(begun, now)
+        return begin_soon(*given, **unless)
 
     monkeypatch.setattr(sandbox.delivery._hand, "begin_soon", halted)
     if claimed_before:

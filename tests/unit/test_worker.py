@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
 from gonogo.settings import Settings
+from gonogo.store import sqlite_watch
 from gonogo.store.port import Listening
 from gonogo.worker import WorkerProcess
 
@@ -275,8 +277,18 @@ def test_the_keeper_outlives_every_fault(shared: Sandboxes) -> None:
         sandbox.worker.stop(SOON)
 
 
-def test_the_keeper_hears_of_what_another_process_queued(shared: Sandboxes) -> None:
-    """An idle worker on a file begins it long before it would poll, without a thread for that."""
+@pytest.mark.parametrize("blind", ["hang", "_glance"])
+def test_the_keeper_hears_of_what_another_process_queued(
+    shared: Sandboxes, monkeypatch: pytest.MonkeyPatch, blind: str
+) -> None:
+    """An idle worker on a file begins it long before it would poll, without a thread for that.
+
+    Be it that there is no bell, or nothing but the bell.
+    """
+    if blind == "_glance" and sys.platform != "linux":
+        pytest.skip("elsewhere no file has a bell")
+    where = sqlite_watch if blind == "hang" else sqlite_watch.Watch
+    monkeypatch.setattr(where, blind, lambda _: None)
     ours, theirs, ran = shared(worker_interval=3600.0), shared(), threading.Event()
     reminder(ours, lambda _: ran.set())
     remind = reminder(theirs, lambda _: None)
@@ -288,17 +300,22 @@ def test_the_keeper_hears_of_what_another_process_queued(shared: Sandboxes) -> N
 
 
 def test_no_look_at_the_file_delays_the_leases(shared: Sandboxes) -> None:
-    """After every look that saw something or failed, and there may be many, they have a turn."""
+    """After all that was heard, and after a pause where hearing failed, they have a turn."""
     sandbox, turns = shared(), []
     renewed = threading.Semaphore(0)
-    looks = itertools.chain([True, True, RuntimeError("a defect"), True], itertools.repeat(False))
+    defects = iter([None, None, RuntimeError("a defect"), None])
 
-    def look() -> bool:
-        saw = next(looks)
-        turns.append("look")
-        if isinstance(saw, RuntimeError):
-            raise saw
-        return saw
+    class Hearing(Listening):
+        def wait(self, seconds: float) -> bool:
+            """It hears something each time, and once it fails."""
+            turns.append("look")
+            if defect := next(defects, None):
+                raise defect
+            return super().pause(0.001)
+
+        def pause(self, seconds: float) -> bool:
+            turns.append("pause")
+            return super().pause(0.001)
 
     def tend() -> int:
         turns.append("leases")
@@ -306,12 +323,12 @@ def test_no_look_at_the_file_delays_the_leases(shared: Sandboxes) -> None:
         return 0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox.delivery, "listen", lambda _: Listening(look, 0.001))
+        patch.setattr(sandbox.delivery, "listen", lambda _: Hearing())
         patch.setattr(sandbox.delivery, "tend", tend)
         sandbox.worker.start()
         assert all(renewed.acquire(timeout=SOON) for _ in range(4))
         sandbox.worker.stop(SOON)
-    assert turns[:8] == ["look", "leases"] * 4
+    assert turns[:9] == [*["look", "leases"] * 2, "look", "pause", "leases", "look", "leases"]
 
 
 # start and stop

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
@@ -110,6 +110,14 @@ def _shared() -> list[click.Parameter]:
     ]
 
 
+class UsageError(click.UsageError):
+    """A mistake on the command line, with the command that is right."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
 class Command(click.Command):
     """A command with the shared options and an example in its help."""
 
@@ -118,10 +126,23 @@ class Command(click.Command):
         super().__init__(*args, **kwargs)
         self.params += _shared()
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; ``list``, which other commands have, is not taken for an argument."""
+        takes_some = any(isinstance(parameter, click.Argument) for parameter in self.params)
+        if args[:1] == ["list"] and not takes_some:
+            message = f"{ctx.command_path} takes no 'list'; did you mean {ctx.command_path}?"
+            raise UsageError(message, ctx.command_path)
+        return super().parse_args(ctx, args)
+
 
 class Group(click.Group):
-    """A group of such commands."""
+    """A group of such commands.
 
+    Attributes:
+        guesses: commands that people guess and what they mean, where it is spelled otherwise.
+    """
+
+    guesses: ClassVar[Mapping[str, str]] = {}
     command_class = Command
     group_class = type
 
@@ -129,6 +150,30 @@ class Group(click.Group):
         kwargs.setdefault("epilog", _example(example))
         super().__init__(*args, **kwargs)
         self.params += _shared()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command; where there is none of that name, the error names the one that is meant."""
+        name, *rest = args
+        known = name.startswith("-") or name in self.list_commands(ctx)
+        if not known and (meant := self._meant(ctx, name)):
+            import shlex  # noqa: PLC0415 - only slips pay for it
+
+            message = f"there is no command {name!r} here; did you mean {meant}?"
+            raise UsageError(message, shlex.join([*meant.split(), *rest]))
+        return super().resolve_command(ctx, args)
+
+    def _meant(self, ctx: click.Context, name: str) -> str | None:
+        import difflib  # noqa: PLC0415 - same
+
+        near = difflib.get_close_matches(name, self.list_commands(ctx), 1)
+        if guess := self.guesses.get(name) or next(iter(near), None):
+            return f"{ctx.command_path} {guess}"
+        root = ctx.find_root()
+        first = root.command
+        above = isinstance(first, Group) and name in first.list_commands(root)
+        return f"{root.command_path} {name}" if above else None
 
 
 def _example(text: str) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import click
 
 from gonogo.cli.base import Command, Group, Session, by, pass_session, reason
+from gonogo.cli.finding import call_id, known_action, plan_id
 from gonogo.cli.output import clean
 from gonogo.cli.views import EFFECT, attempt_view, call_view, decision_view, when
 from gonogo.decisions import Resolution
@@ -18,7 +19,10 @@ from gonogo.records import Call, State
 
 @click.group(cls=Group, example="gonogo calls list --state unknown")
 def calls() -> None:
-    """The calls in the ledger: list, show, explain."""
+    """The calls in the ledger: list, show, explain.
+
+    CALL is a call's id, the first characters of it, or its key: then that which holds the key.
+    """
 
 
 @calls.command("list", example="gonogo calls list --state unknown --action payment")
@@ -27,7 +31,7 @@ def calls() -> None:
 )
 @click.option("--action", metavar="NAME")
 @click.option("--key", metavar="KEY", help="The idempotency key, in full.")
-@click.option("--plan", metavar="ID")
+@click.option("--plan", metavar="PLAN", help="Its id, the beginning of it, or its name.")
 @click.option("--correlation", metavar="ID")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
 @click.option("--before", metavar="ID", help="Only calls older than this one: the next page.")
@@ -36,11 +40,12 @@ def list_calls(
     session: Session, /, states: tuple[str, ...], limit: int, **wanted: str | None
 ) -> None:
     """List calls, newest first."""
-    found = session.sandbox.calls(
+    sandbox, plan, action = session.sandbox, wanted["plan"], wanted["action"]
+    found = sandbox.calls(
         states=tuple(State(s) for s in states),
-        action=wanted["action"],
+        action=action and known_action(sandbox, action),
         key=wanted["key"],
-        plan_id=wanted["plan"],
+        plan_id=plan and plan_id(sandbox, plan),
         correlation_id=wanted["correlation"],
         before=wanted["before"],
         limit=limit,
@@ -60,17 +65,18 @@ def list_calls(
 
 
 @calls.command(example="gonogo calls show ID")
-@click.argument("call_id", metavar="ID")
+@click.argument("call", metavar="CALL")
 @pass_session
-def show(session: Session, call_id: str) -> None:
+def show(session: Session, call: str) -> None:
     """Show the record, attempts and decisions of a call."""
     sandbox = session.sandbox
-    call = sandbox.call(call_id)
+    found = sandbox.call(call_id(sandbox, call))
     attempts, decisions = sandbox.store.read(
-        lambda tx: (attempts_of(tx, call), tx.decisions.of(call_id))
+        lambda tx: (attempts_of(tx, found), tx.decisions.of(found.id))
     )
-    view = call_view(call)
-    lines = [f"{name:<14} {_shown(value)}" for name, value in view.items() if value is not None]
+    view = call_view(found)
+    told = {**view, "position": _place(found)}
+    lines = [f"{name:<14} {_shown(value)}" for name, value in told.items() if value is not None]
     for a in attempts:
         fault = f" ({a.fault.type}: {a.fault.message})" if a.fault else ""
         lines.append(f"{'attempt':<14} {a.attempt}: {a.outcome.value}{clean(fault)}")
@@ -84,19 +90,21 @@ def show(session: Session, call_id: str) -> None:
 
 
 @calls.command(example="gonogo calls explain ID")
-@click.argument("call_id", metavar="ID")
+@click.argument("call", metavar="CALL")
 @pass_session
-def explain(session: Session, call_id: str) -> None:
+def explain(session: Session, call: str) -> None:
     """Tell why a call ran, waited, was denied or parked."""
-    call, sentences = session.sandbox.call(call_id), session.sandbox.explain(call_id)
-    document = {"id": call.id, "state": call.state.value, "happened": call.happened}
+    sandbox = session.sandbox
+    found = sandbox.call(call_id(sandbox, call))
+    sentences = sandbox.explain(found.id)
+    document = {"id": found.id, "state": found.state.value, "happened": found.happened}
     session.out.data({**document, "sentences": sentences}, map(clean, sentences))
 
 
 @click.command(
     cls=Command, example="gonogo resolve ID landed --by ops@example.com --reason 'on the statement'"
 )
-@click.argument("call_id", metavar="ID")
+@click.argument("call", metavar="CALL")
 @click.argument("resolution", type=click.Choice(get_args(Resolution)))
 @by()
 @reason()
@@ -104,7 +112,7 @@ def explain(session: Session, call_id: str) -> None:
 @pass_session
 def resolve(
     session: Session,
-    call_id: str,
+    call: str,
     resolution: Resolution,
     by: str,
     reason: str,
@@ -118,31 +126,38 @@ def resolve(
     if result is not None and resolution != "landed":
         raise click.UsageError("--result goes with landed only: nothing else has a result")
     value = None if result is None else _json(result)
-    call = session.sandbox.resolve(call_id, resolution, by=by, reason=reason, result=value)
-    tell(session, call, f"resolved as {resolution}")
+    sandbox = session.sandbox
+    meant = call_id(sandbox, call)
+    resolved = sandbox.resolve(meant, resolution, by=by, reason=reason, result=value)
+    tell(session, resolved, f"resolved as {resolution}")
 
 
 @click.command(cls=Command, example="gonogo cancel ID --by ops@example.com --reason 'paid by card'")
-@click.argument("call_id", metavar="ID")
+@click.argument("call", metavar="CALL")
 @by()
 @reason()
 @pass_session
-def cancel(session: Session, call_id: str, by: str, reason: str) -> None:
+def cancel(session: Session, call: str, by: str, reason: str) -> None:
     """Cancel a call of which nothing was sent yet."""
     sandbox = session.sandbox
-    cancelled = sandbox.jobs.cancel(call_id, by=by, reason=reason)
-    call = sandbox.call(call_id)
+    meant = call_id(sandbox, call)
+    cancelled = sandbox.jobs.cancel(meant, by=by, reason=reason)
+    found = sandbox.call(meant)
     if not cancelled:
         error = Refused(
-            f"call {call_id} is {call.state.value}: it is too late to cancel it, nothing was "
+            f"call {meant} is {found.state.value}: it is too late to cancel it, nothing was "
             "changed",
-            action=call.action,
-            key=call.key,
-            call_id=call_id,
+            action=found.action,
+            key=found.key,
+            call_id=meant,
         )
-        error.happened = call.happened
+        error.happened = found.happened
         raise error
-    tell(session, call, "cancelled")
+    tell(session, found, "cancelled")
+
+
+def _place(call: Call) -> str | None:
+    return None if call.position is None else f"call {call.position + 1} of its plan"
 
 
 def tell(session: Session, call: Call, done: str) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gonogo.readiness import Readiness
 
 _WAITING = (PlanState.READY, PlanState.APPROVED)
+_NOT_QUEUED = {State.DISCARDED.value: "planned and never queued"}
+"""Rows that a plan left out, because there was nothing to do, are no cause for alarm."""
+
 _limit = click.option(
     "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most."
 )
@@ -122,7 +125,7 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
         end = f", until {control['until']}" if control["until"] else ""
         said = f"{control['name']} by {control['actor']}: {control['reason']}{end}"
         lines.append(f"switch    {clean(said)}")
-    counts = ", ".join(f"{n:,} {state}" for state, n in status["calls"].items())
+    counts = ", ".join(f"{n:,} {_NOT_QUEUED.get(s, s)}" for s, n in status["calls"].items())
     lines.append(f"calls     {counts or 'none'}")
     if doubt:
         lines.append(f"in doubt  {doubt:,}: gonogo calls list --state unknown")
@@ -166,7 +169,7 @@ def limits(session: Session, name: str | None, key: str | None) -> None:
                 limit if key is None else f"{limit}[{key}]",
                 used,
                 f"{status['max_actions']:,}",
-                spell_duration(status["window_seconds"]),
+                declared[limit].counted_in,
                 spell_duration(status["retry_after"]) if status["retry_after"] else "",
             )
         )

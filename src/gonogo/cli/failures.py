@@ -74,7 +74,9 @@ def _usage(session: Session, error: click.ClickException) -> Exit:
         return Exit.USAGE
     message = "a command is missing" if bare else redact_text(error.format_message())
     told = _named("Usage", message)
-    if context is not None:
+    if remedy := getattr(error, "remedy", None):
+        told["remedy"] = redact_text(remedy)
+    elif context is not None:
         told["remedy"] = f"{context.command_path} --help"
     return _tell(session, told, Exit.USAGE)
 
@@ -85,6 +87,8 @@ def _named(name: str, message: str) -> dict[str, Any]:
 
 
 def _remedy(error: GonogoError) -> str | None:
+    if error.remedy is not None:
+        return error.remedy
     if isinstance(error, OutcomeUnknown) and error.call_id:
         return f"gonogo calls explain {error.call_id}"
     return next((remedy for kind, remedy in _REMEDIES if isinstance(error, kind)), None)

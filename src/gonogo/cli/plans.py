@@ -10,15 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gonogo.cli.base import Command, Group, Session, as_usage_error, by, duration, pass_session
+from gonogo.cli.base import (
+    Command,
+    Group,
+    Session,
+    UsageError,
+    as_usage_error,
+    by,
+    duration,
+    pass_session,
+)
 from gonogo.cli.base import reason as why
 from gonogo.cli.calls import tell
 from gonogo.cli.exits import Exit
+from gonogo.cli.finding import plan_id, target_id
 from gonogo.cli.job_arguments import bind
 from gonogo.cli.output import clean
 from gonogo.cli.views import opened, plan_view, when, whole_plan_view
 from gonogo.cli.waiting import wait_for
 from gonogo.errors import ConfigurationError, Refused
+from gonogo.plan_text import spell_counts, spell_totals, spell_waiting
 from gonogo.records import Call, PlanRecord, PlanState
 from gonogo.secrets import describe, show_error
 from gonogo.targets import resolve, users_code
@@ -66,12 +77,13 @@ def rehearse(
         session.out.note(f"gonogo: the job ended with {clean(describe(error))}")
         if session.debug:
             session.out.note(show_error(error)["traceback"])
-    _show(session, plan)
+    _show(session, plan, every=not sandbox.store.shared)  # no other command can show the rest
     if plan.record.state is not PlanState.READY:
         return Exit.INCOMPLETE
     if not plan.calls:
         session.out.note("note: the job asked for nothing that a plan holds")
-    session.out.note(f"Next: gonogo approve {plan.id} --by WHO --reason WHY")
+    if sandbox.store.shared:
+        session.out.note(f"Next: gonogo approve {plan.id} --by WHO --reason WHY")
     return Exit.OK
 
 
@@ -81,6 +93,9 @@ def _call(fn: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> No
         import asyncio  # noqa: PLC0415 - only async jobs pay for it
 
         asyncio.run(made)
+
+
+_UNAPPLIED = {PlanState.INCOMPLETE, PlanState.READY, PlanState.APPROVED}
 
 
 @click.group(cls=Group, example="gonogo plan list --state ready")
@@ -113,35 +128,34 @@ def _standing(plan: PlanRecord, now: float) -> str:
     return "expired" if over else plan.state.value
 
 
-@plan.command(example="gonogo plan show ID --all")
-@click.argument("plan_id", metavar="ID")
-@click.option("--all", "every", is_flag=True, help="Every call, however many.")
+@plan.command(example="gonogo plan show march --all")
+@click.argument("plan", metavar="PLAN")
+@click.option("--all", "every", is_flag=True, help="Every call, with its arguments.")
 @pass_session
-def show(session: Session, plan_id: str, every: bool) -> None:
-    """Show a plan: what would happen, what would not, and why."""
-    found = session.sandbox.plan(plan_id)
-    _show(session, found)
-    if every and not session.out.json:
-        columns = ("#", "verdict", "action", "key", "id", "note")
-        rows = [
-            ((c.position or 0) + 1, c.verdict, c.action, c.key, c.id, c.note) for c in found.calls
-        ]
-        session.out.table(None, columns, rows, empty="no calls")
+def show(session: Session, plan: str, every: bool) -> None:
+    """Show a plan: what would happen, what would not, and why.
+
+    PLAN is its id, the first characters of it, or its name: then the newest is shown.
+    """
+    sandbox = session.sandbox
+    _show(session, sandbox.plan(plan_id(sandbox, plan)), every)
 
 
 @plan.command(example="gonogo plan discard ID --by ops@example.com --reason 'wrong file'")
-@click.argument("plan_id", metavar="ID")
+@click.argument("plan", metavar="PLAN")
 @by()
 @why()
 @pass_session
-def discard(session: Session, plan_id: str, by: str, reason: str) -> None:
+def discard(session: Session, plan: str, by: str, reason: str) -> None:
     """Give a plan up: nothing of it will run."""
-    record = session.sandbox.discard(plan_id, by=by, reason=reason)
+    sandbox = session.sandbox
+    given_up = plan_id(sandbox, plan, _UNAPPLIED)
+    record = sandbox.discard(given_up, by=by, reason=reason)
     _done(session, record, "discarded", "nothing of it will run")
 
 
 @click.command(cls=Command, example="gonogo approve ID --by ops@example.com --reason 'as agreed'")
-@click.argument("target", metavar="ID")
+@click.argument("target", metavar="PLAN|CALL")
 @by()
 @why()
 @click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
@@ -153,21 +167,26 @@ def approve(session: Session, target: str, by: str, reason: str, yes: bool) -> N
     """
     sandbox = session.sandbox
     session.out.note(f"ledger {sandbox.ledger}")
-    is_plan = sandbox.store.read(lambda tx: tx.plans.get(target)) is not None
-    about = _totals(sandbox.plan(target)) if is_plan else [_about(sandbox.call(target))]
+    chosen = target_id(sandbox, target)
+    is_plan = sandbox.store.read(lambda tx: tx.plans.get(chosen)) is not None
+    plan = sandbox.plan(chosen) if is_plan else None
     if not yes:
-        _confirm(session, [clean(line) for line in about])
-    approved = sandbox.approve(target, by=by, reason=reason)
+        about = _totals(plan) if plan else [_about(sandbox.call(chosen))]
+        _confirm(session, chosen, [clean(line) for line in about])
+    approved = sandbox.approve(chosen, by=by, reason=reason)
     if isinstance(approved, PlanRecord):
         _done(session, approved, "approved", "nothing happens until it is applied")
+        for line in spell_waiting(plan.calls if plan and yes else []):
+            session.out.note(f"note: {clean(line)}")
         session.out.note(f"Next: gonogo apply {approved.id}")
     else:
         tell(session, approved, "approved")
 
 
-def _confirm(session: Session, about: list[str]) -> None:
+def _confirm(session: Session, target: str, about: list[str]) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError("there is no terminal to ask on: look at the plan and add --yes")
+        remedy = f"gonogo approve {target} --by WHO --reason WHY --yes"
+        raise UsageError("there is no terminal to ask on: look at it and add --yes", remedy)
     for line in about:
         session.out.note(line)
     if not click.confirm("Approve?", err=True):
@@ -176,48 +195,48 @@ def _confirm(session: Session, about: list[str]) -> None:
 
 def _totals(plan: Plan) -> Iterator[str]:
     yield f"Plan {plan.record.name!r} {plan.id}"
-    for action, sums in plan.totals().items():
-        units = "".join(f", {row} {n:,}" for row, n in sums.items() if row != "calls")
-        yield f"  will perform {action}: {sums['calls']:,} calls{units}"
+    for line in spell_totals(plan.totals()):
+        yield f"  will perform {line}"
+    for line in spell_waiting(plan.calls):
+        yield f"  {line}"
     rest = {v: n for v, n in plan.verdicts().items() if v not in {"new", "waits"}}
     if rest:
-        yield "  will not perform: " + ", ".join(f"{n:,} {v}" for v, n in sorted(rest.items()))
+        yield f"  will not perform: {spell_counts(rest)}"
 
 
 def _about(call: Call) -> str:
-    return f"Call {call.id}: {call.action} ({call.key or 'no key'}) {json.dumps(opened(call.args))}"
+    return f"Call {call.id}: {call.action} ({call.key or 'no key'}) {_arguments(call)}"
 
 
 @click.command(cls=Command, example="gonogo apply ID --wait --timeout 10m")
-@click.argument("plan_id", metavar="ID")
+@click.argument("plan", metavar="PLAN")
 @by(required=False)
 @click.option("--wait", is_flag=True, help="Until every call has ended or waits for a person.")
 @click.option("--timeout", type=duration, metavar="DURATION", help="With --wait: at most so long.")
 @pass_session
-def apply(
-    session: Session, plan_id: str, by: str | None, wait: bool, timeout: float | None
-) -> Exit:
+def apply(session: Session, plan: str, by: str | None, wait: bool, timeout: float | None) -> Exit:
     """Queue exactly the calls of an approved plan.
 
-    Workers perform them. With --wait it exits with 9 when a call may or may not have happened,
-    with 11 when one failed, with 12 when the time is over. The calls go on when the wait is
-    interrupted.
+    Workers perform them. Who applied it is recorded, or that nobody said so. With --wait it exits
+    with 9 when a call may or may not have happened, with 11 when one failed, with 12 when the time
+    is over. The calls go on when the wait is interrupted.
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout goes with --wait")
     sandbox = session.sandbox
     session.out.note(f"ledger {sandbox.ledger}")
-    handles = sandbox.apply(plan_id, by=by)
+    chosen = plan_id(sandbox, plan, {PlanState.APPROVED})
+    handles = sandbox.apply(chosen, by=by)
     queued = {handle.id for handle in handles}
-    record = sandbox.plan(plan_id).record
+    record = sandbox.planner.record(chosen)
     calls = "1 call is" if len(queued) == 1 else f"{len(queued):,} calls are"
     effect = f"{calls} queued for the workers"
     if not wait:
         _done(session, record, "applied", effect, queued=len(queued))
-        session.out.note(f"Next: gonogo worker, and gonogo calls list --plan {plan_id}")
+        session.out.note(f"Next: gonogo worker, and gonogo calls list --plan {chosen}")
         return Exit.OK
     session.out.note(f"applied: {effect}")
-    end = wait_for(session, plan_id, queued, timeout)
+    end = wait_for(session, chosen, queued, timeout)
     _done(session, record, "applied", end.sentence, queued=len(queued), states=end.states)
     return end.exit
 
@@ -228,5 +247,13 @@ def _done(session: Session, record: PlanRecord, done: str, effect: str, **more: 
     session.out.data(document, [line])
 
 
-def _show(session: Session, plan: Plan) -> None:
-    session.out.data(whole_plan_view(plan), (clean(line) for line in str(plan).splitlines()))
+def _show(session: Session, plan: Plan, every: bool = False) -> None:
+    if session.out.json:
+        session.out.data(whole_plan_view(plan), ())
+        return
+    text = plan.text(_arguments) if every else str(plan)
+    session.out.data(None, (clean(line) for line in text.splitlines()))
+
+
+def _arguments(call: Call) -> str:
+    return json.dumps(opened(call.args), ensure_ascii=False)

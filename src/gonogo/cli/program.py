@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import ClassVar
 
 import click
 
@@ -55,6 +56,17 @@ def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 class _Program(Group):
+    guesses: ClassVar = {
+        "plans": "plan list",
+        "show": "calls show",
+        "explain": "calls explain",
+        "list": "calls list",
+        "pause": "queues pause",
+        "unpause": "queues resume",
+        "discard": "plan discard",
+        "run": "worker",
+    }
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of the work, not of the alphabet."""
         return list(_HOMES)

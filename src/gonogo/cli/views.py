@@ -70,13 +70,16 @@ def plan_view(plan: PlanRecord) -> dict[str, Any]:
 
 
 def whole_plan_view(plan: Plan) -> dict[str, Any]:
-    """A plan with its verdicts, totals and calls."""
+    """A plan with its verdicts, totals and calls, each with what it uses of its limits."""
     return {
         **plan_view(plan.record),
         "ledger": plan.ledger,
         "verdicts": plan.verdicts(),
         "totals": plan.totals(),
-        "calls": [call_view(call) for call in plan.calls],
+        "calls": [
+            {**call_view(call), "uses": used}
+            for call, used in zip(plan.calls, plan.uses(), strict=True)
+        ],
     }
 
 

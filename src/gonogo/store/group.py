@@ -120,9 +120,10 @@ class GroupCommit:
                 self._gather()
             with self._mutex:
                 self._shared = len(self._waiting)
-                self._batch = batch = self._next()
+                batch, rest = self._next()
+                self._batch = batch  # before it leaves the line: an interrupt may come in between
                 self._durable = any(map(_is_durable, batch))
-                self._waiting = [job for job in self._waiting if job not in batch]
+                self._waiting = rest
             try:
                 self._commit(batch)
             except Exception as error:  # noqa: BLE001 - it reaches every caller
@@ -135,12 +136,14 @@ class GroupCommit:
                 self._tell()
         self._resign(own)
 
-    def _next(self) -> list[Job]:
-        """What of the line is committed now."""
-        batch = self._waiting[:_LARGEST]
+    def _next(self) -> tuple[list[Job], list[Job]]:
+        """What of the line is committed now, and the rest of it."""
+        batch, rest = self._waiting[:_LARGEST], self._waiting[_LARGEST:]
         if self._apart and len(batch) > 1 and (self._durable or not batch[0].durable):
-            return [job for job in batch if not job.durable] or batch
-        return batch
+            apart = [job for job in batch if not job.durable]
+            if apart:
+                return apart, [*filter(_is_durable, batch), *rest]
+        return batch, rest
 
     def _gather(self) -> None:
         """Let those come that the last commit woke, as long as each turn brings somebody."""

@@ -56,7 +56,8 @@ class MemoryCalls:
     def insert(self, call: Call) -> None:
         if call.id in self._rows:
             raise StoreError(f"call {call.id} is in the ledger already", call_id=call.id)
-        self._change(None, call)
+        self._journal.append((self._put, call.id, None))
+        self._move(None, call)
 
     def insert_many(self, calls: Sequence[Call]) -> None:
         for call in calls:
@@ -196,26 +197,20 @@ class MemoryCalls:
         rows = self._rows
         return (rows[call_id] for call_id in ids)
 
-    def _change(self, before: Call | None, after: Call) -> None:
-        if before is None or not before.held:
-            self._require_free(after)
+    def _change(self, before: Call, after: Call) -> None:
         self._journal.append((self._put, after.id, before))
         self._move(before, after)
 
-    def _require_free(self, call: Call) -> None:
-        """Raise `StoreError` when another call holds the key that ``call`` is to hold."""
-        if call.held and call.key is not None:
-            holder = self._held.get((call.action, call.key))
-            if holder is not None and holder != call.id:
-                raise taken(call)
-
     def _put(self, call_id: str, call: Call | None) -> None:
         before = self._rows.get(call_id)
-        if before is not None or call is not None:
+        if before is not call:
             self._move(before, call)
 
     def _move(self, before: Call | None, call: Call | None) -> None:
-        """Put ``call`` where ``before`` was; one of them may be missing, not both."""
+        """Put ``call`` where ``before`` was; one of them may be missing, not both.
+
+        Raises `StoreError`, before anything is changed, when another call holds its key.
+        """
         if before is None or call is None or before.held is not call.held:
             self._hold(before, call)
         if before is not None:
@@ -230,26 +225,25 @@ class MemoryCalls:
         """Give back the key that ``before`` held, and take the one that ``call`` holds."""
         if before is not None and before.held and before.key is not None:
             del self._held[before.action, before.key]
-        if call is not None and call.held and call.key is not None:
-            self._held[call.action, call.key] = call.id
+        if call is None or not call.held or call.key is None:
+            return
+        if self._held.setdefault((call.action, call.key), call.id) != call.id:
+            raise taken(call)
 
     def _unindex(self, call: Call) -> None:
-        self._counts[call.state] -= 1
-        if call.slots and call.state is _DISPATCHED:
+        state = call.state
+        self._counts[state] -= 1
+        if call.plan_id is not None or call.after is not None or call.lane is not None:
+            self._unindex_groups(call)
+        if call.lease_until is not None:
+            self._leased.pop(call.id, None)
+        if state is _DISPATCHED:
             for slot in call.slots:
                 self._slots[slot] -= 1
                 if not self._slots[slot]:
                     del self._slots[slot]
-        if call.lease_until is not None:
-            self._leased.pop(call.id, None)
-        if call.state is _UNKNOWN:
+        elif state is _UNKNOWN:
             del self._unknown[call.id]
-        if call.plan_id is not None:
-            _remove(self._plans, call.plan_id, call.id)
-        if call.after is not None:
-            _remove(self._after, call.after, call.id)
-        if call.lane is not None:
-            _remove(self._lanes, call.lane, call.id)
 
     def _index(self, call: Call) -> None:
         state = call.state
@@ -279,6 +273,14 @@ class MemoryCalls:
             _add(self._after, call.after, call.id)
         if call.lane is not None and call.state in OPEN:
             _add(self._lanes, call.lane, call.id)
+
+    def _unindex_groups(self, call: Call) -> None:
+        if call.plan_id is not None:
+            _remove(self._plans, call.plan_id, call.id)
+        if call.after is not None:
+            _remove(self._after, call.after, call.id)
+        if call.lane is not None:
+            _remove(self._lanes, call.lane, call.id)
 
     def _index_pending(self, call: Call) -> None:
         if call.queue is not None:

@@ -50,6 +50,7 @@ def _prepare_one(
     """`prepare_use` for one window, with `SlidingWindow.grant` written out where it has room."""
     controls = store.controls
     acquire, release = store.lock.acquire, store.lock.release
+    times, costs = window._times, window._costs  # for as long as there is the window
 
     def use(cost: int, now: float) -> bool:
         try:
@@ -57,12 +58,13 @@ def _prepare_one(
             units = window._used + cost
             if store.busy or window.retired or (controls and not controls.isdisjoint(switches)):
                 used = False
-            elif units <= most and now > window._latest and len(window._times) < window._many:
+            elif units <= most and now > window._latest and len(times) < window._many:
                 window._latest = now
                 window._used = units
-                window._costs.append(cost)
-                window._times.append(now)
-                used = True
+                costs.append(cost)  # first: see _drop
+                times.append(now)
+                release()
+                return True
             else:
                 used = window.grant(now, cost, most) is not None
             release()

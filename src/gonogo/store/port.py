@@ -7,10 +7,9 @@ sleeps, and must be safe to run again from the start, because a store may roll b
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
-
-from msgspec import Struct
 
 from gonogo.records import (
     Alert,
@@ -310,19 +309,36 @@ class Transaction(Protocol):
     def schedules(self) -> Schedules: ...
 
 
-class Listening(Struct, frozen=True):
+class Listening:
     """What hears of jobs that others write, from `Store.listen` on.
 
-    Attributes:
-        look: to be called every ``pause`` seconds by whoever began to listen, and wakes on that
-            thread; false when there was nothing to see. It raises nothing and waits for nobody's
-            write. ``None`` where it takes no looking: nobody tells, or the store has a thread.
-        end: ends it and waits for its end; may be called twice.
+    Whoever began to listen spends its pauses here. This one hears nothing by itself: nobody
+    tells, or the store has a thread that does.
     """
 
-    look: Callable[[], bool] | None = None
-    pause: float = 0.0
-    end: Callable[[], None] = lambda: None
+    def __init__(self) -> None:
+        self.is_over = False
+        self._gate = threading.Lock()  # opens at the end: half of what waiting for an event costs
+        self._gate.acquire()
+
+    def pause(self, seconds: float) -> bool:
+        """Hear nothing for so long; true at once from the end on. For one thread at a time."""
+        if not self.is_over:
+            self._gate.acquire(timeout=seconds)
+        return self.is_over
+
+    def wait(self, seconds: float) -> bool:
+        """A `pause` in which it hears, and wakes on this thread; what is heard ends it early.
+
+        It waits for nobody's write.
+        """
+        return self.pause(seconds)
+
+    def end(self) -> None:
+        """End it and every pause, and wait for the end of what hears; may be called twice."""
+        if not self.is_over:
+            self.is_over = True
+            self._gate.release()
 
 
 class Store(Protocol):
@@ -377,7 +393,7 @@ class Store(Protocol):
         ...
 
     def listen(self, wake: Wake) -> Listening:
-        """Call ``wake`` when a job was written; see `Listening` for the thread that does.
+        """Call ``wake`` when a job was written, from a thread of its own or in `Listening.wait`.
 
         A courtesy that may fail in silence or never come: whoever waits looks by himself as well.
         """

@@ -126,7 +126,7 @@ class PostgresStore:
         return self._persist(lambda: self._on_reader(Connection.time))
 
     def listen(self, wake: Wake) -> Listening:
-        return Listening(end=Listener(self._url, self._timeouts.connect, wake).stop)
+        return Listener(self._url, self._timeouts.connect, wake)
 
     def close(self) -> None:
         with self._io, self._pool:

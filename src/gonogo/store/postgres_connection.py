@@ -180,6 +180,8 @@ class Connection:
                     return False
             self._end(batch)
         except Misjudged:
+            if not guesses:
+                raise
             return False
         except (Contention, Lost, InDoubt):
             raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from selectors import EVENT_READ, DefaultSelector
 
 import psycopg
 from sqlalchemy import URL
 
 from gonogo.errors import GonogoError
 from gonogo.secrets import redact_text
-from gonogo.store.port import Wake
+from gonogo.store.port import Listening, Wake
 from gonogo.store.postgres_connection import connect, own_session
 from gonogo.store.postgres_news import CHANNEL, heard
 from gonogo.store.urls import shown
@@ -22,7 +23,7 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
 
-class Listener:
+class Listener(Listening):
     """A daemon thread on a connection of its own that calls ``wake`` for every notification.
 
     It only spares waiting: who never hears of a job finds it at the next look into the ledger. So
@@ -32,18 +33,19 @@ class Listener:
     """
 
     def __init__(self, url: URL, timeout: float, wake: Wake) -> None:
+        super().__init__()
         self._url = url
         self._where = shown(url)
         self._timeout = timeout
         self._wake = wake
         self._polling = False
-        self._pause = _FIRST_PAUSE
+        self._after = _FIRST_PAUSE
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gonogo-listener", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End it and wait for its thread, which takes a moment; may be called twice."""
+    def end(self) -> None:
+        super().end()
         self._over.set()
         self._thread.join(5.0)
 
@@ -55,8 +57,8 @@ class Listener:
                     return
             except (psycopg.Error, GonogoError) as error:
                 self._tell_polling(redact_text(" ".join(str(error).split())))
-                self._over.wait(self._pause)
-                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+                self._over.wait(self._after)
+                self._after = min(2 * self._after, _LONGEST_PAUSE)
 
     def _listen(self) -> bool:
         """Listen until it is to end; false where that makes no sense."""
@@ -67,9 +69,12 @@ class Listener:
             raw.execute(f"LISTEN {CHANNEL}")
             self._tell_hearing()
             self._wake(None)  # for what was written before it listened
-            while not self._over.is_set():
-                for notification in raw.notifies(timeout=_LOOK):
-                    self._wake(heard(notification.payload))
+            with DefaultSelector() as selector:  # the driver would look ten times a second itself
+                selector.register(raw, EVENT_READ)
+                while not self._over.is_set():
+                    if selector.select(_LOOK):
+                        for notification in raw.notifies(timeout=0.0):
+                            self._wake(heard(notification.payload))
         finally:
             raw.close()
         return True
@@ -84,7 +89,7 @@ class Listener:
             )
 
     def _tell_hearing(self) -> None:
-        self._pause = _FIRST_PAUSE
+        self._after = _FIRST_PAUSE
         if self._polling:
             self._polling = False
             _log.warning("this process is told of new jobs in %s again", self._where)

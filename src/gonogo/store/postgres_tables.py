@@ -86,6 +86,8 @@ class DraftCalls(SqlCalls):
             due = rows.CALLS.decode(columns)
             claimed.append(taken_by(owner, due, lease_until, ahead=place > limit))
             self._draft.take(due, claimed[-1])
+        if not self._draft.guesses:  # then whose a failure is must show at once
+            self._draft.send()
         return claimed
 
     def waiting_on(self, call_id: str) -> list[Call]:

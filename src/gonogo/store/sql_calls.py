@@ -86,15 +86,7 @@ class SqlCalls:
     def _due(
         self, queues: Sequence[str], now: float, limit: int, passing: Collection[str]
     ) -> list[Due]:
-        """Of each queue, action and priority the first ``limit`` calls that are due.
-
-        Where several can write at once they are locked, past those that others have locked.
-        """
-        if self._run.locks:
-            text = self._run.texts.text(statements.due_calls, len(queues), len(passing))
-            wanted = {**names("queue", queues), **names("passing", sorted(passing))}
-            found = self._run(text, {**wanted, "now": now, "most": limit}).fetchall()
-            return [Due(*row) for row in found]
+        """Of each queue, action and priority the first ``limit`` calls that are due."""
         groups = self._run.texts.text(statements.due_groups, len(queues))
         text = self._run.texts.text(statements.due_in_group)
         due: list[Due] = []
@@ -213,7 +205,7 @@ class SqlCalls:
         if call.after is not None and self._run.kept is not None:
             self._run.kept.pop("awaited", None)
         queue = call.queue
-        if self._run.locks and queue is not None and call.state is State.PENDING and not call.waits:
+        if queue is not None and call.state is State.PENDING and not call.waits:
             self._run.news.add(queue if call.run_at <= call.created_at else None)
 
     def _lock(self, name: str) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gonogo.errors import ConfigurationError, StoreUnavailable
 from gonogo.store.fates import Fate, Piece
+from gonogo.store.file_bell import ring
 from gonogo.store.group import GroupCommit, Job
 from gonogo.store.port import NESTED, Listening, Transaction, Wake
 from gonogo.store.sqlite_connection import Connection
 from gonogo.store.sqlite_errors import translate
 from gonogo.store.sqlite_ready import text_of
-from gonogo.store.sqlite_watch import TICK, Watch
+from gonogo.store.sqlite_watch import Watch, log_of
 from gonogo.store.texts import Compiler, Statements
 from gonogo.store.urls import FileUrl, in_memory, parse
 
@@ -64,12 +65,14 @@ class SqliteStore:
         self._busy_timeout = busy_timeout
         self._memory = in_memory(self._url)
         self._path = self._url.database or ""
+        self._log = log_of(self._path)
         self._texts = Statements(_compiler, text_of)
         self._inherited: list[Connection] = []
         self._quiet = self._sound = True
         self._writer: Connection | None
         self._readers: list[Connection]
         self._version: int | None
+        self._watch: Watch | None
         self._begin_anew()
         me = weakref.ref(self)
         os.register_at_fork(
@@ -106,8 +109,16 @@ class SqliteStore:
             result = join(session, work, self._texts, self._url)
         finally:
             self._thread.inside = False
+        after_commit(session, self._tell)
         after_commit(session, then)
         return result
+
+    def _tell(self) -> None:
+        """Others may take a job that was written; who wrote it tells those that listen here."""
+        if self._watch is not None:
+            self._watch.ring()
+        elif not self._memory:
+            ring(self._log)
 
     def _open_before_joining(self) -> None:
         if self._writer is not None:
@@ -138,9 +149,8 @@ class SqliteStore:
     def listen(self, wake: Wake) -> Listening:
         if self._memory:
             return Listening()
-        return Listening(
-            Watch(f"{self._path}-wal", self._others_wrote, lambda: wake(None)).look, TICK
-        )
+        self._watch = Watch(self._log, self._others_wrote, lambda: wake(None))
+        return self._watch
 
     def _others_wrote(self) -> bool | None:
         """Whether anybody else committed since the last question, as our writer sees it.
@@ -181,6 +191,7 @@ class SqliteStore:
         self._file: tuple[int, int] | None = None
         self._generation = 0
         self._version = None
+        self._watch = None
 
     def _before_fork(self) -> None:
         """Bring it to rest with nothing open, and keep it so until the fork is over.
@@ -223,9 +234,11 @@ class SqliteStore:
             self._require_same_file()
             self._thread.inside = True
             try:
-                writer.commit(batch)
+                news = writer.commit(batch)
             finally:
                 self._thread.inside = False
+        if news:
+            self._tell()
 
     def _query(self, work: Callable[[Transaction], T]) -> T:
         with self._pool:

@@ -57,6 +57,7 @@ class Connection:
             raise translate(error, self._where) from error
         run = Run(texts, self._raw.execute, sqlite3.Error, self._failed, keeps=not reads)
         self._kept = run.kept if run.kept is not None else {}
+        self._news = run.news
         self._tables = SqlTransaction(run)
 
     def prepare(self, environment: str | None) -> bool:
@@ -66,10 +67,11 @@ class Connection:
         except sqlite3.Error as error:
             raise translate(error, self._where) from error
 
-    def commit(self, batch: Sequence[Job]) -> None:
+    def commit(self, batch: Sequence[Job]) -> bool:
         """Run every job and commit once; a job that fails takes back its own changes only.
 
-        Jobs seldom fail, so savepoints are set only when one did, and the others run again.
+        Jobs seldom fail, so savepoints are set only when one did, and the others run again. Returns
+        whether a job was written that some worker may take.
         """
         committed = False
         try:
@@ -89,6 +91,7 @@ class Connection:
         finally:
             if not committed:
                 self._take_back()
+        return bool(self._news)
 
     def query(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` on one snapshot."""
@@ -126,6 +129,7 @@ class Connection:
     def _begin(self) -> None:
         """Begin to write, and forget what was kept when another connection has committed since."""
         execute = self._raw.execute
+        self._news.clear()
         execute("BEGIN IMMEDIATE")
         if not self._writable:
             self._refuse_read_only()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
+import os
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from msgspec import Struct
 from gonogo.store.texts import Compiled
 
 _LIST = "IN (?)"
-FILE = Path(__file__).with_suffix(".json")
+FILE = os.path.splitext(__file__)[0] + ".json"  # noqa: PTH122 - pathlib is slow to import
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -50,7 +50,8 @@ class Ready(Struct, frozen=True):
 
 def ready() -> Ready:
     """What is compiled, read anew."""
-    return msgspec.json.decode(FILE.read_bytes(), type=Ready)
+    with open(FILE, "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+        return msgspec.json.decode(file.read(), type=Ready)
 
 
 def text_of(

@@ -10,7 +10,6 @@ import itertools
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -29,6 +28,7 @@ _DRIVERS = {
 }
 _SECRET = ("password", "sslpassword")
 _is_plain = re.compile(r"[A-Za-z0-9_./ ~+-]+").fullmatch
+_is_settled = re.compile(r"/?(?:[\w+-][\w.+ -]*/)*[\w+-][\w.+ -]*", re.ASCII).fullmatch
 _memories = itertools.count(1)
 
 
@@ -142,8 +142,12 @@ def _sqlite(url: URL) -> URL:
 
 
 def _absolute(path: str) -> str:
+    if _is_settled(path):  # no home, nothing that stands for another folder, nothing twice
+        return os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 - pathlib is slow to import
     if "\0" in path:
         raise ConfigurationError("the path in the database URL contains NUL, which no path can")
+    from pathlib import Path  # noqa: PLC0415 - slow; few paths need it
+
     try:
         return str(Path(path).expanduser().absolute())
     except RuntimeError as error:
