@@ -12,6 +12,7 @@ from gonogo.action import Action
 from gonogo.chores import Chores
 from gonogo.claims import Claims
 from gonogo.clock import Clock, refresh
+from gonogo.company import TOGETHER, Company
 from gonogo.errors import (
     ConfigurationError,
     GonogoError,
@@ -20,7 +21,7 @@ from gonogo.errors import (
     Refused,
 )
 from gonogo.events import Event
-from gonogo.pace import Durations, Pace
+from gonogo.pace import Pace
 from gonogo.perform import Loop
 from gonogo.performed import Performed
 from gonogo.pipeline import Pipeline
@@ -28,7 +29,7 @@ from gonogo.records import AHEAD, Beat, Call, State
 from gonogo.recovery import Recovery
 from gonogo.returns import Returns
 from gonogo.store.port import Listening, Transaction, Wake
-from gonogo.underway import Begun, Over, UnderWay, fitting
+from gonogo.underway import Begun, Over, UnderWay
 from gonogo.writing import Writing, alone, as_one, followed, together
 
 LEASE = 30.0
@@ -36,10 +37,6 @@ LEASE = 30.0
 
 UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
-
-MOST_TOGETHER = 128
-TOGETHER = 0.004
-"""Calls that are begun together at most, and seconds that their code takes in all."""
 
 LONGEST_ASK = 0.1
 """Seconds for which a thread waits for another one's claim before it claims by itself."""
@@ -83,7 +80,7 @@ class Delivery:
         self._returns = Returns(pipeline)
         self._chores = Chores(pipeline, recovery, lease=lease, retention=retention)
         self._hand = UnderWay(pipeline.owner)
-        self._durations = Durations()
+        self._company = Company(pipeline)
         self._switched = object()
         self._all_taken = False
         self._asking = threading.RLock()  # which tells whose it is
@@ -140,7 +137,7 @@ class Delivery:
         switched, mine = self._switched, list[Call]()
 
         def follow(claimed: list[Call]) -> Writing[list[Begun | Call]] | None:
-            mine[:] = self._first_few(claimed)[: None if ahead else 1] if begin else ()
+            mine[:] = self._company.first_few(claimed)[: None if ahead else 1] if begin else ()
             few = len(mine) > 1
             return as_one([self._beginning(call, brief=few) for call in mine]) if mine else None
 
@@ -166,31 +163,6 @@ class Delivery:
         self._pace.note(now, got)
         self._all_taken = got < wanted
         return now
-
-    def _first_few(self, claimed: list[Call]) -> list[Call]:
-        """Those that can be begun in the commit that claims them.
-
-        Only one action among them uses limits, and those behind the first the same ones: many that
-        lock limits as the queue has it meet those of another process that come the other way.
-        """
-        if not claimed or self._may_take_long(claimed[0]):
-            return []
-        limited = {claimed[0].action} if self._is_limited(claimed[0]) else set[str]()
-
-        def seconds(call: Call) -> float | None:
-            takes = self._brief(call)
-            if takes is None or not self._is_limited(call):
-                return takes
-            limited.add(call.action)
-            fixed = self._pipeline.actions[call.action].has_fixed_charges
-            return takes if fixed and len(limited) == 1 else None
-
-        return fitting(claimed, seconds, TOGETHER)
-
-    def _is_limited(self, call: Call) -> bool:
-        action = self._pipeline.actions.get(call.action)
-        declared = action is not None and bool(action.policy.limits)
-        return declared or self._pipeline.governor.has_limit(call.action)
 
     def take(self, call_id: str) -> Call | None:
         """This very call, claimed for this process; ``None`` when somebody else has it or had it.
@@ -288,7 +260,7 @@ class Delivery:
     def _perform(self, begun: Begun, loop: Loop | None) -> Over:
         began = self._clock.monotonic()
         performed = self._pipeline.performer.run(begun.action, begun.call, begun.bound, loop)
-        self._durations.note(begun.call.action, self._clock.monotonic() - began)
+        self._company.durations.note(begun.call.action, self._clock.monotonic() - began)
         return Over(begun, performed)
 
     def _turn_over(self, more: Callable[[], bool]) -> Begun | None:
@@ -299,10 +271,10 @@ class Delivery:
         try:
             over = self._hand.take_over()
             if more():
-                following = self._hand.next_few(self._brief, TOGETHER)
+                following = self._hand.next_few(self._company.seconds, TOGETHER)
             settling = [self._settling(each) for each in over]
             beginning = [self._beginning(call, brief=len(following) > 1) for call in following]
-            if following and self._may_take_long(following[0]):
+            if following and self._company.is_apart(following[0]):
                 fates = together(self._store, settling) + together(self._store, beginning)
             else:
                 fates = together(self._store, [*settling, *beginning])
@@ -324,20 +296,6 @@ class Delivery:
         if not self._hand.begin_soon(begun, now, unless=lambda: switched is not self._switched):
             self._give_back((), begun, SWITCHED)
 
-    def _brief(self, call: Call) -> float | None:
-        """Seconds that it will take, if it may be begun together with others.
-
-        A death of this process uses up an attempt of each, so that is the first of several.
-        """
-        action = self._pipeline.actions.get(call.action)
-        if action is None or not action.policy.repeatable or action.policy.irreversible:
-            return None
-        first = call.attempt == (call.note != AHEAD) and call.max_attempts > 1
-        if not first or action.policy.concurrency or self._may_take_long(call):
-            return None
-        takes = self._durations.of(call.action)
-        return None if takes is None else max(takes, TOGETHER / MOST_TOGETHER)
-
     def _beginning(self, call: Call, *, brief: bool = False) -> Writing[Begun | Call]:
         """Admit it; where that is refused, the call as it is then."""
         begun: Begun | Call = call
@@ -357,16 +315,6 @@ class Delivery:
             return begun.call
         finally:
             self._hand.forget(begun.call.id)
-
-    def _may_take_long(self, call: Call) -> bool:
-        """Whether code of the user's runs before it is admitted, or hears of the last one first."""
-        if not self._pipeline.events.quick:
-            return True
-        action = self._pipeline.actions.get(call.action)
-        if action is None:
-            return False
-        checks = action.policy.irreversible and not self._pipeline.readiness.knows_go("worker")
-        return action.runs_code_first or checks
 
     def _admitting(self, call: Call, brief: bool) -> Writing[Begun | Call]:
         action = self._pipeline.actions.get(call.action)

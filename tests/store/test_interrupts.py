@@ -58,7 +58,10 @@ def test_ctrl_c_while_the_server_commits(ledger, postgres_url):
     main = threading.main_thread().ident
 
     def press(watcher):
-        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        waits = (
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE datname = current_database() AND objid = 42 AND NOT granted"
+        )
         while watcher.execute(waits).fetchone() != (1,):
             threading.Event().wait(0.001)
         signal.pthread_kill(main, signal.SIGINT)

@@ -49,7 +49,7 @@ def test_workers_that_claim_do_not_cross(
         )
         def remind(customer: str) -> None: ...
 
-        sandbox.delivery._durations.note("remind", 0.0)
+        sandbox.delivery._company.durations.note("remind", 0.0)
         for customer in "ab" if queue == "one" else "ba":
             remind.enqueue(customer)
         sandbox.delivery._pace.note(sandbox.clock.monotonic(), 1000)

@@ -28,7 +28,7 @@ def one_behind_is_unfit(sandbox: SandboxOrchestrator, sandboxes: Sandboxes, send
     fine = reminder(sandbox, send)
     late = reminder(sandbox, lambda text: None, name="late", deadline=5.0, priority=-1)
     for name in ("remind", "late"):
-        sandbox.delivery._durations.note(name, 0.0)
+        sandbox.delivery._company.durations.note(name, 0.0)
     late.enqueue("late")
     sandboxes.clock.advance(6)
     handle = fine.enqueue("fine")
@@ -74,7 +74,7 @@ def test_a_switch_stops_what_is_lined_up_after_it(
     sandbox, sent = sandboxes(), list[str]()
     remind = reminder(sandbox, sent.append)
     remind.enqueue_many([(text,) for text in "abcd"])
-    sandbox.delivery._durations.note("remind", 0.0)
+    sandbox.delivery._company.durations.note("remind", 0.0)
     sandbox.delivery._pace.note(sandbox.clock.monotonic(), 4)
     hand, begin_soon = sandbox.delivery._hand, sandbox.delivery._hand.begin_soon
 
@@ -102,7 +102,7 @@ def test_one_job_is_carried_out_at_most(
     """Where no more is wanted, however many threads are free."""
     sandbox, sent = sandboxes(), list[str]()
     reminder(sandbox, sent.append).enqueue_many([(text,) for text in "abcd"])
-    sandbox.delivery._durations.note("remind", 0.0)
+    sandbox.delivery._company.durations.note("remind", 0.0)
     monkeypatch.setattr(Crew, "idle", property(lambda crew: 4))
     assert sandbox.worker.run_once()
     assert sent == ["a"]

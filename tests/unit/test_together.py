@@ -9,8 +9,9 @@ import pytest
 from msgspec import Struct, structs
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder
 
+from gonogo.company import TOGETHER
 from gonogo.crew import Crew
-from gonogo.delivery import TOGETHER, Delivery
+from gonogo.delivery import Delivery
 from gonogo.errors import StoreError, StoreUnavailable
 from gonogo.jobs import Handle
 from gonogo.limits import Concurrency, Limit
@@ -430,7 +431,7 @@ def test_an_interrupt_while_the_next_calls_are_chosen_keeps_no_lease_alive(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sandbox.delivery, "_brief", interrupted)
+        patch.setattr(sandbox.delivery._company, "seconds", interrupted)
         with pytest.raises(KeyboardInterrupt):
             carry_out(sandbox)
     assert list(sandbox.delivery._hand.held) == [handles[1].id]
@@ -522,7 +523,7 @@ def begun_together(sandbox: SandboxOrchestrator, texts: str, **declared: Any) ->
     """Jobs of ``remind``, claimed, that will be begun together when the first is over."""
     handles: list[Handle] = sandbox.actions["remind"].enqueue_many([(text,) for text in texts])
     used_to(sandbox, len(texts))
-    sandbox.delivery._durations.note("remind", 0.0)
+    sandbox.delivery._company.durations.note("remind", 0.0)
     return handles
 
 
@@ -552,7 +553,7 @@ def test_calls_that_take_no_time_are_begun_in_the_commit_that_claims_them(
     """Once that is known of them; as many as fit, and those behind them are begun with the next."""
     sandbox, sent = sandboxes(), list[str]()
     reminder(sandbox, sent.append)
-    sandbox.delivery._durations._average["remind"] = TOGETHER / 4
+    sandbox.delivery._company.durations._average["remind"] = TOGETHER / 4
     handles = sandbox.actions["remind"].enqueue_many([(text,) for text in "abcde"])
     used_to(sandbox, 5)
     writes, write = list[None](), sandbox.store.write
@@ -603,7 +604,7 @@ def test_limits_of_two_actions_are_not_locked_by_one_claim(
     for name, limited in (("first", True), ("second", second)):
         limits = [Limit(f"{name}s", 9, per="1h")] if limited else []
         reminder(sandbox, lambda text: None, name=name, limits=limits)
-        sandbox.delivery._durations.note(name, 0.0)
+        sandbox.delivery._company.durations.note(name, 0.0)
     handles = [sandbox.actions[name].enqueue("x") for name in ("first", "second")]
     used_to(sandbox, 2)
     sandbox.delivery.begin(lambda: 1, ahead=True)
