@@ -74,6 +74,24 @@ def test_a_lease_that_ends_soon_is_waited_for(shared: Sandboxes) -> None:
     lease = sandbox.delivery.lease
     assert sandbox.delivery.idle(lease / 2)
     assert not sandbox.delivery.idle(lease)
+    shared.clock.advance(1)
+    assert not sandbox.delivery.idle(lease)
+
+
+def test_a_lease_that_its_owner_renews_is_not_waited_for(shared: Sandboxes) -> None:
+    """Nor one of a queue that is not ours: who lives sees to its own calls."""
+    sandbox, other = shared(), shared()
+    remind, _ = (reminder(each, lambda text: None) for each in (sandbox, other))
+    remind.enqueue("A")
+    other.delivery.keep()
+    assert other.delivery.claim() is not None
+    lease = sandbox.delivery.lease
+    assert not sandbox.delivery.idle(lease)
+    shared.clock.advance(1)
+    other.delivery.keep()
+    assert sandbox.delivery.idle(lease)
+    elsewhere = shared(queues="mail")
+    assert elsewhere.delivery.idle(lease)
 
 
 def test_what_others_hold_is_told_from_what_this_worker_did_not_end(shared: Sandboxes) -> None:
