@@ -259,7 +259,7 @@ def _iso_second(seconds: int) -> str:
 
 
 class Stamps:
-    """`iso` for moments that mostly share a second: what they share is written once."""
+    """`iso`, to the microsecond, for moments that mostly share a second, which is written once."""
 
     __slots__ = ("_second",)
 

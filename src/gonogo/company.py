@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from gonogo.pace import Durations
 from gonogo.pipeline import Pipeline
 from gonogo.records import AHEAD, Call
@@ -48,26 +50,24 @@ class Company:
         return None if takes is None else max(takes, TOGETHER / MOST_TOGETHER)
 
     def first_few(self, claimed: list[Call]) -> list[Call]:
-        """Those that can be begun in the commit that claims them.
-
-        Only one action among them uses limits, and those behind the first the same ones: many that
-        lock limits as the queue has it meet those of another process that come the other way.
-        """
+        """Those that can be begun in the commit that claims them."""
         if not claimed or self.is_apart(claimed[0]):
             return []
-        limited = {claimed[0].action} if self._is_limited(claimed[0]) else set[str]()
+        return fitting(self._while_limits_agree(claimed), self.seconds, TOGETHER)
 
-        def seconds(call: Call) -> float | None:
-            takes = self.seconds(call)
-            if takes is None or not self._is_limited(call):
-                return takes
-            limited.add(call.action)
-            fixed = self._pipeline.actions[call.action].has_fixed_charges
-            return takes if fixed and len(limited) == 1 else None
+    def _while_limits_agree(self, calls: Iterable[Call]) -> Iterator[Call]:
+        """The first calls, as long as those behind the first lock no limits but the same ones.
 
-        return fitting(claimed, seconds, TOGETHER)
-
-    def _is_limited(self, call: Call) -> bool:
-        action = self._pipeline.actions.get(call.action)
-        declared = action is not None and bool(action.policy.limits)
-        return declared or self._pipeline.governor.has_limit(call.action)
+        Many that lock limits as the queue has it meet those of another process that come the other
+        way.
+        """
+        locks = None
+        for place, call in enumerate(calls):
+            action = self._pipeline.actions.get(call.action)
+            declares = action is not None and bool(action.policy.limits)
+            if declares or self._pipeline.governor.has_limit(call.action):
+                same = action is not None and action.has_fixed_charges
+                if place and not (same and locks in {None, call.action}):
+                    return
+                locks = call.action
+            yield call

@@ -38,6 +38,9 @@ LEASE = 30.0
 UNBEGUN = 1.0
 """Seconds after which a claimed call that no thread has begun is given back to the ledger."""
 
+MOST_LEASES = 1000
+"""Leases that are looked at to see whether anybody's calls may fall to this process."""
+
 LONGEST_ASK = 0.1
 """Seconds for which a thread waits for another one's claim before it claims by itself."""
 
@@ -83,6 +86,7 @@ class Delivery:
         self._company = Company(pipeline)
         self._switched = object()
         self._all_taken = False
+        self._first_beats: dict[str, float] = {}
         self._asking = threading.RLock()  # which tells whose it is
         self._renewed_at = self._asked_at = self._clock.monotonic()
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
@@ -137,6 +141,7 @@ class Delivery:
         switched, mine = self._switched, list[Call]()
 
         def follow(claimed: list[Call]) -> Writing[list[Begun | Call]] | None:
+            # what has to be ended or put back refuses to do so in here, and so is taken back
             mine[:] = self._company.first_few(claimed)[: None if ahead else 1] if begin else ()
             few = len(mine) > 1
             return as_one([self._beginning(call, brief=few) for call in mine]) if mine else None
@@ -201,7 +206,8 @@ class Delivery:
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
 
-        Looks for evidence about unknown calls count as well, and the ends of others' leases.
+        Looks for evidence about unknown calls count as well, and the ends of leases whose owners
+        have shown no sign of life since this was first asked.
         """
         due = self._clock.now() + within
         if self._hand or self._recovery.looking:
@@ -210,8 +216,18 @@ class Delivery:
         if wait is not None and wait <= within:
             return False
         return not self._store.read(
-            lambda tx: tx.calls.doubtful(due, 1) or tx.calls.expired(due, 1)
+            lambda tx: tx.calls.doubtful(due, 1) or self._may_fall_to_us(tx, due)
         )
+
+    def _may_fall_to_us(self, tx: Transaction, due: float) -> bool:
+        """Whether a lease ends until ``due`` that its owner has not been seen to renew."""
+        beats = {beat.name: beat.at for beat in tx.beats.all()}
+        for call in tx.calls.expired(due, MOST_LEASES):
+            if call.queue in self.queues and call.owner not in (None, self.owner):
+                beat = beats.get(call.owner, 0.0)
+                if beat <= self._first_beats.setdefault(call.owner, beat):
+                    return True
+        return False
 
     def perform(self, call: Call, *, loop: Loop | None = None) -> Call:
         """Admit, perform and settle a claimed call; returns it as it is afterwards.

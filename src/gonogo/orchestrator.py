@@ -512,8 +512,12 @@ class SandboxOrchestrator:
             return self._database
 
     def has_ledger(self) -> bool:
-        """Whether the ledger is there already; asking makes none. A store of your own is."""
-        if self.settings.use_memory_db or not self._own_database:
+        """Whether the ledger is there already; asking makes none.
+
+        A store of your own is, and a ledger that begins and ends with this process.
+        """
+        private = self.settings.use_memory_db or self.settings.db_url is None
+        if private or not self._own_database:
             return True
         from gonogo.store.presence import holds_ledger  # noqa: PLC0415 - only what is asked for
 

@@ -26,17 +26,15 @@ def place(recorded: Sequence[Call]) -> str:
 def shown(action: Action[Any, Any], given: Given) -> str:
     """Arguments that could not be bound, without the secret ones.
 
-    Of an action with secrets those by position may be in the wrong place: only their types are
-    told.
+    Of an action with secrets those by position may be in the wrong place, and a name that it does
+    not have may be that of a secret, misspelled: only their types are told.
     """
     parameters = action.parameters
-    placed = dict(zip(parameters.names, given.args, strict=False))
+    told = {**dict(zip(parameters.names, given.args, strict=False)), **given.kwargs}
     if parameters.secrets:
-        placed = {name: type(value).__name__ for name, value in placed.items()}
-    open_to_all = {
-        name: MASK if name in parameters.secrets else value
-        for name, value in {**placed, **given.kwargs}.items()
-    }
+        sure = given.kwargs.keys() & set(parameters.names)
+        told = {n: value if n in sure else type(value).__name__ for n, value in told.items()}
+    open_to_all = {n: MASK if n in parameters.secrets else value for n, value in told.items()}
     return _listed(open_to_all) or "no arguments"
 
 

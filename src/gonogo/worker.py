@@ -271,8 +271,8 @@ class WorkerProcess:
         if work is None:
             return False
         try:
-            if delivery.has_more:
-                self.wake()
+            if delivery.has_more or self._looks_out:
+                self.wake()  # the others do not look by themselves
             while work is not None:
                 with self._crew.doing(work.id):
                     work = delivery.carry_on(work, more=more, loop=loop)
@@ -331,12 +331,17 @@ class WorkerProcess:
             self._lookout = threading.current_thread()
         pause: float | None = self._pause()
         while self._wait(nudges, stop, pause):
-            if self._lookout is threading.current_thread():
+            if self._looks_out:
                 pause = self._pause()
                 if pause <= SHORTEST_PAUSE:
                     return
             else:
                 pause = None
+
+    @property
+    def _looks_out(self) -> bool:
+        """Whether the calling thread is the one of all that rest which wakes by itself."""
+        return self._lookout is threading.current_thread()
 
     def _wait(self, nudges: int, stop: threading.Event, seconds: float | None) -> bool:
         """Wait; true when nothing came but time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,16 @@ def test_a_path_is_made_absolute_as_pathlib_does(path: str) -> None:
     plain = parse(f"sqlite:///{path}")
     assert isinstance(plain, FileUrl)
     assert plain.database == str(wanted)
+
+
+def test_a_path_in_full_needs_no_folder_to_begin_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That in which a process works may have been deleted."""
+
+    def gone() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert parse("sqlite:////srv/ops.db").database == "/srv/ops.db"
 
 
 @pytest.mark.parametrize(

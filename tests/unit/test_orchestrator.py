@@ -53,6 +53,14 @@ def test_any_order_is_fine(sandboxes: Sandboxes, order: list[str]) -> None:
     assert not sandbox.worker.is_running
 
 
+def test_a_ledger_that_begins_with_the_process_is_there() -> None:
+    """Nobody can have meant another one, so no command has to be run elsewhere for it."""
+    for memory in (True, False):
+        sandbox = SandboxOrchestrator(use_memory_db=memory)
+        assert sandbox.has_ledger()
+        sandbox.cleanup()
+
+
 def test_a_temporary_ledger_leaves_nothing_behind(sandboxes: Sandboxes) -> None:
     """A sandbox on a private file removes it, also when it was looked at after the cleanup."""
     sandbox = SandboxOrchestrator(use_memory_db=False, clock=sandboxes.clock)

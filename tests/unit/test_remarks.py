@@ -48,13 +48,13 @@ def test_a_conflict_says_how_the_arguments_differ(sandboxes: Sandboxes) -> None:
 
 
 def test_secrets_are_not_shown(sandboxes: Sandboxes) -> None:
-    """Neither by name nor where an argument by position may have slipped into another's place."""
+    """Neither by name, nor misspelled, nor where one by position may be in another's place."""
     sandbox = sandboxes()
 
     @sandbox.action("login", irreversible=False, secrets=["pin"])
-    def login(user: str, pin: int, **more: str) -> None: ...
+    def login(user: str, pin: int, place: str) -> None: ...
 
-    given = Given(("1234",), {"pin": "1234", "api_key": "1234", "place": "Bonn"})
+    given = Given(("1234",), {"pin": "1234", "api_key": "1234", "pni": "1234", "place": "Bonn"})
     told = shown(login, given)
-    assert told == "user='str', pin='[secret]', api_key='[secret]', place='Bonn'"
+    assert told == "user='str', pin='[secret]', api_key='[secret]', pni='str', place='Bonn'"
     assert shown(payment(sandbox), Given((), {})) == "no arguments"

@@ -114,6 +114,26 @@ def test_a_batch_on_the_ledger_wakes_all_threads(
     assert sandbox.worker.stop(SOON)
 
 
+def test_a_thread_that_looked_out_and_found_a_job_leaves_that_to_another(
+    shared: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What falls due while it works is begun by a thread that is free."""
+    sandbox = shared(max_workers=2, worker_interval=0.01)
+    jobs = {"first": Signal(), "second": Signal()}
+    remind = reminder(sandbox, lambda text: jobs[text]())
+    for number, text in enumerate(jobs, 1):
+        remind.enqueue_in(1.0 * number, text)
+    idle = pauses(sandbox.worker, monkeypatch, 10)
+    sandbox.worker.start()
+    assert idle.wait(SOON)
+    for job in jobs.values():
+        shared.clock.advance(1.0)
+        assert job.began.wait(SOON)
+    for job in jobs.values():
+        job.let_go.set()
+    assert sandbox.worker.stop(SOON)
+
+
 def test_a_worker_that_was_made_long_ago_starts_at_once(
     sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,7 +117,8 @@ def _exit(counts: dict[str, int], *, ended: bool) -> Exit:
 def _held_by_others(sandbox: SandboxOrchestrator) -> list[Call]:
     """Claimed or begun calls of this worker's queues, of which it knows no end."""
     held = sandbox.calls(states=(State.CLAIMED, State.DISPATCHED), limit=MOST_LISTED)
-    return [call for call in held if call.queue in sandbox.delivery.queues]
+    others = [call for call in held if call.owner != sandbox.owner]
+    return [call for call in others if call.queue in sandbox.delivery.queues]
 
 
 def _remaining(sandbox: SandboxOrchestrator) -> str:

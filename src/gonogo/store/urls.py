@@ -143,7 +143,7 @@ def _sqlite(url: URL) -> URL:
 
 def _absolute(path: str) -> str:
     if _is_settled(path):  # no home, nothing that stands for another folder, nothing twice
-        return os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 - pathlib is slow to import
+        return os.path.abspath(path)  # noqa: PTH100 - pathlib is slow to import
     if "\0" in path:
         raise ConfigurationError("the path in the database URL contains NUL, which no path can")
     from pathlib import Path  # noqa: PLC0415 - slow; few paths need it
