@@ -121,10 +121,16 @@ def lapsed(holder: Holder, now: float) -> bool:
 
 def conflict(action: str, key: str | None, holder: Holder) -> KeyConflict:
     """The error for a key that comes again with other arguments."""
+    remedy = "if it is the same, send the same arguments"
+    if holder.state is State.FAILED and action != SCOPE:
+        remedy = (
+            "if it is the same and was turned away for what is mended now, "
+            f"`gonogo resolve {holder.id} absent` frees its key"
+        )
     return KeyConflict(
         f"{action}: key {key!r} was used with different arguments by call "
         f"{holder.id} ({holder.state.value}). If this is another effect give it another "
-        "key; if it is the same, send the same arguments",
+        f"key; {remedy}",
         action=action,
         key=key,
         call_id=holder.id,

@@ -202,7 +202,12 @@ def test_a_plan_that_was_given_up_is_listed_and_never_applied(gonogo: Program) -
 def test_a_call_that_needs_approval_is_approved_by_its_id(gonogo: Program) -> None:
     """`approve` takes the id of a single call as well, and a worker then performs it."""
     call = enqueued(gonogo, "Ann")
+    rehearsed(gonogo, "INV-1")
+    assert f"call      {call} gift:Ann waits for a yes: gonogo approve\n" in gonogo("status").out
+    (waiting,) = gonogo("status", "--json").json["calls_waiting"]
+    assert waiting == {"id": call, "action": "gift", "key": "gift:Ann"}
     done = gonogo("approve", call, *WHO, "--yes")
+    assert gonogo("status", "--json").json["calls_waiting"] == []
     assert "gift (gift:Ann) is pending; it did not happen, and a worker will perform it" in done.out
     assert gonogo("worker", "--once", "--json").json["succeeded"] == 1
     assert gonogo("worker", "--once", "--json").json["succeeded"] == 0

@@ -106,6 +106,7 @@ def test_what_is_not_there_names_where_to_look(gonogo: Program) -> None:
         (["calls", "lsit"], "gonogo calls list"),
         (["workers", "list"], "gonogo workers"),
         (["decisions", "list"], "gonogo decisions"),
+        (["alerts", "acknowledge", "ID"], "gonogo alerts ack ID"),
     ],
 )
 def test_a_guessed_command_is_told_the_right_one(

@@ -402,6 +402,25 @@ def test_other_arguments_under_a_known_key_conflict(sandbox: SandboxOrchestrator
     assert len(sandbox.calls()) == 1
 
 
+def test_a_conflict_with_a_rejected_call_says_how_its_key_is_freed(
+    sandbox: SandboxOrchestrator,
+) -> None:
+    """What was turned away may come again when its cause is mended, with other arguments."""
+
+    @sandbox.action("pay", key="{invoice}", irreversible=True)
+    def pay(invoice: str, iban: str) -> str:
+        if iban == "closed":
+            raise Rejected("account closed")
+        return iban
+
+    with pytest.raises(EffectRejected):
+        pay("A", "closed")
+    with pytest.raises(KeyConflict, match=r"gonogo resolve \w+ absent") as conflict:
+        pay("A", "open")
+    sandbox.resolve(conflict.value.call_id or "", "absent", by="ops@example.com", reason="mended")
+    assert pay("A", "open") == "open"
+
+
 def declare_nothing() -> None:
     """An effect without arguments or result."""
 

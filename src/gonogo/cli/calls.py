@@ -121,7 +121,7 @@ def resolve(
     """Settle an unknown call by your word, which is recorded.
 
     landed: it happened. absent: it did not happen; its key is free. retry: it did not happen; run
-    it again.
+    it again. Of a call that was rejected, absent frees the key once the cause is mended.
     """
     if result is not None and resolution != "landed":
         raise click.UsageError("--result goes with landed only: nothing else has a result")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -13,7 +13,7 @@ from gonogo.cli.views import control_view, decision_view, liveness, plan_view, w
 from gonogo.clock import iso
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
-from gonogo.records import PlanState, Severity, State, Verdict
+from gonogo.records import Call, PlanState, Severity, State, Verdict
 
 if TYPE_CHECKING:
     from gonogo.orchestrator import SandboxOrchestrator
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _WAITING = (PlanState.READY, PlanState.APPROVED)
 _NOT_QUEUED = {State.DISCARDED.value: "planned and never queued"}
 """Rows that a plan left out, because there was nothing to do, are no cause for alarm."""
+
+_LOOKED_AT = 10_000
+_LISTED = 20
+"""Planned calls that are looked through, and those of them that are told of at most."""
 
 _limit = click.option(
     "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most."
@@ -98,6 +102,9 @@ def _status(sandbox: SandboxOrchestrator) -> dict[str, Any]:
         "dry_run": sandbox.dry_run_lock.dry_run,
         "controls": [control_view(c) for c in controls.values() if c.active(now)],
         "calls": {state.value: n for state, n in sandbox.counts().items()},
+        "calls_waiting": [
+            {"id": c.id, "action": c.action, "key": c.key} for c in _unapproved(sandbox)
+        ],
         "plans_waiting": [plan_view(p) for p in sandbox.plans(*_WAITING) if p.expires_at > now],
         "processes": [
             {
@@ -111,6 +118,12 @@ def _status(sandbox: SandboxOrchestrator) -> dict[str, Any]:
         ],
         "alerts": {s.value: sum(a["severity"] == s for a in alerts) for s in Severity},
     }
+
+
+def _unapproved(sandbox: SandboxOrchestrator) -> list[Call]:
+    """The newest calls that wait for a person's yes to each of them, and not to their plan."""
+    planned = sandbox.calls(states=(State.PLANNED,), limit=_LOOKED_AT)
+    return [call for call in planned if call.plan_id is None][:_LISTED]
 
 
 def _status_lines(status: dict[str, Any]) -> list[str]:
@@ -127,6 +140,10 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
         lines.append(f"switch    {clean(said)}")
     counts = ", ".join(f"{n:,} {_NOT_QUEUED.get(s, s)}" for s, n in status["calls"].items())
     lines.append(f"calls     {counts or 'none'}")
+    lines += [
+        f"call      {c['id']} {clean(c['key'] or c['action'])} waits for a yes: gonogo approve"
+        for c in status["calls_waiting"]
+    ]
     if doubt:
         lines.append(f"in doubt  {doubt:,}: gonogo calls list --state unknown")
     lines += [
@@ -198,7 +215,11 @@ def decisions(session: Session, subject: str | None, limit: int) -> None:
     )
 
 
-@click.group(cls=Group, example="gonogo alerts list --severity error")
+class _Alerts(Group):
+    guesses: ClassVar = {"acknowledge": "ack"}
+
+
+@click.group(cls=_Alerts, example="gonogo alerts list --severity error")
 def alerts() -> None:
     """What a person should know: list, acknowledge, resolve."""
 

@@ -53,8 +53,8 @@ def worker(
     """Carry out queued calls, until SIGTERM or Ctrl-C.
 
     Then it takes no more, ends what is under way, and leaves. With --until-idle or --once it exits
-    with 9 when a call is unknown at the end, with 12 when one is left in the hands of another
-    process, with 11 when one failed.
+    with 9 when a call that it performed or looked into is unknown, with 12 when one of its queues
+    is left in the hands of another process, with 11 when one that it performed failed.
     """
     if once and (until_idle or threads):
         raise click.UsageError("--once goes without --until-idle and --threads")
