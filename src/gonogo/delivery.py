@@ -88,7 +88,8 @@ class Delivery:
         self._all_taken = False
         self._first_beats: dict[str, float] = {}
         self._asking = threading.RLock()  # which tells whose it is
-        self._renewed_at = self._asked_at = self._clock.monotonic()
+        self._renewed_at = self._asked_at = self._begun_at = self._clock.monotonic()
+        self._refused_at = float("-inf")
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
 
     @property
@@ -206,6 +207,7 @@ class Delivery:
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
 
+        Nor is what falls due and was only refused for so long: it waits for a limit or a person.
         Looks for evidence about unknown calls count as well, and the ends of leases whose owners
         have shown no sign of life since this was first asked.
         """
@@ -213,11 +215,16 @@ class Delivery:
         if self._hand or self._recovery.looking:
             return False
         wait = self._claims.next_due(self.queues)
-        if wait is not None and wait <= within:
+        if wait is not None and wait <= within and not self._only_refuses(within):
             return False
         return not self._store.read(
             lambda tx: tx.calls.doubtful(due, 1) or self._may_fall_to_us(tx, due)
         )
+
+    def _only_refuses(self, seconds: float) -> bool:
+        """Whether calls were refused here, and none was begun for so long."""
+        since = self._clock.monotonic() - self._begun_at
+        return self._refused_at > self._begun_at and since >= seconds > 0
 
     def _may_fall_to_us(self, tx: Transaction, due: float) -> bool:
         """Whether a lease ends until ``due`` that its owner has not been seen to renew."""
@@ -350,8 +357,10 @@ class Delivery:
                 action, bound, call, lease=self.lease, group="worker"
             )
             self._hand.admitted(admitted, action)
+            self._begun_at = self._clock.monotonic()
             return Begun(admitted, action, bound, brief)
         except (Refused, ConfigurationError) as refusal:
+            self._refused_at = self._clock.monotonic()
             if isinstance(refusal, RateLimited):
                 self._claims.heed(call.action, refusal)
             return self._returns.refused(call, refusal)

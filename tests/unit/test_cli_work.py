@@ -8,6 +8,7 @@ from gonogo.backoff import Retry
 from gonogo.cli.exits import Exit
 from gonogo.cli.work import Tally, _exit, _held_by_others, _remaining
 from gonogo.evidence import absent, landed
+from gonogo.limits import Limit
 from gonogo.records import Call, State
 from gonogo.writing import alone
 
@@ -92,6 +93,24 @@ def test_a_lease_that_its_owner_renews_is_not_waited_for(shared: Sandboxes) -> N
     assert sandbox.delivery.idle(lease)
     elsewhere = shared(queues="mail")
     assert elsewhere.delivery.idle(lease)
+
+
+def test_what_waits_for_a_limit_is_not_waited_for(sandboxes: Sandboxes) -> None:
+    """Once nothing could be begun for so long, however many calls still fall due meanwhile."""
+    sandbox = sandboxes()
+    limits = [Limit("units", 1, per="1h")]
+    reminder(sandbox, lambda text: None, limits=limits).enqueue_many([(str(n),) for n in range(9)])
+    assert sandbox.worker.run_once()
+    assert not sandbox.delivery.idle(5.0)
+    for _ in range(4):
+        sandboxes.clock.advance(1.1)
+        assert sandbox.worker.run_once()
+        assert not sandbox.delivery.idle(5.0)
+    sandboxes.clock.advance(1.1)
+    assert sandbox.delivery.idle(5.0)
+    reminder(sandbox, lambda text: None, name="other").enqueue("x")
+    assert sandbox.worker.run_once()
+    assert not sandbox.delivery.idle(5.0)
 
 
 def test_what_others_hold_is_told_from_what_this_worker_did_not_end(shared: Sandboxes) -> None:
