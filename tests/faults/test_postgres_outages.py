@@ -177,6 +177,7 @@ def test_a_worker_goes_on_after_its_server_restarted(caplog: pytest.LogCaptureFi
     except ServerMissing as missing:
         pytest.skip(f"no server for this test: PostgreSQL: {missing}")
     said = [one.getMessage() for one in caplog.records if one.name == "gonogo.store"]
+    assert "a new and empty one was made" in said.pop(0)
     assert [("polls" in one, "again" in one) for one in said] == [(True, False), (False, True)]
 
 
