@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.test_cli import APP, WHO, enqueued, in_doubt, rehearsed
-from tests.support.program import COMMAND, Program
+from tests.support.program import COMMAND, Program, with_ledger
 
 from gonogo.cli.exits import Exit
 
 
 @pytest.fixture
 def gonogo(tmp_path: Path) -> Program:
-    (tmp_path / "app.py").write_text(APP)
-    program = Program(tmp_path)
-    program.make_ledger()
-    return program
+    return with_ledger(tmp_path, APP)
 
 
 def test_a_plan_is_named_by_its_name_or_the_beginning_of_its_id(gonogo: Program) -> None:

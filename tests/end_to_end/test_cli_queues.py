@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.program import Program
+from tests.support.program import Program, with_ledger
 
 from gonogo.cli.exits import Exit
 from gonogo.records import Beat
@@ -37,10 +37,7 @@ WHO = ("--by", "ops@example.com", "--reason", "a test")
 
 @pytest.fixture
 def gonogo(tmp_path: Path) -> Program:
-    (tmp_path / "app.py").write_text(APP)
-    program = Program(tmp_path)
-    program.make_ledger()
-    return program
+    return with_ledger(tmp_path, APP)
 
 
 def test_a_queue_is_paused_and_resumed(gonogo: Program) -> None:

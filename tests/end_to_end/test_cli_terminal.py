@@ -6,17 +6,14 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.test_cli import APP, WHO, rehearsed
-from tests.support.program import Program
+from tests.support.program import Program, with_ledger
 
 from gonogo.cli.exits import Exit
 
 
 @pytest.fixture
 def gonogo(tmp_path: Path) -> Program:
-    (tmp_path / "app.py").write_text(APP)
-    program = Program(tmp_path)
-    program.make_ledger()
-    return program
+    return with_ledger(tmp_path, APP)
 
 
 def test_a_person_is_shown_the_totals_and_asked(gonogo: Program) -> None:

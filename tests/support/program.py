@@ -105,3 +105,11 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65_536)
     except OSError:  # how a terminal says that nobody writes any more
         return b""
+
+
+def with_ledger(folder: Path, app: str) -> Program:
+    """The program in a folder that has ``app`` as its ``app.py``, and the ledger that it names."""
+    (folder / "app.py").write_text(app)
+    program = Program(folder)
+    program.make_ledger()
+    return program
