@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,25 @@ def test_postgres_is_asked_as_well(postgres_url: str, caplog: pytest.LogCaptureF
     assert holds_ledger(parse(postgres_url))
     (record,) = caplog.records
     assert "there was no ledger at postgresql" in record.getMessage()
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_who_set_up_no_logging_is_warned_of_a_new_ledger(tmp_path: Path, heard: bool) -> None:
+    """In a directory that was not meant it would know of no call that was ever made."""
+    setup = "import logging; logging.basicConfig(); " if heard else ""
+    words = f"{setup}from gonogo import SandboxOrchestrator as S; S('sqlite:///ops.db').calls()"
+    for made in (True, False):
+        done = subprocess.run(
+            [sys.executable, "-W", "error" if made else "default", "-c", words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (f"there was no ledger at {tmp_path / 'ops.db'}" in done.stderr) is (made and heard)
+    (tmp_path / "ops.db").unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert f"there was no ledger at {tmp_path / 'ops.db'}: a new" in done.stderr
+    assert ("NewLedger" in done.stderr) is not heard

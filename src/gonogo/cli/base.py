@@ -72,6 +72,11 @@ class Session:
                 "and gonogo db upgrade make a new one"
             )
         self.out.note(f"note: there is no ledger at {where} yet: a new and empty one is made")
+        import warnings  # noqa: PLC0415 - seldom needed
+
+        from gonogo.store.newborn import NewLedger  # noqa: PLC0415 - same
+
+        warnings.simplefilter("ignore", NewLedger)  # it has just been told
 
     def close(self) -> None:
         """Close the ledger, if it was opened."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 
+from gonogo.store.newborn import tell
 from gonogo.store.revisions import PREFIX, REVISION, VERSION_TABLE
 from gonogo.store.sqlite_ready import Ready, ready
 
@@ -12,7 +12,6 @@ _MARK = "INSERT INTO gonogo_marks (name, value) VALUES ('environment', ?)"
 _MARKED = "SELECT value FROM gonogo_marks WHERE name = 'environment'"
 _SET_VERSION = f"INSERT INTO {VERSION_TABLE} (version_num) VALUES (?)"  # noqa: S608 - a constant
 _VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608 - same
-_log = logging.getLogger("gonogo.store")
 
 
 def make_ready(raw: sqlite3.Connection, environment: str | None, file: str | None) -> bool:
@@ -24,7 +23,7 @@ def make_ready(raw: sqlite3.Connection, environment: str | None, file: str | Non
     """
     known = ready()
     if not _tables(raw) and _make(raw, known, environment) and file is not None:
-        _log.warning("there was no ledger at %s: a new and empty one was made", file)
+        tell(file)
     if not _tables(raw) >= known.tables.keys():
         return False
     marked = raw.execute(_MARKED).fetchone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from gonogo.errors import SchemaError
 from gonogo.store import postgres_server
 from gonogo.store.engines import BEGIN, make_engine
 from gonogo.store.environment import environment_of, require_environment
+from gonogo.store.newborn import tell
 from gonogo.store.postgres_errors import explain
 from gonogo.store.postgres_rights import Rights, rights_of
 from gonogo.store.postgres_server import Server
@@ -36,7 +36,6 @@ _UPGRADE = "run `gonogo db upgrade`"
 LOCK = 7_461_023_850_113
 """Number of the advisory lock that one upgrade at a time holds on PostgreSQL."""
 _one_at_a_time = threading.Lock()
-_log = logging.getLogger("gonogo.store")
 
 
 class SchemaStatus(Struct, frozen=True):
@@ -218,7 +217,7 @@ def _migrate(engine: Engine, to: str, *, fresh_only: bool) -> tuple[str, ...]:
         else:
             _run_migrations(connection, to)
     if current is None and not in_memory(engine.url):
-        _log.warning("there was no ledger at %s: a new and empty one was made", _where(engine))
+        tell(_where(engine))
     return _after(current, to)
 
 
