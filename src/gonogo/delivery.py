@@ -143,7 +143,9 @@ class Delivery:
 
         def follow(claimed: list[Call]) -> Writing[list[Begun | Call]] | None:
             # what has to be ended or put back refuses to do so in here, and so is taken back
-            mine[:] = self._company.first_few(claimed)[: None if ahead else 1] if begin else ()
+            mine[:] = self._company.first_few(claimed) if begin else ()
+            if not ahead:
+                del mine[1:]
             few = len(mine) > 1
             return as_one([self._beginning(call, brief=few) for call in mine]) if mine else None
 
@@ -281,7 +283,7 @@ class Delivery:
         self._hand.forget(work.id)
 
     def _perform(self, begun: Begun, loop: Loop | None) -> Over:
-        began = self._clock.monotonic()
+        began = self._begun_at = self._clock.monotonic()
         performed = self._pipeline.performer.run(begun.action, begun.call, begun.bound, loop)
         self._company.durations.note(begun.call.action, self._clock.monotonic() - began)
         return Over(begun, performed)
@@ -357,7 +359,6 @@ class Delivery:
                 action, bound, call, lease=self.lease, group="worker"
             )
             self._hand.admitted(admitted, action)
-            self._begun_at = self._clock.monotonic()
             return Begun(admitted, action, bound, brief)
         except (Refused, ConfigurationError) as refusal:
             self._refused_at = self._clock.monotonic()

@@ -73,19 +73,24 @@ def test_every_state_has_a_sentence() -> None:
         assert explain(structs.replace(CALL, state=state), [], [], NOW)
 
 
-def test_the_story_is_told_in_order() -> None:
-    """Request, attempts and decisions by time, each with who and what is known."""
-    tried = Attempt(
+def attempted(seconds: float, fault: Fault, note: str) -> Attempt:
+    """The call's first attempt, which began 50 seconds ago, and of which nobody heard."""
+    return Attempt(
         call_id="c1",
         attempt=1,
         epoch=1,
         owner="host:1",
         started_at=NOW - 50,
-        ended_at=NOW - 48,
+        ended_at=NOW - 50 + seconds,
         outcome=Outcome.UNKNOWN,
-        fault=Fault("TimeoutError", "no answer"),
-        note="came late",
+        fault=fault,
+        note=note,
     )
+
+
+def test_the_story_is_told_in_order() -> None:
+    """Request, attempts and decisions by time, each with who and what is known."""
+    tried = attempted(2, Fault("TimeoutError", "no answer"), "came late")
     decided = Decision(
         id="d1", at=NOW - 20, what="resolved as landed", subject="c1", actor="ann", reason="seen"
     )
@@ -140,17 +145,8 @@ def test_how_long_ago_its_worker_was_heard_of_is_told() -> None:
 
 def test_an_attempt_whose_end_nobody_saw_has_no_duration() -> None:
     """When it ended is not known, only when that was noticed."""
-    silent = Attempt(
-        call_id="c1",
-        attempt=1,
-        epoch=1,
-        owner="host:1",
-        started_at=NOW - 50,
-        ended_at=NOW - 10,
-        outcome=Outcome.UNKNOWN,
-        fault=Fault("ConnectionAbortedError", "its owner host:1 went silent"),
-        note=FOUND_SILENT,
-    )
+    fault = Fault("ConnectionAbortedError", "its owner host:1 went silent")
+    silent = attempted(40, fault, FOUND_SILENT)
     told = explain(CALL, [silent], [], NOW)[1]
     assert told == (
         "2027-01-15 07:59:10Z: attempt 1 began in host:1, which was found silent at "
