@@ -97,9 +97,9 @@ class Checks:
         return well > 0, f"{well} well of {len(beats)} elsewhere"
 
     def _beating(self, kind: str, within: float) -> list[Beat]:
-        fresh = self._sandbox.clock.now() - within
+        now = self._sandbox.clock.now()
         beats = self._sandbox.store.read(lambda tx: tx.beats.all())
-        return [beat for beat in beats if beat.kind == kind and beat.at > fresh]
+        return [beat for beat in beats if beat.kind == kind and beat.is_fresh(now, within)]
 
 
 def _agrees(clock: LedgerClock) -> tuple[bool, str]:

@@ -32,7 +32,7 @@ class Workers(Struct, frozen=True):
 
     def serve(self, queue: str, now: float) -> bool:
         """Whether one of them is alive and takes calls from ``queue``."""
-        alive = [beat for beat in self.beats if beat.at > now - self.lease]
+        alive = [beat for beat in self.beats if beat.is_fresh(now, self.lease)]
         return any(queue in str(beat.detail.get("queues", "")).split(",") for beat in alive)
 
     def seen(self, owner: str | None) -> float | None:

@@ -444,6 +444,10 @@ class Beat(Struct, frozen=True, kw_only=True):
     at: float
     detail: dict[str, Any] = {}
 
+    def is_fresh(self, now: float, within: float) -> bool:
+        """Whether it is younger than ``within`` seconds, else its process counts as dead."""
+        return self.at > now - within
+
 
 class CallFilter(Struct, frozen=True, kw_only=True):
     """Which calls to list; every given field must match. Newest first, pages by ``before`` id."""

@@ -85,7 +85,7 @@ def whole_plan_view(plan: Plan) -> dict[str, Any]:
 
 def liveness(beat: Beat, now: float, lease: float) -> str:
     """``alive``, or ``silent`` when it has not been heard of for a lease."""
-    return "alive" if beat.at > now - lease else "silent"
+    return "alive" if beat.is_fresh(now, lease) else "silent"
 
 
 def doing(beat: Beat) -> str:
