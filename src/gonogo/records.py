@@ -450,7 +450,10 @@ class Beat(Struct, frozen=True, kw_only=True):
 
 
 class CallFilter(Struct, frozen=True, kw_only=True):
-    """Which calls to list; every given field must match. Newest first, pages by ``before`` id."""
+    """Which calls to list; every given field must match. Newest first, pages by ``before`` id.
+
+    With ``alone``, only those that belong to no plan.
+    """
 
     states: tuple[State, ...] = ()
     action: str | None = None
@@ -458,4 +461,5 @@ class CallFilter(Struct, frozen=True, kw_only=True):
     plan_id: str | None = None
     correlation_id: str | None = None
     before: str | None = None
+    alone: bool = False
     limit: int = 100

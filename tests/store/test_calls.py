@@ -292,6 +292,18 @@ def test_a_list_of_states_holds_the_newest_of_all_of_them(store, states, action)
     assert len(pages) > 3
 
 
+@pytest.mark.parametrize("states", [(State.PLANNED,), (State.PLANNED, State.FAILED), ()])
+def test_calls_of_no_plan_are_found_among_those_of_plans(store, states):
+    """However many of a plan are newer; with what else the filter says."""
+    first, second, third = put(store, *(call(State.PLANNED) for _ in range(3)))
+    put(store, *(call(State.PLANNED, plan_id="p") for _ in range(5)))
+    put(store, call(State.PLANNED, action="mail"))
+    last = CallFilter(states=states, action="pay", before=third.id, alone=True, limit=2)
+    assert store.read(lambda tx: tx.calls.find(last)) == [second, first]
+    one = CallFilter(states=states, alone=True, plan_id="p")
+    assert store.read(lambda tx: tx.calls.find(one)) == []
+
+
 def test_counts_are_by_state(store):
     """Counts name the states that occur and no other."""
     put(store, call(), call(), call(State.UNKNOWN))

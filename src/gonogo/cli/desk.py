@@ -23,9 +23,8 @@ _WAITING = (PlanState.READY, PlanState.APPROVED)
 _NOT_QUEUED = {State.DISCARDED.value: "planned and never queued"}
 """Rows that a plan left out, because there was nothing to do, are no cause for alarm."""
 
-_LOOKED_AT = 10_000
 _LISTED = 20
-"""Planned calls that are looked through, and those of them that are told of at most."""
+"""Calls that wait for a yes and are told of at most."""
 
 _limit = click.option(
     "--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="At most."
@@ -122,8 +121,7 @@ def _status(sandbox: SandboxOrchestrator) -> dict[str, Any]:
 
 def _unapproved(sandbox: SandboxOrchestrator) -> list[Call]:
     """The newest calls that wait for a person's yes to each of them, and not to their plan."""
-    planned = sandbox.calls(states=(State.PLANNED,), limit=_LOOKED_AT)
-    return [call for call in planned if call.plan_id is None][:_LISTED]
+    return sandbox.calls(states=(State.PLANNED,), alone=True, limit=_LISTED)
 
 
 def _status_lines(status: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ LEAST = 8
 """Characters of an id that must be given."""
 
 _MANY = 10_000
-"""The newest plans or planned calls that are looked through."""
+"""The newest plans that are looked through."""
 
 _SHOWN = 5
 _PAST_HEX = "g"
@@ -74,10 +74,10 @@ def target_id(sandbox: SandboxOrchestrator, text: str) -> str:
             message = f"there is no plan and no call {text!r} in this ledger"
             raise _missing(message, "gonogo plan list") from None
     if plan != text and _begins(plan, text):
-        planned = sandbox.calls(states=(State.PLANNED,), before=text + _PAST_HEX, limit=_MANY)
-        alone = [call for call in planned if call.plan_id is None and _begins(call.id, text)]
-        if alone:
-            raise _ambiguous(text, [plan, *map(_call, alone)])
+        before = text + _PAST_HEX
+        waiting = sandbox.calls(states=(State.PLANNED,), alone=True, before=before, limit=_SHOWN)
+        if begun := [call for call in waiting if _begins(call.id, text)]:
+            raise _ambiguous(text, [plan, *map(_call, begun)])
     return plan
 
 

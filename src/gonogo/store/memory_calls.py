@@ -345,4 +345,5 @@ def _matches(call: Call, wanted: CallFilter) -> bool:
         and (wanted.plan_id is None or call.plan_id == wanted.plan_id)
         and (wanted.correlation_id is None or call.correlation == wanted.correlation_id)
         and (wanted.before is None or call.id < wanted.before)
+        and not (wanted.alone and call.plan_id is not None)
     )

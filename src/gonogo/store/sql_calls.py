@@ -169,7 +169,8 @@ class SqlCalls:
 
     def find(self, wanted: CallFilter) -> list[Call]:
         fields = _given(wanted)
-        shape = tuple(fields), len(wanted.states), _is_rare(wanted)
+        asked = (*fields, "alone") if wanted.alone else tuple(fields)
+        shape = asked, len(wanted.states), _is_rare(wanted)
         text = self._run.texts.text(statements.find_calls, *shape)
         states = names("state", map(str, wanted.states))
         found = self._run(text, {**fields, **states, "most": wanted.limit}).fetchall()

@@ -329,6 +329,8 @@ def _newest_in(state: str, fields: tuple[str, ...]) -> Select[Any]:
 def _matches(field: str, action: ColumnElement[str]) -> ColumnElement[bool]:
     if field == "before":
         return calls.c.id < bindparam(field)
+    if field == "alone":
+        return calls.c.plan_id.is_(None)
     if field == "key":  # in one index or in the other
         named = calls.c.key == bindparam(field)
         return or_(schema.holding & named, schema.keyed & named)
