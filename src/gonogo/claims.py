@@ -11,23 +11,32 @@ from gonogo.handout import is_free, pending_again
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause, running
 from gonogo.records import Call, State, counted, taken_by
+from gonogo.stops import Actions, stop_of, stopped
 from gonogo.store.port import Store, Transaction
 from gonogo.writing import Writing
 
 LONGEST_PASS = 1.0
-"""Seconds for which an action that has no room is passed over, at most."""
+"""Seconds for which an action that has no room, or is stopped, is passed over, at most."""
 
 
 class Claims:
     """What one process claims, and in which turn.
 
+    Attributes:
+        stopped: the actions that were stopped when calls were last claimed.
+
     Args:
+        actions: those it knows; what is stopped of them is left alone.
         lease: seconds a claim holds without being renewed.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, owner: Owner, lease: float) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, actions: Actions, *, owner: Owner, lease: float
+    ) -> None:
+        self.stopped: set[str] = set()
         self._store = store
         self._clock = clock
+        self._actions = actions
         self._owner = owner
         self._lease = lease
         self._turn = ""
@@ -44,15 +53,17 @@ class Claims:
         passing = self._passed_over(now)
 
         def work(tx: Transaction) -> list[Call]:
+            controls = tx.controls.all()
+            self.stopped = stopped(self._actions, controls, now)
             return tx.calls.claim(
                 owner=self._owner.name,
-                queues=running(tx.controls.all(), queues, now),
+                queues=running(controls, queues, now),
                 now=now,
                 lease_until=now + self._lease,
                 limit=most,
                 ahead=ahead,
                 turn=self._turn,
-                passing=passing,
+                passing=self.stopped.union(passing) if self.stopped else passing,
             )
 
         claimed: list[Call] = yield work, False
@@ -63,7 +74,7 @@ class Claims:
     def take_one(self, call_id: str) -> Call | None:
         """Claim this call, if it is due or was handed to a broker; ``None`` when it is not free.
 
-        One of a paused queue is put back. Raises `StoreError` when the ledger cannot be asked.
+        One that is stopped is put back. Raises `StoreError` when the ledger cannot be asked.
         """
         now = self._clock.now()
 
@@ -71,9 +82,9 @@ class Claims:
             call = tx.calls.get(call_id)
             if call is None or call.queue is None or not is_free(call, now):
                 return None
-            if not running(tx.controls.all(), (call.queue,), now):
+            if stop_of(call, self._actions, tx.controls.all(), now) is not None:
                 if call.state is State.CLAIMED:
-                    tx.calls.replace(call, pending_again(call, "its queue is paused"))
+                    tx.calls.replace(call, pending_again(call, None))
                 return None
             claimed = taken_by(self._owner.name, call, now + self._lease)
             return claimed if tx.calls.replace(call, claimed) else None
@@ -92,14 +103,17 @@ class Claims:
         now = self._clock.now()
         passing = self._passed_over(now)
 
-        def work(tx: Transaction) -> float | None:
-            return tx.calls.next_run_at(running(tx.controls.all(), queues, now))
+        def work(tx: Transaction) -> tuple[float | None, bool]:
+            controls = tx.controls.all()
+            run_at = tx.calls.next_run_at(running(controls, queues, now))
+            return run_at, bool(stopped(self._actions, controls, now))
 
-        run_at = self._store.read(work)
+        run_at, some_stopped = self._store.read(work)
         if run_at is None:
             return None
-        if run_at <= now and passing:  # what is due may well be theirs
-            run_at = min(passing.values())
+        again = [*passing.values(), now + LONGEST_PASS] if some_stopped else passing.values()
+        if run_at <= now and again:  # what is due may well be theirs
+            run_at = min(again)
         return max(0.0, run_at - now)
 
     def begin(self, call: Call) -> Call:

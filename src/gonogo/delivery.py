@@ -79,7 +79,9 @@ class Delivery:
         self._recovery = recovery
         self._clock: Clock = pipeline.clock
         self._pace = Pace()
-        self._claims = Claims(pipeline.store, pipeline.clock, owner=pipeline.owner, lease=lease)
+        self._claims = Claims(
+            pipeline.store, pipeline.clock, pipeline.actions, owner=pipeline.owner, lease=lease
+        )
         self._returns = Returns(pipeline)
         self._chores = Chores(pipeline, recovery, lease=lease, retention=retention)
         self._hand = UnderWay(pipeline.owner)
@@ -169,6 +171,8 @@ class Delivery:
         """So many were claimed of so many; the moment."""
         self._asked_at = now = self._clock.monotonic()
         self._pace.note(now, got)
+        if not got and self._claims.stopped:
+            self._refused_at = now
         self._all_taken = got < wanted
         return now
 

@@ -53,7 +53,9 @@ class DryRunBlocked(Refused, PermissionError):
 
 
 class NotReady(Refused):
-    """The readiness verdict is NO-GO or HOLD."""
+    """The readiness verdict is NO-GO, or HOLD: then ``held`` is true."""
+
+    held = False
 
 
 class Halted(Refused):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 
 from gonogo.durations import spell_duration, spell_time
+from gonogo.halts import HALT_ALL
 from gonogo.handout import BROKER
-from gonogo.records import NEVER, Attempt, Beat, Call, Decision, Outcome, State
+from gonogo.records import NEVER, Attempt, Beat, Call, Control, Decision, Outcome, State
 from gonogo.settlement import FOUND_SILENT
 
 _HAPPENED = {
@@ -47,18 +48,20 @@ def explain(
     now: float,
     holder: Call | None = None,
     workers: Workers | None = None,
+    stop: Control | None = None,
 ) -> list[str]:
     """The story of a call, oldest first: request, decisions and attempts in order, where it is.
 
     Args:
         holder: the call that holds its key now, be it this one, another one or none.
         workers: their signs of life; nothing is said of them where they are not known.
+        stop: the switch that keeps it from being claimed now, if any.
     """
     told = [(call.created_at, _requested(call))]
     told += [(a.ended_at, _tried(a)) for a in attempts]
     told += [(d.at, f"{spell_time(d.at)}: {d.what} by {d.actor}: {d.reason}.") for d in decisions]
     story = [sentence for _, sentence in sorted(told, key=lambda pair: pair[0])]
-    story.append(_standing(call, now, workers))
+    story.append(_standing(call, now, workers, stop))
     if key := _key(call, holder):
         story.append(key)
     return story
@@ -89,12 +92,14 @@ def _tried(attempt: Attempt) -> str:
     return sentence + (f", {attempt.note}." if attempt.note else ".")
 
 
-def _standing(call: Call, now: float, workers: Workers | None) -> str:
+def _standing(call: Call, now: float, workers: Workers | None, stop: Control | None) -> str:
     why = f" {call.note[0].upper()}{call.note[1:].rstrip('.')}." if call.note else ""
-    return f"Now: {_where(call, now, workers)}{why}"
+    return f"Now: {_where(call, now, workers, stop)}{why}"
 
 
-def _where(call: Call, now: float, workers: Workers | None) -> str:
+def _where(call: Call, now: float, workers: Workers | None, stop: Control | None) -> str:
+    if call.state is State.PENDING and stop is not None and not call.waits:
+        return _kept(call, now, stop)
     if call.state is State.PENDING:
         return _pending(call, now, workers)
     if call.state is State.CLAIMED and call.owner != BROKER:
@@ -102,6 +107,22 @@ def _where(call: Call, now: float, workers: Workers | None) -> str:
     if call.state is State.DISPATCHED:
         return _dispatched(call, now, workers)
     return _STANDINGS[call.state](call, now)
+
+
+def _kept(call: Call, now: float, stop: Control) -> str:
+    """What keeps it in its place, and how it is let go."""
+    kind, _, name = stop.name.partition(":")
+    what, command = {
+        "halt": (f"{name} is halted", f"gonogo resume {name}"),
+        "hold": ("what is irreversible is held", "gonogo release"),
+        "pause": (f"queue {name!r} is paused", f"gonogo queues resume {name}"),
+    }[kind]
+    if stop.name == HALT_ALL:
+        what, command = "everything is halted", "gonogo resume"
+    place = "it is due" if call.run_at <= now else f"it waits until {spell_time(call.run_at)}"
+    end = "" if stop.until is None else f", until {spell_time(stop.until)}"
+    since = f"since {spell_time(stop.set_at)}{end}"
+    return f"{place}, but {what} by {stop.actor} {since}: {stop.reason}. {command} lets it go."
 
 
 def _pending(call: Call, now: float, workers: Workers | None) -> str:

@@ -13,6 +13,7 @@ from gonogo.records import Control
 if TYPE_CHECKING:
     from gonogo.store.port import Transaction
 
+HALTS = "halt:"
 HALT_ALL = "halt:*"
 """Name of the control that halts every action; ``halt:<action>`` halts one."""
 

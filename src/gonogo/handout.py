@@ -10,6 +10,7 @@ from gonogo.clock import Clock
 from gonogo.errors import ConfigurationError
 from gonogo.pauses import running
 from gonogo.records import Call, State, advance
+from gonogo.stops import Actions, stopped
 from gonogo.store.port import Store, Transaction
 
 BROKER = "the broker"
@@ -26,6 +27,7 @@ class HandOut:
     message is lost, that lease ends, the call is pending again and handed out anew.
 
     Args:
+        actions: those that are known; what is stopped of them is not handed out.
         queues: the ledger's queues whose calls are handed out.
         resend_after: seconds after which a call that nobody took is handed out again.
         ahead: calls that may be on their way at once, from all processes; a few more when several
@@ -34,7 +36,14 @@ class HandOut:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, *, queues: Sequence[str], resend_after: float, ahead: int
+        self,
+        store: Store,
+        clock: Clock,
+        actions: Actions,
+        *,
+        queues: Sequence[str],
+        resend_after: float,
+        ahead: int,
     ) -> None:
         if not resend_after > 0:
             raise ConfigurationError(f"resend_after={resend_after!r}: give more than 0 seconds")
@@ -44,6 +53,7 @@ class HandOut:
             raise ConfigurationError("name at least one queue whose calls are handed out")
         self._store = store
         self._clock = clock
+        self._actions = actions
         self._queues = tuple(queues)
         self._resend_after = resend_after
         self._ahead = ahead
@@ -85,13 +95,15 @@ class HandOut:
         room = min(BATCH, self._ahead - tx.calls.claimed_by(BROKER, self._queues))
         if room <= 0:
             return []
+        controls = tx.controls.all()
         claimed = tx.calls.claim(
             owner=BROKER,
-            queues=running(tx.controls.all(), self._queues, now),
+            queues=running(controls, self._queues, now),
             now=now,
             lease_until=now + self._resend_after,
             limit=room,
             turn=self._turn,
+            passing=stopped(self._actions, controls, now),
         )
         given = [structs.replace(call, attempt=call.attempt - 1) for call in claimed]
         for before, after in zip(claimed, given, strict=True):
@@ -99,8 +111,8 @@ class HandOut:
         return given
 
 
-def pending_again(call: Call, why: str) -> Call:
-    """A call that was handed out, put back where it was."""
+def pending_again(call: Call, why: str | None) -> Call:
+    """A call that was handed out, put back where it was; ``why`` is its note."""
     return advance(call, State.PENDING, lease_until=None, owner=None, note=why)
 
 

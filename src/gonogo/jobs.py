@@ -19,6 +19,7 @@ from gonogo.history import attempts_of
 from gonogo.precedence import queued
 from gonogo.records import TERMINAL, Call, State, advance
 from gonogo.settlement import withdrawn
+from gonogo.stops import stop_of
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -246,7 +247,8 @@ class Jobs:
             holder = tx.calls.holder(call.action, call.key) if call.key is not None else None
             beats = [beat for beat in tx.beats.all() if beat.kind == "worker"]
             workers, now = Workers(beats, self._lease), self._pipeline.clock.now()
-            return explain(call, attempts, decisions, now, holder, workers)
+            stop = stop_of(call, self._pipeline.actions, tx.controls.all(), now)
+            return explain(call, attempts, decisions, now, holder, workers, stop)
 
         return self._pipeline.store.read(work)
 

@@ -385,12 +385,14 @@ def _refusal(
     with_key = f" (key {key!r})" if key else ""
     reasons = "; ".join(f"{result.name}: {result.evidence}" for result in failing)
     remedy = "release the hold" if verdict is Verdict.HOLD else "mend what the checks name"
-    return NotReady(
+    refusal = NotReady(
         f"{what}{with_key} was not performed, the verdict is {verdict.value}: {reasons}. "
         f"To go on, {remedy} and call again",
         action=action,
         key=key,
     )
+    refusal.held = verdict is Verdict.HOLD
+    return refusal
 
 
 def _plain(result: CheckResult) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gonogo.errors import ConfigurationError, Drifted, RateLimited, Refused
+from gonogo.errors import ConfigurationError, Drifted, Halted, NotReady, RateLimited, Refused
 from gonogo.pauses import QueuePaused
 from gonogo.pipeline import Pipeline
 from gonogo.records import AHEAD, Call, Severity, State, advance
@@ -10,6 +10,9 @@ from gonogo.settlement import in_doubt, withdrawn
 
 PARKED = 60.0
 """Seconds a call waits when this process cannot run it: the action is not declared here."""
+
+HELD = 1.0
+"""Seconds a call waits that was refused by a hold: so long one that is over may be believed."""
 
 SHORTEST_WAIT = 0.05
 LONGEST_WAIT = 60.0
@@ -32,20 +35,22 @@ class Returns:
         why = str(refusal)
         if isinstance(refusal, ConfigurationError):
             return self.park(call, why)
-        if isinstance(refusal, QueuePaused):
-            return self.put_back(call, why)
+        if isinstance(refusal, QueuePaused | Halted):  # the switch itself says why, while it is on
+            return self.put_back(call, _note(call))
+        if isinstance(refusal, NotReady) and refusal.held:
+            return self.release(call, HELD, _note(call))
         limited = isinstance(refusal, RateLimited)
         if isinstance(refusal, Drifted) or (limited and refusal.retry_after is None):
             return self.fail(call, why)
         wait = refusal.retry_after if limited else refusal.retry_after or LONGEST_WAIT / 2
         return self.release(call, wait or 0.0, why)
 
-    def release(self, call: Call, wait: float, why: str) -> Call:
+    def release(self, call: Call, wait: float, why: str | None) -> Call:
         """Put it back and leave it alone for ``wait`` seconds, within bounds."""
         run_at = self._clock.now() + min(max(wait, SHORTEST_WAIT), LONGEST_WAIT)
         return self.put_back(call, why, run_at)
 
-    def put_back(self, call: Call, why: str, run_at: float | None = None) -> Call:
+    def put_back(self, call: Call, why: str | None, run_at: float | None = None) -> Call:
         """Put it back, in its place in the queue: nothing happened, no attempt is used up."""
         unused = call.state is State.DISPATCHED and not in_doubt(call)
         now = self._clock.now()
@@ -89,3 +94,8 @@ class Returns:
     def _alert(self, call: Call, reason: str, why: str) -> None:
         context = {"call": call.id, "key": call.key, "why": why}
         self._pipeline.alerts.alert(call.action, reason, Severity.ERROR.value, context, patience=0)
+
+
+def _note(call: Call) -> str | None:
+    """What was told of the call before it was claimed."""
+    return None if call.note == AHEAD else call.note

@@ -19,7 +19,7 @@ from tests.support.proxy import Proxy
 from gonogo import SandboxOrchestrator
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
-from gonogo.records import State
+from gonogo.records import Control, State
 from gonogo.store import open_store
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_connection import Connection
@@ -264,7 +264,11 @@ def test_a_job_written_elsewhere_is_heard_at_once(ledger, postgres_url):
         other.write(lambda tx: tx.calls.insert(queued()))
         assert heard.acquire(timeout=10)
         other.write(lambda tx: tx.calls.insert(call(State.DISPATCHED)))
+        switch = Control(name="halt:pay", actor="ann", reason="a test", set_at=0.0)
+        other.write(lambda tx: tx.controls.put(switch))
         assert not heard.acquire(blocking=False)
+        assert other.write(lambda tx: tx.controls.clear("halt:pay"))
+        assert heard.acquire(timeout=10)
     finally:
         stop()
         other.close()

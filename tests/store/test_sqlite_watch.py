@@ -16,7 +16,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from tests.store.making import call, queued
 
-from gonogo.records import State
+from gonogo.records import Control, State
 from gonogo.store import sqlite, sqlite_watch
 from gonogo.store.sqlite import SqliteStore
 from gonogo.store.sqlite_watch import TICK, Watch
@@ -249,6 +249,19 @@ def test_our_own_jobs_keep_the_bell_silent(open_store: Open, only_bell: None) ->
     assert ear.watch._bell is not None
     assert not ear.watch._bell.wait(0.0)
     assert other.hears_bell()
+
+
+@on_linux
+def test_the_end_of_a_switch_rings(open_store: Open, only_bell: None) -> None:
+    """What it kept back is due; that one was set makes nothing due."""
+    ours, theirs = open_store(), open_store()
+    ear = Ear(ours)
+    switch = Control(name="halt:pay", actor="ann", reason="a test", set_at=0.0)
+    theirs.write(lambda tx: tx.controls.put(switch))
+    assert ear.watch._bell is not None
+    assert not ear.watch._bell.wait(0.0)
+    assert theirs.write(lambda tx: tx.controls.clear("halt:pay"))
+    assert ear.hears_bell()
 
 
 @on_linux

@@ -260,16 +260,23 @@ def test_processes_together_send_a_call_once(scene: Scene) -> None:
     other.cleanup()
 
 
-def test_a_paused_queue_is_neither_sent_nor_performed(scene: Scene) -> None:
-    """What is on its way already is put back, and goes on when the pause ends."""
+@pytest.mark.parametrize("switch", ["pause", "halt", "hold"])
+def test_what_is_stopped_is_neither_sent_nor_performed(scene: Scene, switch: str) -> None:
+    """What is on its way already is put back, and goes on when the switch is gone."""
     first = scene.pay.enqueue(invoice="A-1")
     assert scene.ids() == [first.id]
-    scene.sandbox.pause("default", **WHO)
+    throw, end = {
+        "pause": (scene.sandbox.pause, scene.sandbox.unpause),
+        "halt": (scene.sandbox.halt, scene.sandbox.resume),
+        "hold": (scene.sandbox.hold, scene.sandbox.release),
+    }[switch]
+    about = {"pause": ["default"], "halt": ["pay"], "hold": []}[switch]
+    throw(*about, **WHO)
     second = scene.pay.enqueue(invoice="A-2")
     assert scene.ids() == []
     assert scene.task(first.id) == "not due, or done by another message"
     assert first.state() is State.PENDING
-    scene.sandbox.unpause("default", **WHO)
+    end(*about, **WHO)
     assert sorted(scene.ids()) == sorted([first.id, second.id])
 
 

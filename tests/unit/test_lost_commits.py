@@ -182,10 +182,10 @@ def test_a_refusal_that_cannot_be_written_is_not_a_loss(scene: Scene, when: str)
     """A claimed call that is refused and cannot be put back waits for its lease, and is done."""
     met = broken(scene, f"{when}-release")
     scene.pay.enqueue("A")
-    scene.sandbox.halt("pay", **WHO)
+    scene.sandbox.lock(**WHO)
     scene.work()
     assert len(met) == 1
-    scene.sandbox.resume("pay", **WHO)
+    scene.sandbox.arm(**WHO)
     scene.settle()
     assert scene.provider.book == ["A"]
     assert scene.sandbox.counts() == {State.SUCCEEDED: 1}

@@ -269,7 +269,8 @@ def test_plans_and_refusals_have_theirs(faulty: SandboxOrchestrator) -> None:
         pay.enqueue("A")
     faulty.approve(plan, by="ann", reason="a test")
     faulty.apply(plan)
-    faulty.halt("pay", by="ann", reason="a test")
+    faulty.governor.set_limit("pay", 1)
+    assert faulty.governor.check_limit("pay")[0]
     faulty.worker.run_once()
     faulty.delivery.keep()
     for step in ("approve", "apply", "release", "keep"):

@@ -97,8 +97,14 @@ class CeleryDelivery:
         names = tuple(sandbox.settings.queue_names if queues is None else queues)
 
         def hand_out(some: Sequence[str]) -> HandOut:
-            store, clock = sandbox.store, sandbox.clock
-            return HandOut(store, clock, queues=some, resend_after=resend_after, ahead=ahead)
+            return HandOut(
+                sandbox.store,
+                sandbox.clock,
+                sandbox.pipeline.actions,
+                queues=some,
+                resend_after=resend_after,
+                ahead=ahead,
+            )
 
         by_target = _by_target(names, send_to or {}) or {None: ()}
         self._routes = [Route(target, hand_out(some)) for target, some in by_target.items()]

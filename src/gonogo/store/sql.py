@@ -180,7 +180,10 @@ class SqlControls:
     def clear(self, name: str) -> bool:
         self._wait_for_lookers()
         text = self._run.texts.text(statements.clear_control)
-        return self._run(text, {"name": name}).rowcount == 1
+        cleared = self._run(text, {"name": name}).rowcount == 1
+        if cleared:  # what it kept back is due
+            self._run.news.add(None)
+        return cleared
 
     def _wait_for_lookers(self) -> None:
         """A switch counts from its commit on: nobody who read the old one commits after that."""
