@@ -12,6 +12,7 @@ from gonogo.arguments import Bound
 from gonogo.call_events import CallEvents
 from gonogo.clock import Clock
 from gonogo.dry_run import DryRunLock
+from gonogo.durations import spell_time
 from gonogo.errors import (
     ConfigurationError,
     GonogoError,
@@ -182,7 +183,7 @@ class Admission:
         if call.reservations:  # kept while it waited for a retry; counted anew where it runs
             self._governor.release(tx, call.reservations)
         if slots:
-            self._take_slots(tx, call, slots)
+            self._take_slots(tx, call, slots, now)
         charges = self._governor.charges(call.action, declared, now)
         reservations: tuple[Reservation, ...] = ()
         if charges:
@@ -204,13 +205,15 @@ class Admission:
             note=None,
         )
 
-    def _take_slots(self, tx: Transaction, call: Call, slots: tuple[tuple[str, int], ...]) -> None:
+    def _take_slots(
+        self, tx: Transaction, call: Call, slots: tuple[tuple[str, int], ...], now: float
+    ) -> None:
         for name, most in sorted(slots):  # in one order, so that nobody waits in a circle
             filled = tx.calls.in_slot(name)
             if filled >= most:
                 refusal = RateLimited(
-                    f"Rate limit exceeded: {filled} of {most} calls of {name!r} run at this "
-                    f"moment; {call.name} was not performed",
+                    f"Rate limit exceeded: {filled} of {most} calls of {name!r} ran at "
+                    f"{spell_time(now)}; {call.name} was not performed",
                     action=call.action,
                     key=call.key,
                     retry_after=1.0,

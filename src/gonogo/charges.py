@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from gonogo.durations import spell_duration
+from gonogo.durations import spell_time
 from gonogo.records import Charge, Denial
 
 
@@ -69,8 +70,11 @@ def limit_of(row: str) -> str:
     return row.partition("[")[0]
 
 
-def explain_denial(denial: Denial, span: str, counted_in: str) -> str:
-    """One sentence on what has no room, and what to do; for the rest see `gonogo.limits.Limit`."""
+def explain_denial(denial: Denial, span: str, counted_in: str, now: float) -> str:
+    """One sentence on what has no room at ``now``, and what to do; for the rest see `Limit`.
+
+    It says when and not in how long: it is kept as the note of a call, and read later.
+    """
     start = f"Rate limit exceeded for {denial.row!r}: "
     if denial.retry_after is None:
         return (
@@ -79,5 +83,5 @@ def explain_denial(denial: Denial, span: str, counted_in: str) -> str:
         )
     return (
         f"{start}{denial.used} of {denial.max} used in {counted_in}, {denial.cost} wanted. "
-        f"Nothing was used; try again in {spell_duration(denial.retry_after)}"
+        f"Nothing was used; try again at {spell_time(math.ceil(now + denial.retry_after))}"
     )

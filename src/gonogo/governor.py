@@ -229,7 +229,7 @@ class GovernorEnforcer:
         granted = tx.limits.reserve(charges, now, clock)
         if isinstance(granted, Denial):
             refusal = RateLimited(
-                explain_denial(granted, *self._spelled(granted, charges)),
+                explain_denial(granted, *self._spelled(granted, charges), now),
                 retry_after=granted.retry_after,
             )
             refusal.limit, refusal.row = granted.limit, granted.row

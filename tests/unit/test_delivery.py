@@ -9,6 +9,7 @@ import pytest
 from tests.support.scene import SOON, WHO, Provider, Sandboxes, drain, payment, reminder, story
 
 from gonogo.backoff import Retry
+from gonogo.durations import spell_time
 from gonogo.errors import EffectFailed, OutcomeUnknown, StoreUnavailable
 from gonogo.jobs import Handle
 from gonogo.limits import Concurrency, Limit
@@ -101,6 +102,9 @@ def test_a_job_beyond_its_rate_waits_its_time(sandboxes: Sandboxes) -> None:
     _, second = pay.enqueue_many([("A",), ("B",)])
     drain(sandbox)
     held(second, "Rate limit exceeded", "api")
+    now = sandboxes.clock.now()
+    rooms = [f"try again at {spell_time(now + wait)}." for wait in (10, 11)]
+    assert any(room in story(second) for room in rooms), "told later, it is as true"
     for _ in range(12):
         sandboxes.clock.advance(1)
         drain(sandbox)
@@ -116,7 +120,7 @@ def test_a_job_without_a_slot_waits(sandboxes: Sandboxes) -> None:
     first, second = pay.enqueue_many([("A",), ("B",)])
     provider.script = [lambda invoice: seen.append(sandbox.worker.run_once())]
     assert sandbox.worker.run_once()
-    held(second, "run at this moment")
+    held(second, f"1 of 1 calls of 'pay' ran at {spell_time(sandboxes.clock.now())}")
     assert (first.state(), seen) == (State.SUCCEEDED, [True])
 
 
