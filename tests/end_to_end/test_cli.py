@@ -469,12 +469,15 @@ def test_alerts_are_listed_acknowledged_and_resolved(gonogo: Program) -> None:
     """A resolved alert leaves the list, and can still be found."""
     in_doubt(gonogo)
     (alert,) = gonogo("alerts", "list", "--severity", "critical", "--json").json
-    acked = gonogo("alerts", "ack", alert["id"], *WHO, "--json").json
+    acked = gonogo("alerts", "ack", alert["id"][:30], *WHO, "--json").json
     assert acked["state"] == "acknowledged"
     assert "is resolved" in gonogo("alerts", "resolve", alert["id"], *WHO).out
     assert gonogo("alerts", "list", "--json").json == []
     assert len(gonogo("alerts", "list", "--all", "--json").json) == 1
     assert gonogo("alerts", "ack", "nobody", *WHO).code == Exit.NOT_FOUND
+    late = gonogo("alerts", "resolve", alert["id"][:30], *WHO)
+    assert late.code == Exit.REFUSED
+    assert f"alert {alert['id']} on 'payment' is resolved by ops@example.com" in late.err
 
 
 def test_limits_show_use_and_those_that_workers_set(gonogo: Program) -> None:

@@ -8,6 +8,7 @@ import click
 
 from gonogo.cli.base import Command, Group, Session, by, pass_session, reason
 from gonogo.cli.exits import OF_VERDICT, Exit
+from gonogo.cli.finding import alert_id
 from gonogo.cli.output import clean
 from gonogo.cli.views import control_view, decision_view, liveness, plan_view, when
 from gonogo.clock import iso
@@ -253,23 +254,33 @@ def list_alerts(
 
 
 @alerts.command("ack", example="gonogo alerts ack ID --by ops@example.com --reason 'looking'")
-@click.argument("alert_id", metavar="ID")
+@click.argument("alert", metavar="ALERT")
 @by()
 @reason()
 @pass_session
-def acknowledge(session: Session, alert_id: str, by: str, reason: str) -> None:
-    """Say that you know of an alert, and why it may wait."""
-    _tell(session, session.sandbox.alert_system.acknowledge(alert_id, by=by, reason=reason))
+def acknowledge(session: Session, alert: str, by: str, reason: str) -> None:
+    """Say that you know of an alert, and why it may wait.
+
+    ALERT is its id, or the first characters of it.
+    """
+    sandbox = session.sandbox
+    meant = alert_id(sandbox, alert)
+    _tell(session, sandbox.alert_system.acknowledge(meant, by=by, reason=reason))
 
 
 @alerts.command("resolve", example="gonogo alerts resolve ID --by ops@example.com --reason 'paid'")
-@click.argument("alert_id", metavar="ID")
+@click.argument("alert", metavar="ALERT")
 @by()
 @reason()
 @pass_session
-def resolve_alert(session: Session, alert_id: str, by: str, reason: str) -> None:
-    """Say that the matter is settled; if it happens again, that is a new alert."""
-    _tell(session, session.sandbox.alert_system.resolve(alert_id, by=by, reason=reason))
+def resolve_alert(session: Session, alert: str, by: str, reason: str) -> None:
+    """Say that the matter is settled; if it happens again, that is a new alert.
+
+    ALERT is its id, or the first characters of it.
+    """
+    sandbox = session.sandbox
+    meant = alert_id(sandbox, alert)
+    _tell(session, sandbox.alert_system.resolve(meant, by=by, reason=reason))
 
 
 def _tell(session: Session, alert: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Which plan or call a person means: by its id, the beginning of its id, its name or its key."""
+"""Which plan, call or alert a person means: by its id, the beginning of it, its name or its key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gonogo.cli.views import when
 from gonogo.errors import NotFound, Refused
-from gonogo.records import Call, CallFilter, PlanRecord, PlanState, State
+from gonogo.records import AlertState, Call, CallFilter, PlanRecord, PlanState, State
 
 if TYPE_CHECKING:
     from gonogo.orchestrator import SandboxOrchestrator
@@ -17,7 +17,7 @@ LEAST = 8
 """Characters of an id that must be given."""
 
 _MANY = 10_000
-"""The newest plans that are looked through."""
+"""The newest plans, or alerts, that are looked through."""
 
 _SHOWN = 5
 _PAST_HEX = "g"
@@ -101,6 +101,26 @@ def call_id(sandbox: SandboxOrchestrator, text: str) -> str:
         error.call_id = text
         raise error
     return found[0].id
+
+
+def alert_id(sandbox: SandboxOrchestrator, text: str) -> str:
+    """The id of the alert whose id ``text`` is or begins; one that is not resolved goes before.
+
+    Raises:
+        NotFound: there is no such alert.
+        Refused: it may be one of several.
+    """
+    if sandbox.store.read(lambda tx: tx.alerts.get(text)) is not None:
+        return text
+    found = sandbox.store.read(lambda tx: tx.alerts.find(limit=_MANY))
+    begun = [alert for alert in found if _begins(alert.id, text)]
+    meant = [alert for alert in begun if alert.state is not AlertState.RESOLVED] or begun
+    if len(meant) > 1:
+        raise _ambiguous(text, [f"{a.id} ({a.task}: {a.reason}, {a.state.value})" for a in meant])
+    if not meant:
+        message = f"there is no alert {text!r} in this ledger{_short(text)}"
+        raise _missing(message, "gonogo alerts list")
+    return meant[0].id
 
 
 def known_action(sandbox: SandboxOrchestrator, name: str) -> str:
