@@ -66,7 +66,8 @@ class AlertSystem:
         self._events = events
         self._store: Store = store if store is not None else MemoryStore(max_alerts)
         self._clock: Clock = clock or SystemClock()
-        self._max_alerts = max_alerts
+        self.most = max_alerts
+        """Alerts that are remembered in memory, and shown by `alerts`."""
         self._redact = redact or Redactor(max_depth=4, max_items=100, max_text=1000).fields
         self._dispatcher = Dispatcher[AlertView](queue_size)
         self.unrecorded = 0
@@ -198,7 +199,7 @@ class AlertSystem:
     @property
     def alerts(self) -> list[AlertView]:
         """The alerts that are remembered, last seen first."""
-        return self.get_alerts(limit=self._max_alerts)
+        return self.get_alerts(limit=self.most)
 
     def get_alerts(
         self, severity: str | None = None, task_name: str | None = None, limit: int = 100
@@ -245,7 +246,7 @@ class AlertSystem:
         """
 
         def open_now(tx: Transaction) -> list[Alert]:
-            found = tx.alerts.find(task=task, limit=self._max_alerts)
+            found = tx.alerts.find(task=task, limit=self.most)
             of_it = [a for a in found if a.reason == reason and a.state != AlertState.RESOLVED]
             return of_it if of_it and not unless(tx) else []
 

@@ -1,7 +1,8 @@
-"""What any process does for the whole ledger: recovery, evidence, expired keys, housekeeping."""
+"""What any process does for the whole ledger: recovery, evidence, old keys and alerts, tidying."""
 
 from __future__ import annotations
 
+from gonogo.closings import Closings
 from gonogo.pipeline import Pipeline
 from gonogo.recovery import Recovery
 from gonogo.retention import Retention
@@ -26,12 +27,13 @@ class Chores:
         self._keys = pipeline.keys
         self._recovery = recovery
         self._retention = Retention(pipeline.store, pipeline.clock, keep=retention)
+        self._closings = Closings(pipeline.store, pipeline.clock, pipeline.alerts)
         self._every = min(LOOK_EVERY, lease / 3)
         self._look_at = self._clock.monotonic()
 
     def due(self) -> bool:
         """Whether there is something to do. Raises `StoreError` like `run`."""
-        if self._recovery.looking or self._retention.due:
+        if self._recovery.looking or self._retention.due or self._closings.due:
             return True
         begun = self._clock.monotonic()
         if begun < self._look_at:
@@ -49,5 +51,6 @@ class Chores:
         self._retention.step()
         changed = self._recovery.step()
         changed += self._keys.release_lapsed(self._clock.now())
+        self._closings.step()
         self._look_at = self._clock.monotonic()
         return changed

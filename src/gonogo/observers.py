@@ -10,6 +10,7 @@ from contextlib import nullcontext
 
 from gonogo.alerts import AlertSystem
 from gonogo.clock import Clock
+from gonogo.closings import Closings
 from gonogo.events import Event, EventBus
 from gonogo.heartbeat import SchedulerHeartbeat, Status
 from gonogo.logs import LEVELS, StructuredLogger, correlation
@@ -72,6 +73,16 @@ def close_settled_doubts(events: EventBus, alerts: AlertSystem) -> None:
         )
 
     events.subscribe(close, names=("call.resolved", "call.late_result"), quick=True)
+
+
+def close_ended_halts(events: EventBus, closings: Closings) -> None:
+    """Resolve the alerts about a halt when it is over; whatever else is over goes with them."""
+
+    def close(event: Event) -> None:
+        if not event.detail["set"]:
+            closings.run_once()
+
+    events.subscribe(close, names=("control.changed",), quick=True)
 
 
 def alert_on_sickness(heartbeat: SchedulerHeartbeat, alerts: AlertSystem) -> None:

@@ -15,6 +15,7 @@ from gonogo.arguments import MAX_BYTES
 from gonogo.backoff import Retry
 from gonogo.checks import Checks
 from gonogo.clock import Clock, LedgerClock
+from gonogo.closings import Closings
 from gonogo.decisions import Resolution
 from gonogo.delivery import Delivery
 from gonogo.dry_run import DryRunLock
@@ -28,7 +29,13 @@ from gonogo.idempotency import IdempotencyManager
 from gonogo.jobs import Jobs
 from gonogo.limits import Concurrency, Limit
 from gonogo.logs import StructuredLogger
-from gonogo.observers import alert_on_refusals, alert_on_sickness, close_settled_doubts, log_events
+from gonogo.observers import (
+    alert_on_refusals,
+    alert_on_sickness,
+    close_ended_halts,
+    close_settled_doubts,
+    log_events,
+)
 from gonogo.owner import Owner
 from gonogo.pauses import PREFIX as PAUSE
 from gonogo.pauses import QueueStatus, clear_pause, look_at_queues, set_pause
@@ -196,6 +203,7 @@ class SandboxOrchestrator:
         log_events(self.events, self.logger)
         alert_on_refusals(self.events, self.alert_system, self.clock)
         close_settled_doubts(self.events, self.alert_system)
+        close_ended_halts(self.events, Closings(self.store, self.clock, self.alert_system))
         alert_on_sickness(self.heartbeat, self.alert_system)
         self.checks = Checks(self)
 

@@ -14,7 +14,7 @@ from gonogo.doubt import VERIFY_TIMEOUT, Doubts
 from gonogo.errors import StoreError
 from gonogo.records import Alert, Call, Severity, State, advance
 from gonogo.secrets import describe
-from gonogo.settlement import unheard, withdrawn
+from gonogo.settlement import NEVER_BEGUN, TOO_LATE, unheard, withdrawn
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ class Recovery:
             if not self._pipeline.conclude(tx, current, after, now):
                 return current
             if after.state in {State.FAILED, State.UNKNOWN}:
-                reason = "attempts used up without ever being performed"
-                fired.append(self._alert(tx, after, reason, now))
+                fired.append(self._alert(tx, after, NEVER_BEGUN, now))
             moved.append(True)
             return after
 
@@ -181,7 +180,7 @@ class Recovery:
             fired.clear()
             if not self._pipeline.conclude(tx, call, after, now):
                 return False
-            fired.append(self._alert(tx, after, "deadline passed", now))
+            fired.append(self._alert(tx, after, TOO_LATE, now))
             return True
 
         expired = self._store.write(work, durable=False)

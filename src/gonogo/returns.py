@@ -6,7 +6,7 @@ from gonogo.errors import ConfigurationError, Drifted, Halted, NotReady, RateLim
 from gonogo.pauses import QueuePaused
 from gonogo.pipeline import Pipeline
 from gonogo.records import AHEAD, Call, Severity, State, advance
-from gonogo.settlement import in_doubt, withdrawn
+from gonogo.settlement import FOR_GOOD, in_doubt, withdrawn
 
 PARKED = 60.0
 """Seconds a call waits when this process cannot run it: the action is not declared here."""
@@ -83,7 +83,7 @@ class Returns:
         if not self._conclude(call, after, now):  # somebody else has the call by now
             return self._pipeline.get(call.id) or call
         self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=why)
-        self._alert(call, "refused for good", why)
+        self._alert(call, FOR_GOOD, why)
         return after
 
     def _conclude(self, call: Call, after: Call, now: float) -> bool:

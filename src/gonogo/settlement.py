@@ -34,6 +34,10 @@ _SUCCEEDED, _HAPPENED, _UNKNOWN = State.SUCCEEDED, Outcome.SUCCEEDED, Outcome.UN
 
 IN_DOUBT = "outcome unknown: it may have happened"
 NOT_DONE = "failed: it did not happen"
+REJECTED = "rejected by the other side"
+FOR_GOOD = "refused for good"
+TOO_LATE = "deadline passed"
+NEVER_BEGUN = "attempts used up without ever being performed"
 """Reasons of alerts, which group them: of an action with any number of such calls there is one."""
 
 FOUND_SILENT = "its process was found silent"
@@ -283,7 +287,7 @@ def _notice(after: Call, fault: Fault, *, irreversible: bool) -> Notice:
         severity = Severity.CRITICAL if irreversible else Severity.ERROR
         return Notice(IN_DOUBT, severity, context)
     if after.outcome is Outcome.REJECTED:
-        return Notice("rejected by the other side", Severity.WARNING, context)
+        return Notice(REJECTED, Severity.WARNING, context)
     if after.outcome is Outcome.UNKNOWN:
         return Notice("failed: it may have happened, and may be repeated", Severity.ERROR, context)
     return Notice(NOT_DONE, Severity.ERROR, context)

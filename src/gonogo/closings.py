@@ -1,0 +1,94 @@
+"""Alerts that end by themselves: what they told of is over, and the ledger proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gonogo.alerts import AlertSystem
+from gonogo.clock import Clock
+from gonogo.halts import switches
+from gonogo.records import Alert, AlertState, CallFilter, State
+from gonogo.settlement import FOR_GOOD, IN_DOUBT, NEVER_BEGUN, NOT_DONE, REJECTED, TOO_LATE
+from gonogo.store.port import Store, Transaction
+
+EVERY = 60.0
+"""Seconds between two rounds of one process."""
+
+MOST = 100
+"""Failed calls behind an alert that are looked at; of more, a person says that it is over."""
+
+BY = "gonogo"
+HALTED = "refused: Halted"
+
+
+class Closings:
+    """Resolves alerts about doubts, halts and failures once these are over.
+
+    A failure is over when a later call with its key has succeeded. Of a call without a key, or one
+    that was forgotten, nobody can tell: a person does.
+    """
+
+    def __init__(self, store: Store, clock: Clock, alerts: AlertSystem) -> None:
+        self._store = store
+        self._clock = clock
+        self._alerts = alerts
+        self._next = float("-inf")
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time again."""
+        return self._clock.monotonic() >= self._next
+
+    def step(self) -> None:
+        """`run_once`, when it is time again."""
+        if self.due:
+            self.run_once()
+
+    def run_once(self) -> None:
+        """Look at each alert that is not resolved. Raises `StoreError` without the ledger."""
+        self._next = self._clock.monotonic() + EVERY
+        for alert in self._store.read(self._open):
+            why, lasts = _MATTERS[alert.reason]
+
+            def unless(tx: Transaction, alert: Alert = alert, lasts: Lasts = lasts) -> bool:
+                return lasts(tx, alert, self._clock.now())
+
+            self._alerts.close(alert.task, alert.reason, by=BY, why=why, unless=unless)
+
+    def _open(self, tx: Transaction) -> list[Alert]:
+        found = tx.alerts.find(limit=self._alerts.most)
+        return [a for a in found if a.state is not AlertState.RESOLVED and a.reason in _MATTERS]
+
+
+Lasts = Callable[[Transaction, Alert, float], bool]
+
+
+def _in_doubt(tx: Transaction, alert: Alert, now: float) -> bool:
+    doubts = CallFilter(states=(State.UNKNOWN,), action=alert.task, limit=1)
+    return bool(tx.calls.find(doubts))
+
+
+def _halted(tx: Transaction, alert: Alert, now: float) -> bool:
+    found = map(tx.controls.all().get, switches(alert.task))
+    return any(control is not None and control.active(now) for control in found)
+
+
+def _failed(tx: Transaction, alert: Alert, now: float) -> bool:
+    failures = CallFilter(states=(State.FAILED,), action=alert.task, limit=MOST + 1)
+    since = [c for c in tx.calls.find(failures) if (c.settled_at or 0.0) >= alert.first_seen]
+    if not alert.count <= len(since) <= MOST:  # some were forgotten, or there are many
+        return True
+    for call in since:
+        holder = None if call.key is None else tx.calls.holder(call.action, call.key)
+        if holder is None or holder.state is not State.SUCCEEDED:
+            return True
+    return False
+
+
+_FAILURES = (NOT_DONE, REJECTED, FOR_GOOD, TOO_LATE, NEVER_BEGUN)
+_DONE_SINCE = "what failed has been done by later calls with the same keys"
+_MATTERS: dict[str, tuple[str, Lasts]] = {
+    IN_DOUBT: ("no call of this action is in doubt any more", _in_doubt),
+    HALTED: ("it is not halted any more", _halted),
+    **dict.fromkeys(_FAILURES, (_DONE_SINCE, _failed)),
+}
