@@ -11,7 +11,8 @@ import pytest
 from tests.support.program import Program, with_ledger
 
 from gonogo.cli.exits import Exit
-from gonogo.records import Beat
+from gonogo.ids import new_id
+from gonogo.records import NEVER, Beat, Call, State
 from gonogo.store.sqlite import SqliteStore
 
 APP = """
@@ -77,6 +78,31 @@ def test_a_process_that_died_is_silent_in_both_lists(gonogo: Program) -> None:
     assert gonogo("status", "--json").json["processes"][0]["state"] == "silent"
     listed = gonogo("workers").out
     assert re.search(r"^worker +host:1 +silent .* performs 1 call of mail$", listed, re.MULTILINE)
+
+
+def test_what_a_worker_performs_is_listed_with_its_name(gonogo: Program) -> None:
+    """The ledger knows which calls it has begun, the oldest first."""
+    store = SqliteStore(f"sqlite:///{gonogo.folder}/ops.db")
+    worker = Beat(name="host:1", kind="worker", at=0.0, detail={"queues": "mail", "running": 2})
+    begun = [
+        Call(
+            id=new_id(at),
+            action="payment",
+            key=f"payment:{at:.0f}",
+            state=State.DISPATCHED,
+            created_at=at,
+            dispatched_at=at,
+            owner="host:1",
+            lease_until=NEVER,
+        )
+        for at in (2_000.0, 1_000.0)
+    ]
+    store.write(lambda tx: (tx.beats.put(worker), tx.calls.insert_many(begun)))
+    store.close()
+    pattern = r" performs payment \(payment:1000\) for .*d.*, payment \(payment:2000\) for "
+    assert re.search(pattern, gonogo("workers").out)
+    (listed,) = gonogo("workers", "--json").json
+    assert [one["key"] for one in listed["performing"]] == ["payment:1000", "payment:2000"]
 
 
 def test_a_slip_of_the_keyboard_is_told(gonogo: Program) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gonogo.cli.views import doing, liveness
-from gonogo.records import Beat
+from gonogo.records import Beat, Call, State
 
 IDLE = {"running": 0, "queues": "default,mail", "asked_at": 95.0}
 
@@ -29,6 +29,27 @@ def test_what_a_process_does_is_a_sentence(
 ) -> None:
     """No field names and no clock readings."""
     assert doing(Beat(name="host:1", kind=kind, at=100.0, detail=detail)) == sentence
+
+
+def test_what_a_process_performs_is_named() -> None:
+    """Action, key, and for how long; the first of them are, and the others counted."""
+    beat = Beat(name="host:1", kind="worker", at=100.0, detail={**IDLE, "running": 9})
+    calls = [
+        Call(
+            id=f"{number}",
+            action="pay",
+            key=f"pay:{number}" if number else None,
+            state=State.DISPATCHED,
+            created_at=0.0,
+            dispatched_at=60.0 + number,
+        )
+        for number in range(5)
+    ]
+    first = "performs pay (0) for 42s"
+    assert doing(beat, calls[:1], 102.0) == first
+    three = f"{first}, pay (pay:1) for 41s, pay (pay:2) for 40s"
+    assert doing(beat, calls[:3], 102.0) == three
+    assert doing(beat, calls, 102.0) == f"{three}, 2 more"
 
 
 def test_a_process_is_silent_after_a_lease() -> None:

@@ -8,10 +8,13 @@ import click
 from msgspec import structs
 
 from gonogo.cli.base import Command, Group, Session, by, duration, pass_session, reason, shown_name
-from gonogo.cli.views import control_view, doing, liveness, when
+from gonogo.cli.views import control_view, doing, liveness, performing_view, when
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
-from gonogo.records import Beat
+from gonogo.records import Beat, Call, State
+
+_LOOKED_AT = 10_000
+"""Calls under way that are looked at."""
 
 
 @click.group(cls=Group, example="gonogo queues list")
@@ -88,10 +91,15 @@ def resume(session: Session, queue: str, by: str, reason: str) -> None:
 @click.command(cls=Command, example="gonogo workers")
 @pass_session
 def workers(session: Session) -> None:
-    """List the processes on this ledger and their last signs of life."""
+    """List the processes on this ledger: their last signs of life, and what they perform."""
     sandbox = session.sandbox
     now, lease = sandbox.clock.now(), sandbox.settings.lease
     beats = sandbox.store.read(lambda tx: tx.beats.all())
+    performed: dict[str | None, list[Call]] = {}
+    for call in sandbox.calls(states=(State.DISPATCHED,), limit=_LOOKED_AT):
+        performed.setdefault(call.owner, []).append(call)
+    for calls in performed.values():
+        calls.sort(key=lambda call: (call.dispatched_at or now, call.id))
     beats.sort(key=lambda beat: (beat.kind, -beat.at, beat.name))
     columns = ("kind", "name", "state", "last beat", "doing")
     rows = [
@@ -100,11 +108,17 @@ def workers(session: Session) -> None:
             beat.name,
             liveness(beat, now, lease),
             f"{spell_duration(max(0.0, now - beat.at))} ago",
-            doing(beat),
+            doing(beat, performed.get(beat.name, ()), now),
         )
         for beat in beats
     ]
-    data = [_view(beat, now, lease) for beat in beats]
+    data = [
+        {
+            **_view(beat, now, lease),
+            "performing": [performing_view(c, now) for c in performed.get(beat.name, ())],
+        }
+        for beat in beats
+    ]
     session.out.table(data, columns, rows, empty="no process is alive on this ledger")
 
 

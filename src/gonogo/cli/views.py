@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -29,6 +30,9 @@ _TIMES = {
     *("expires_at", "started_at", "ended_at", "approved_at", "applied_at", "set_at", "until", "at"),
 }
 _HIDDEN = {"held", "epoch", "reservations", "slots", "waits"}
+_NAMED = 3
+"""Calls of a process that are named one by one."""
+
 _redactor = Redactor(max_depth=32, max_items=100_000, max_text=262_144)
 
 EFFECT: dict[Happened, str] = {
@@ -88,9 +92,16 @@ def liveness(beat: Beat, now: float, lease: float) -> str:
     return "alive" if beat.is_fresh(now, lease) else "silent"
 
 
-def doing(beat: Beat) -> str:
-    """What a process said of itself with its last sign of life."""
+def doing(beat: Beat, calls: Sequence[Call] = (), now: float = 0.0) -> str:
+    """What a process does: the ``calls`` it performs at ``now``, the one that takes longest first.
+
+    Else what it said of itself with its last sign of life.
+    """
     told = beat.detail
+    if calls:
+        shown = [f"{call.name} for {spell_duration(_age(call, now))}" for call in calls[:_NAMED]]
+        more = [f"{len(calls) - _NAMED:,} more"] if len(calls) > _NAMED else []
+        return f"performs {', '.join([*shown, *more])}"
     if beat.kind == "worker":
         running, queues = told.get("running", 0), str(told.get("queues", "")).replace(",", ", ")
         if running:
@@ -101,6 +112,21 @@ def doing(beat: Beat) -> str:
         bad = sorted(name for name, ok in told["checks"].items() if not ok)
         return f"finds fault with {', '.join(bad)}" if bad else "finds all well"
     return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
+def performing_view(call: Call, now: float) -> dict[str, Any]:
+    """A call that is being performed, and for how long."""
+    return {
+        "id": call.id,
+        "action": call.action,
+        "key": call.key,
+        "attempt": call.attempt,
+        "seconds": _age(call, now),
+    }
+
+
+def _age(call: Call, now: float) -> float:
+    return max(0.0, now - (call.dispatched_at or now))
 
 
 def opened(text: str | None) -> Any:
