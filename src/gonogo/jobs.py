@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -32,6 +32,9 @@ TURN = 4e-6
 
 SLACK = 0.02
 """Seconds by which the clocks of a ledger's processes may differ: what is due now is so by all."""
+
+AT_ONCE = 500
+"""Calls cancelled in one transaction, so that nobody waits long for it."""
 
 _POLL = 0.1
 
@@ -177,29 +180,50 @@ class Jobs:
         call = self.get(call_id)
         now = self._pipeline.clock.now()
 
-        ends: list[Call] = []
-
-        def work(tx: Transaction) -> bool:
-            ends.clear()
+        def work(tx: Transaction) -> Call | None:
             current = tx.calls.get(call_id) or call
             if current.state is State.PLANNED and current.plan_id is not None:
                 raise _is_of_plan(current)
-            if current.state not in {State.PENDING, State.CLAIMED, State.PLANNED}:
-                return False
-            end = State.DISCARDED if current.state is State.PLANNED else State.CANCELLED
-            action = self._pipeline.actions.get(current.action)
-            after = withdrawn(action, current, end, now, f"cancelled by {by}: {reason}")
-            if not self._pipeline.conclude(tx, current, after, now):
-                return False
-            tx.decisions.append(decision("cancelled", call_id, by=by, reason=reason, now=now))
-            ends.append(after)
-            return True
+            if (after := self._withdraw(tx, current, by, reason, now)) is not None:
+                tx.decisions.append(decision("cancelled", call_id, by=by, reason=reason, now=now))
+            return after
 
-        cancelled = self._pipeline.store.write(work)
+        after = self._pipeline.store.write(work)
+        self._tell_withdrawn([after] if after else [], reason)
+        return after is not None
+
+    def cancel_all(self, call_ids: Sequence[str], *, by: str, reason: str) -> None:
+        """Cancel those of which nothing was sent yet, a few in a transaction.
+
+        Whoever asks for it records who decided it and why.
+        """
+        for begin in range(0, len(call_ids), AT_ONCE):
+            some, now = call_ids[begin : begin + AT_ONCE], self._pipeline.clock.now()
+
+            def work(
+                tx: Transaction, some: Sequence[str] = some, now: float = now
+            ) -> list[Call | None]:
+                found = (tx.calls.get(call_id) for call_id in some)
+                return [call and self._withdraw(tx, call, by, reason, now) for call in found]
+
+            ends = self._pipeline.store.write(work)
+            self._tell_withdrawn([call for call in ends if call is not None], reason)
+
+    def _withdraw(
+        self, tx: Transaction, call: Call, by: str, reason: str, now: float
+    ) -> Call | None:
+        """The call as it ends; ``None`` where something of it was sent, or it has ended."""
+        if call.state not in {State.PENDING, State.CLAIMED, State.PLANNED}:
+            return None
+        end = State.DISCARDED if call.state is State.PLANNED else State.CANCELLED
+        action = self._pipeline.actions.get(call.action)
+        after = withdrawn(action, call, end, now, f"cancelled by {by}: {reason}")
+        return after if self._pipeline.conclude(tx, call, after, now) else None
+
+    def _tell_withdrawn(self, ends: Iterable[Call], reason: str) -> None:
         for after in ends:
             self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=reason)
         self._pipeline.settled.ring()
-        return cancelled
 
     def get(self, call_id: str) -> Call:
         """The call; `NotFound` when there is none of that id."""

@@ -41,7 +41,7 @@ from gonogo.pauses import PREFIX as PAUSE
 from gonogo.pauses import QueueStatus, clear_pause, look_at_queues, set_pause
 from gonogo.pings import Ping
 from gonogo.pipeline import Pipeline
-from gonogo.plan import Plan
+from gonogo.plan import Cancelled, Plan
 from gonogo.planner import Planner
 from gonogo.policy import Classifier, KeyTemplate, Policy
 from gonogo.readiness import SandboxReadinessChecker
@@ -391,6 +391,11 @@ class SandboxOrchestrator:
         """Give a plan up: nothing of it will run; see `Planner.discard`."""
         plan_id = plan if isinstance(plan, str) else plan.id
         return self.planner.discard(plan_id, by=by, reason=reason)
+
+    def cancel_plan(self, plan: Plan | str, *, by: str, reason: str) -> Cancelled:
+        """Cancel what has not begun of an applied plan; see `Planner.cancel`."""
+        plan_id = plan if isinstance(plan, str) else plan.id
+        return self.planner.cancel(plan_id, by=by, reason=reason)
 
     def plan(self, plan_id: str) -> Plan:
         """The plan of that id, as it is now; `NotFound` when there is none."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from gonogo.plan_text import render
-from gonogo.records import Call, PlanRecord
+from gonogo.records import Call, PlanRecord, State
 
 TO_DO = frozenset({"new", "waits"})
 """Verdicts of calls that applying the plan will queue."""
@@ -19,6 +19,16 @@ Uses = Sequence[Mapping[str, int]]
 
 Totals = dict[str, dict[str, int]]
 """By action: ``calls``, and units by limit row."""
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """What cancelling an applied plan did: how many calls ended by it, and what was left alone.
+
+    ``left`` counts the calls that had begun or ended, by state, without those never queued.
+    """
+
+    calls: int
+    left: dict[State, int]
 
 
 class Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,9 +20,9 @@ from gonogo.handle import Handle
 from gonogo.ids import new_id
 from gonogo.jobs import SLACK, TURN, Jobs
 from gonogo.pipeline import Pipeline
-from gonogo.plan import TO_DO, Plan, digest_of
+from gonogo.plan import TO_DO, Cancelled, Plan, digest_of
 from gonogo.precedence import queued, require_hope
-from gonogo.records import Call, PlanRecord, PlanState, State, advance
+from gonogo.records import OPEN, Call, PlanRecord, PlanState, State, advance
 from gonogo.rehearsal import Rehearsal
 from gonogo.secrets import describe
 from gonogo.simulated import Undetermined
@@ -216,7 +217,10 @@ class Planner:
             if plan is None:
                 raise _not_found(plan_id)
             if plan.state in {PlanState.APPLIED, PlanState.DISCARDED}:
-                raise PlanError(f"plan {plan_id} {_is(plan)} and cannot be discarded")
+                error = PlanError(f"plan {plan_id} {_is(plan)} and cannot be discarded")
+                if plan.state is PlanState.APPLIED:
+                    error.remedy = f"gonogo cancel --plan {plan_id} --by WHO --reason WHY"
+                raise error
             discarded = structs.replace(plan, state=PlanState.DISCARDED)
             self._change(tx, plan, discarded)
             for call in tx.calls.of_plan(plan_id):
@@ -227,6 +231,37 @@ class Planner:
             return discarded
 
         return self._store.write(work)
+
+    def cancel(self, plan_id: str, *, by: str, reason: str) -> Cancelled:
+        """Cancel the calls of an applied plan of which nothing was sent yet; the others go on.
+
+        A call that may have happened in an earlier attempt becomes unknown, as when it is cancelled
+        alone. Killed in the middle it is done again: what is cancelled stays so. Raises `PlanError`
+        when the plan was not applied.
+        """
+        require_who_and_why("cancelling a plan", by, reason)
+        now = self.now()
+
+        def work(tx: Transaction) -> list[Call]:
+            plan = tx.plans.get(plan_id)
+            if plan is None:
+                raise _not_found(plan_id)
+            if plan.state is not PlanState.APPLIED:
+                error = PlanError(
+                    f"plan {plan_id} {_is(plan)}, not applied: nothing of it is queued. Discard it"
+                )
+                error.remedy = f"gonogo plan discard {plan_id} --by WHO --reason WHY"
+                raise error
+            self._decide(tx, "cancelled", plan, by, reason, now)
+            return tx.calls.of_plan(plan_id)
+
+        before = [call.id for call in self._store.write(work) if call.state in OPEN]
+        self.jobs.cancel_all(before, by=by, reason=reason)
+        after = self._store.read(lambda tx: tx.calls.of_plan(plan_id))
+        ended = {call.id for call in after if call.state is State.CANCELLED}.intersection(before)
+        left = Counter(c.state for c in after if c.id not in ended)
+        left.pop(State.DISCARDED, None)
+        return Cancelled(len(ended), dict(left))
 
     def _queue(self, tx: Transaction, plan: PlanRecord, calls: list[Call], now: float) -> list[str]:
         """Ids of the calls that are queued by it."""

@@ -408,6 +408,22 @@ def test_a_pending_call_is_cancelled(gonogo: Program) -> None:
     assert done.out == "cancelled: payment (payment:INV-1) is cancelled; it did not happen\n"
 
 
+def test_the_rest_of_a_plan_is_cancelled(gonogo: Program) -> None:
+    """With one command, which says what it left alone; of a call or of a plan, not of both."""
+    plan = applied(gonogo, "INV-1", "INV-2", "INV-3", "INV-1")
+    assert gonogo("worker", "--once").code == Exit.OK
+    done = gonogo("cancel", "--plan", "payday", *WHO)
+    assert done.out == f"cancelled: 2 calls of plan {plan}; left alone: 1 succeeded\n"
+    again = gonogo("cancel", "--plan", plan[:20], *WHO, "--json").json
+    assert again == {"plan": plan, "cancelled": 0, "left": {"succeeded": 1, "cancelled": 2}}
+    ready = rehearsed(gonogo, "INV-4")
+    refused = gonogo("cancel", "--plan", ready, *WHO)
+    assert refused.code == Exit.REFUSED
+    assert f"gonogo plan discard {ready}" in refused.err
+    for wrong in ([], [plan, "--plan", plan]):
+        assert gonogo("cancel", *wrong, *WHO).code == Exit.USAGE
+
+
 # the verdict and the switches
 
 

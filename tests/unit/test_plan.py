@@ -22,7 +22,7 @@ from gonogo.errors import (
 from gonogo.limits import Limit
 from gonogo.logs import carry
 from gonogo.orchestrator import SandboxOrchestrator
-from gonogo.plan import Plan
+from gonogo.plan import Cancelled, Plan
 from gonogo.records import PlanState, State
 from gonogo.signals import Rejected
 from gonogo.simulated import Unknown
@@ -743,6 +743,49 @@ def test_what_waits_for_a_discarded_call_is_cancelled(locked: SandboxOrchestrato
     locked.discard(plan, **WHO)
     assert waiting.state() is State.CANCELLED
     assert "discarded" in story(waiting)
+
+
+def test_the_rest_of_an_applied_plan_is_cancelled(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has not begun, claimed or not, over several commits; what has is left alone."""
+    monkeypatch.setattr("gonogo.jobs.AT_ONCE", 2)
+    sandbox, provider = sandboxes(), Provider()
+    pay, remind = payment(sandbox, provider), reminder(sandbox, str)
+    with sandbox.rehearse("payday") as plan:
+        handles = pay.enqueue_many([(invoice,) for invoice in "ABCDEF"])
+        last = remind.enqueue("paid", after=handles[-1])
+        pay.enqueue("A")
+    with pytest.raises(PlanError, match="is ready, not applied") as refused:
+        sandbox.cancel_plan(plan, **WHO)
+    assert refused.value.remedy == f"gonogo plan discard {plan.id} --by WHO --reason WHY"
+    sandbox.approve(plan, **WHO)
+    sandbox.apply(plan)
+    provider.script = [None, TimeoutError("no reply"), lambda invoice: done.append(cancel())]
+    done: list[Any] = []
+
+    def cancel() -> Any:
+        return sandbox.cancel_plan(plan, **WHO)
+
+    assert sandbox.worker.run_once()
+    assert sandbox.worker.run_once()
+    claimed: Any = sandbox.delivery.claim(2)
+    sandbox.delivery.perform(claimed)
+    left = {State.SUCCEEDED: 1, State.UNKNOWN: 1, State.DISPATCHED: 1}
+    assert done == [Cancelled(4, left)]
+    drain(sandbox)
+    assert provider.book == ["A"]
+    assert [h.state() for h in (*handles[3:], last)] == [State.CANCELLED] * 4
+    assert cancel() == Cancelled(0, {State.SUCCEEDED: 2, State.UNKNOWN: 1, State.CANCELLED: 4})
+    assert f"plan cancelled by {WHO['by']}: {WHO['reason']}" in story(handles[4])
+    assert f"Cancelled by {WHO['by']}: {WHO['reason']}" in story(handles[4])
+    with pytest.raises(PlanError, match="cannot be discarded") as refused:
+        sandbox.discard(plan, **WHO)
+    assert refused.value.remedy == f"gonogo cancel --plan {plan.id} --by WHO --reason WHY"
+    with pytest.raises(NotFound):
+        sandbox.cancel_plan("nowhere", **WHO)
+    with pytest.raises(ConfigurationError):
+        sandbox.cancel_plan(plan, by="", reason="")
 
 
 def test_a_plan_outlives_its_process(shared: Sandboxes) -> None:

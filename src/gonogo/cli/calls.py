@@ -14,7 +14,7 @@ from gonogo.cli.views import EFFECT, attempt_view, call_view, decision_view, whe
 from gonogo.decisions import Resolution
 from gonogo.errors import Refused
 from gonogo.history import attempts_of
-from gonogo.records import Call, State
+from gonogo.records import Call, PlanState, State
 
 
 @click.group(cls=Group, example="gonogo calls list --state unknown")
@@ -133,12 +133,38 @@ def resolve(
 
 
 @click.command(cls=Command, example="gonogo cancel ID --by ops@example.com --reason 'paid by card'")
-@click.argument("call", metavar="CALL")
+@click.argument("call", metavar="[CALL]", required=False)
+@click.option("--plan", metavar="PLAN", help="All calls of an applied plan that have not begun.")
 @by()
 @reason()
 @pass_session
-def cancel(session: Session, call: str, by: str, reason: str) -> None:
-    """Cancel a call of which nothing was sent yet."""
+def cancel(session: Session, call: str | None, plan: str | None, by: str, reason: str) -> None:
+    """Cancel a call of which nothing was sent yet, or all such calls of a plan.
+
+    What has begun goes on: of a plan it is counted.
+    """
+    if (call is None) is (plan is None):
+        raise click.UsageError("name a CALL, or a plan with --plan")
+    if plan is not None:
+        _cancel_plan(session, plan, by, reason)
+    elif call is not None:
+        _cancel_call(session, call, by, reason)
+
+
+def _cancel_plan(session: Session, plan: str, by: str, reason: str) -> None:
+    sandbox = session.sandbox
+    meant = plan_id(sandbox, plan, {PlanState.APPLIED})
+    done = sandbox.cancel_plan(meant, by=by, reason=reason)
+    left = {state.value: count for state, count in done.left.items()}
+    calls = "1 call" if done.calls == 1 else f"{done.calls:,} calls"
+    told = ", ".join(f"{count:,} {state}" for state, count in left.items())
+    document = {"plan": meant, "cancelled": done.calls, "left": left}
+    session.out.data(
+        document, [f"cancelled: {calls} of plan {meant}; left alone: {told or 'none'}"]
+    )
+
+
+def _cancel_call(session: Session, call: str, by: str, reason: str) -> None:
     sandbox = session.sandbox
     meant = call_id(sandbox, call)
     cancelled = sandbox.jobs.cancel(meant, by=by, reason=reason)

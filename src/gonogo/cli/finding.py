@@ -43,7 +43,8 @@ def plan_id(
     named = [plan for plan in plans if plan.name == text]
     if deciding is not None:
         now = sandbox.clock.now()
-        meant = [p for p in named if p.state in deciding and p.expires_at > now]
+        alive = (p for p in named if p.expires_at > now or p.state is PlanState.APPLIED)
+        meant = [p for p in alive if p.state in deciding]
         if len(meant) > 1:
             raise _ambiguous(text, [_plan(plan) for plan in meant])
     else:
