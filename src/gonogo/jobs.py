@@ -11,6 +11,7 @@ from gonogo.action import Action
 from gonogo.answers import about, failure_of, result_of
 from gonogo.arguments import Bound
 from gonogo.decisions import decision, require_who_and_why
+from gonogo.differences import difference
 from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
 from gonogo.explain import Workers, explain
 from gonogo.facts import read_facts
@@ -134,7 +135,7 @@ class Jobs:
         if earlier is not None:
             raise ConfigurationError(
                 f"{draft.action}: key {draft.key!r} stands in this batch twice with different "
-                "arguments; nothing was enqueued",
+                f"arguments ({difference(draft, earlier)}); nothing was enqueued",
                 action=draft.action,
                 key=draft.key,
             )

@@ -119,17 +119,18 @@ def lapsed(holder: Holder, now: float) -> bool:
     return holder.state in TERMINAL and holder.expires_at is not None and holder.expires_at <= now
 
 
-def conflict(action: str, key: str | None, holder: Holder) -> KeyConflict:
-    """The error for a key that comes again with other arguments."""
+def conflict(action: str, key: str | None, holder: Holder, differs: str = "") -> KeyConflict:
+    """The error for a key that comes again with other arguments, ``differs`` as it says."""
     remedy = "if it is the same, send the same arguments"
     if holder.state is State.FAILED and action != SCOPE:
         remedy = (
             "if it is the same and was turned away for what is mended now, "
             f"`gonogo resolve {holder.id} absent` frees its key"
         )
+    told = f": {differs}" if differs else ""
     return KeyConflict(
         f"{action}: key {key!r} was used with different arguments by call "
-        f"{holder.id} ({holder.state.value}). If this is another effect give it another "
+        f"{holder.id} ({holder.state.value}){told}. If this is another effect give it another "
         f"key; {remedy}",
         action=action,
         key=key,

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from gonogo.canonical import canonical, digest
 from gonogo.clock import Clock
+from gonogo.differences import difference
 from gonogo.errors import ResultUnavailable
 from gonogo.ids import new_id
 from gonogo.keys import NOT_YET, SCOPE, SILENT, SWEPT, Write, conflict, lapsed
@@ -34,7 +35,8 @@ def claim(tx: Transaction, draft: Call, now: float) -> Call:
         tx.calls.replace(holder, structs.replace(holder, held=False))
         return draft
     if holder.fingerprint != draft.fingerprint:
-        raise conflict(draft.action, draft.key, holder)
+        differs = "" if draft.action == SCOPE else difference(draft, holder)
+        raise conflict(draft.action, draft.key, holder, differs)
     return holder
 
 

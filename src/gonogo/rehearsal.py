@@ -10,12 +10,13 @@ from msgspec import structs
 from gonogo.action import Action, Given
 from gonogo.arguments import Bound, TaintedArgument
 from gonogo.deadlines import Run
+from gonogo.differences import difference
 from gonogo.errors import ConfigurationError, Drifted, DryRunBlocked, KeyConflict
 from gonogo.facts import PATIENCE, read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.ids import new_id
 from gonogo.records import Call, State
-from gonogo.remarks import difference, place, shown
+from gonogo.remarks import place, shown
 from gonogo.secrets import describe
 from gonogo.simulated import Simulated, Unknown
 

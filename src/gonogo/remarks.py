@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from gonogo.action import Action, Given
 from gonogo.records import Call
 from gonogo.redactor import Redactor
@@ -36,14 +34,6 @@ def shown(action: Action[Any, Any], given: Given) -> str:
         told = {n: value if n in sure else type(value).__name__ for n, value in told.items()}
     open_to_all = {n: MASK if n in parameters.secrets else value for n, value in told.items()}
     return _listed(open_to_all) or "no arguments"
-
-
-def difference(here: Call, there: Call) -> str:
-    """In which arguments two calls of one action differ."""
-    ours, theirs = (_redactor.fields(msgspec.json.decode(call.args)) for call in (here, there))
-    differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
-    told = (f"{n} {ours.get(n)!r} here, {theirs.get(n)!r} there" for n in differing)
-    return "; ".join(told) or "in what is not shown"
 
 
 def _listed(arguments: dict[str, Any]) -> str:

@@ -102,8 +102,10 @@ def test_a_conflict_in_the_ledger_enqueues_nothing(armed: SandboxOrchestrator) -
     """enqueue_many is all or none: a row that conflicts with a known call stops every row."""
     pay = payment(armed)
     pay.enqueue("B", 100)
-    with pytest.raises(KeyConflict):
+    with pytest.raises(KeyConflict, match="cents 101 here, 100 there"):
         pay.enqueue_many([("A", 1), ("B", 101), ("C", 1)])
+    with pytest.raises(ConfigurationError, match=r"\(cents 2 here, 1 there\); nothing was"):
+        pay.enqueue_many([("A", 1), ("A", 2)])
     assert armed.counts() == {State.PENDING: 1}
 
 

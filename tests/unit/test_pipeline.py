@@ -397,9 +397,22 @@ def test_other_arguments_under_a_known_key_conflict(sandbox: SandboxOrchestrator
         return cents
 
     pay("A", 1)
-    with pytest.raises(KeyConflict, match="'A'"):
+    with pytest.raises(KeyConflict, match=r"'A'.*\(succeeded\): cents 2 here, 1 there\. If this"):
         pay("A", 2)
     assert len(sandbox.calls()) == 1
+
+
+def test_a_conflict_shows_no_secret(sandbox: SandboxOrchestrator) -> None:
+    """A secret argument is in no fingerprint, and what is named like one is not shown."""
+
+    @sandbox.action("pay", key="{invoice}", irreversible=True, secrets=["pin"])
+    def pay(invoice: str, pin: str, login: dict[str, str], cents: int = 1) -> None: ...
+
+    pay("A", "hunter2", {"password": "hunter3"})
+    for cents, told in ((1, "in what is not shown"), (2, ": cents 2 here, 1 there.")):
+        with pytest.raises(KeyConflict, match=told) as conflict:
+            pay("A", "hunter4", {"password": "hunter5"}, cents)
+        assert "hunter" not in str(conflict.value)
 
 
 def test_a_conflict_with_a_rejected_call_says_how_its_key_is_freed(
