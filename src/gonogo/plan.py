@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from gonogo.plan_text import render
+from gonogo.plan_text import Total, render
 from gonogo.records import Call, PlanRecord, State
 
 TO_DO = frozenset({"new", "waits"})
@@ -17,8 +17,8 @@ TO_DO = frozenset({"new", "waits"})
 Uses = Sequence[Mapping[str, int]]
 """Of each call, in order: units by limit row."""
 
-Totals = dict[str, dict[str, int]]
-"""By action: ``calls``, and units by limit row."""
+Totals = dict[str, Total]
+"""By action."""
 
 
 class Cancelled(msgspec.Struct, frozen=True):
@@ -88,17 +88,18 @@ class Plan:
         return self._uses()
 
     def totals(self) -> Totals:
-        """Of the calls that would be performed: action → ``calls`` and units of each limit row."""
+        """Of the calls that would be performed: action → ``calls``, and ``uses`` by limit row."""
         totals: Totals = {}
         for call, used in zip(self.calls, self.uses(), strict=True):
             if call.verdict in TO_DO:
-                sums = totals.setdefault(call.action, {"calls": 0})
-                sums["calls"] += 1
+                total = totals.setdefault(call.action, {"calls": 0, "uses": {}})
+                total["calls"] += 1
+                uses = total["uses"]
                 for row, units in used.items():
-                    sums[row] = sums.get(row, 0) + units
-        for action, sums in totals.items():
-            if sums.get(action) == sums["calls"]:  # a limit on the calls themselves says no more
-                del sums[action]
+                    uses[row] = uses.get(row, 0) + units
+        for action, total in totals.items():
+            if total["uses"].get(action) == total["calls"]:  # it counts the calls, and says no more
+                del total["uses"][action]
         return totals
 
     def text(self, whole: Callable[[Call], str] | None = None) -> str:

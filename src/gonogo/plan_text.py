@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
+from typing import TypedDict
 
 from gonogo.durations import spell_time
 from gonogo.records import Call, PlanRecord
@@ -19,11 +20,18 @@ _QUIET = ("new", "waits", "in_flight", "duplicate", "done")
 """Verdicts that may be left out of a long plan: those first that come last."""
 
 
+class Total(TypedDict):
+    """How many calls, and the units that they take by limit row."""
+
+    calls: int
+    uses: dict[str, int]
+
+
 def render(
     plan: PlanRecord,
     calls: Sequence[Call],
     verdicts: Mapping[str, int],
-    totals: Mapping[str, Mapping[str, int]],
+    totals: Mapping[str, Total],
     *,
     uses: Sequence[Mapping[str, int]] = (),
     whole: Callable[[Call], str] | None = None,
@@ -62,11 +70,11 @@ def spell_counts(verdicts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {verdict}" for verdict, n in sorted(verdicts.items()))
 
 
-def spell_totals(totals: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def spell_totals(totals: Mapping[str, Total]) -> Iterator[str]:
     """Of each action ``payment: 2 calls, payment.cents 21,000``."""
-    for action, sums in totals.items():
-        units = "".join(f", {row} {n:,}" for row, n in sums.items() if row != "calls")
-        yield f"{action}: {sums['calls']:,} {'call' if sums['calls'] == 1 else 'calls'}{units}"
+    for action, total in totals.items():
+        units = "".join(f", {row} {n:,}" for row, n in total["uses"].items())
+        yield f"{action}: {total['calls']:,} {'call' if total['calls'] == 1 else 'calls'}{units}"
 
 
 def spell_waiting(calls: Sequence[Call]) -> Iterator[str]:

@@ -111,7 +111,7 @@ def test_what_is_known_is_not_done_again(armed: SandboxOrchestrator) -> None:
         handles = pay.enqueue_many([("doubt",), ("flying",), ("new",)])
     assert verdicts(plan) == ["done", "rejected", "in_doubt", "in_flight", "new"]
     assert [h.is_new for h in handles] == [False, False, True]
-    assert plan.totals() == {"pay": {"calls": 1}}
+    assert plan.totals() == {"pay": {"calls": 1, "uses": {}}}
     armed.approve(plan, **WHO)
     assert [h.call().key for h in armed.apply(plan)] == ["pay:new"]
     assert {c.state for c in plan_calls(armed, plan)} == {State.PENDING, State.DISCARDED}
@@ -153,7 +153,7 @@ def test_the_forecast_names_the_item_where_a_limit_is_full(locked: SandboxOrches
         pay.enqueue_many([("A", 400), ("B", 500), ("C", 101), ("D", 100)])
     assert verdicts(plan) == ["new", "new", "waits", "new"]
     assert "900 of 1,000 taken, 101 wanted" in (plan.calls[2].note or "")
-    assert plan.totals() == {"pay": {"calls": 4, "budget": 1101}}
+    assert plan.totals() == {"pay": {"calls": 4, "uses": {"budget": 1101}}}
     assert "1,101" in str(plan)
 
 
@@ -164,7 +164,17 @@ def test_a_cost_that_cannot_be_told_makes_a_plan_incomplete(locked: SandboxOrche
         pay.enqueue_many([("A", -5), ("B", 5)])
     assert verdicts(plan) == ["undetermined", "new"]
     assert "pay:A" in plan.problems[0]
-    assert plan.totals() == {"pay": {"calls": 1, "budget": 5}}
+    assert plan.totals() == {"pay": {"calls": 1, "uses": {"budget": 5}}}
+
+
+def test_a_limit_named_calls_is_not_the_number_of_calls(locked: SandboxOrchestrator) -> None:
+    """What a plan counts itself stands apart from what limits count."""
+    pay = payment(locked, limits=[Limit("calls", 1000, per="1d", cost="{cents}")])
+    with locked.rehearse("payday") as plan:
+        pay("A", 100)
+        pay("B", 200)
+    assert plan.totals() == {"pay": {"calls": 2, "uses": {"calls": 300}}}
+    assert "would perform pay: 2 calls, calls 300\n" in str(plan)
 
 
 def test_totals_by_limit_row(locked: SandboxOrchestrator) -> None:
@@ -173,7 +183,7 @@ def test_totals_by_limit_row(locked: SandboxOrchestrator) -> None:
     pay = payment(locked, limits=limits)
     with locked.rehearse("r") as plan:
         pay.enqueue_many([("A", 1), ("B", 2)])
-    assert plan.totals() == {"pay": {"calls": 2, "cents[A]": 1, "cents[B]": 2}}
+    assert plan.totals() == {"pay": {"calls": 2, "uses": {"cents[A]": 1, "cents[B]": 2}}}
     assert plan.verdicts() == {"new": 2}
     assert locked.plan(plan.id).totals() == plan.totals()
 
@@ -184,7 +194,7 @@ def test_each_call_tells_what_it_takes(locked: SandboxOrchestrator) -> None:
     with locked.rehearse("payday") as plan:
         pay.enqueue_many([("A", 400), ("B", 700), ("A", 400)])
     assert plan.uses() == [{"pay": 400}, {"pay": 700}, {}]
-    assert plan.totals() == {"pay": {"calls": 2, "pay": 1100}}
+    assert plan.totals() == {"pay": {"calls": 2, "uses": {"pay": 1100}}}
     assert "    1 new          pay:A  pay 400\n" in str(plan)
     assert str(locked.plan(plan.id)) == str(plan)
 

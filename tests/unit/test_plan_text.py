@@ -136,9 +136,9 @@ def test_what_goes_out_later_is_said_in_the_head() -> None:
 
 def test_one_call_is_not_many() -> None:
     """The totals count calls as a person would say it."""
-    text = render(PLAN, planned(["new"]), {"new": 1}, {"a": {"calls": 1, "mail": 3}})
+    text = render(PLAN, planned(["new"]), {"new": 1}, {"a": {"calls": 1, "uses": {"mail": 3}}})
     assert "would perform a: 1 call, mail 3" in text
-    text = render(PLAN, planned([]), {}, {"a": {"calls": 2}})
+    text = render(PLAN, planned([]), {}, {"a": {"calls": 2, "uses": {}}})
     assert "would perform a: 2 calls" in text
 
 
