@@ -24,7 +24,6 @@ from gonogo.plan import TO_DO, Cancelled, Plan, digest_of
 from gonogo.precedence import queued, require_hope
 from gonogo.records import OPEN, Call, PlanRecord, PlanState, State, advance
 from gonogo.rehearsal import Rehearsal
-from gonogo.secrets import describe
 from gonogo.simulated import Undetermined
 from gonogo.store.port import Transaction
 
@@ -112,7 +111,7 @@ class Planner:
         except Undetermined:  # which has reported itself
             rehearsal.problem("the job stopped there: what it does next is not in this plan")
         except BaseException as error:
-            rehearsal.problem(f"it ended with {describe(error)}")
+            rehearsal.ended(error)
             raise
         finally:
             _rehearsing.reset(token)

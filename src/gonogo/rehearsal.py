@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -11,12 +13,12 @@ from gonogo.action import Action, Given
 from gonogo.arguments import Bound, TaintedArgument
 from gonogo.deadlines import Run
 from gonogo.differences import difference
-from gonogo.errors import ConfigurationError, Drifted, DryRunBlocked, KeyConflict
+from gonogo.errors import ConfigurationError, Drifted, DryRunBlocked, GonogoError, KeyConflict
 from gonogo.facts import PATIENCE, read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.ids import new_id
 from gonogo.records import Call, State
-from gonogo.remarks import place, shown
+from gonogo.remarks import last_place, place, shown
 from gonogo.secrets import describe
 from gonogo.simulated import Simulated, Unknown
 
@@ -87,9 +89,23 @@ class Rehearsal:
         self.problem(f"{action.name}: {error}, so its arguments are not known before the job runs")
         return self._append(call)
 
-    def locate(self, action: Action[Any, Any], given: Given, error: ConfigurationError) -> None:
+    @contextmanager
+    def locating(self, action: Action[Any, Any], given: Given) -> Iterator[None]:
         """Say in the error of arguments that do not fit which of the job's calls had them."""
-        error.args = (f"{place(self.calls)}, with {shown(action, given)}: {error}",)
+        try:
+            yield
+        except ConfigurationError as error:
+            error.args = (f"{place(self.calls)}, with {shown(action, given)}: {error}",)
+            raise
+
+    def ended(self, error: BaseException) -> None:
+        """Note that the job raised ``error``, and where it was by then."""
+        if isinstance(error, GonogoError):  # which says itself which call it is about
+            self.problem(f"it ended with {describe(error)}")
+            return
+        where = last_place(self.calls, error)
+        self.problem(f"it ended with {describe(error)}, {where}")
+        error.add_note(f"The rehearsal ended there, {where}")
 
     def unknown(self, call: Call) -> Unknown:
         """The stand-in for the result of a recorded call."""
@@ -178,9 +194,9 @@ class Rehearsal:
         simulator, patience = action.simulator, action.policy.timeout or PATIENCE
         run = Run(lambda: action.parameters.invoke(simulator, bound.values), 0.0, "gonogo-simulate")
         if not run.wait(patience):
-            self.problem(f"{action.name}: its simulator gave no answer within {patience:g} s")
+            self.problem(f"{call.name}: its simulator gave no answer within {patience:g} s")
             return self.unknown(call)
         if run.error is not None:
-            self.problem(f"{action.name}: its simulator failed with {describe(run.error)}")
+            self.problem(f"{call.name}: its simulator failed with {describe(run.error)}")
             return self.unknown(call)
         return Simulated(run.value, call.name, self.problem)

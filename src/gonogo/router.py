@@ -8,7 +8,7 @@ from typing import Any
 from gonogo.action import Action, Given
 from gonogo.arguments import Bound, TaintedArgument
 from gonogo.context import running
-from gonogo.errors import ConfigurationError, DryRunBlocked, Refused
+from gonogo.errors import DryRunBlocked, Refused
 from gonogo.handle import Handle, JobOptions
 from gonogo.jobs import Jobs
 from gonogo.pipeline import Pipeline, Receipt
@@ -38,7 +38,7 @@ class Router:
             return bound
         if not action.policy.irreversible:
             return self._pipeline.call(action, bound)
-        return self._recorded(rehearsal, action, bound)
+        return self._recorded(rehearsal, action, given, bound)
 
     async def acall(self, action: Action[..., Any], given: Given) -> Receipt:
         """`call` for async code."""
@@ -50,7 +50,7 @@ class Router:
             return bound
         if not action.policy.irreversible:
             return await self._pipeline.acall(action, bound)
-        return self._recorded(rehearsal, action, bound)
+        return self._recorded(rehearsal, action, given, bound)
 
     def enqueue(
         self, action: Action[..., Any], rows: Sequence[Given], options: JobOptions
@@ -67,16 +67,17 @@ class Router:
     ) -> Bound | Receipt:
         """The arguments; or, where nobody can know them yet, the record that says so."""
         try:
-            return action.parameters.bind(given.args, given.kwargs)
+            with rehearsal.locating(action, given):
+                return action.parameters.bind(given.args, given.kwargs)
         except TaintedArgument as error:
             call = rehearsal.tainted(action, error)
             return Receipt(value=rehearsal.unknown(call), call_id=call.id, attempts=0)
-        except ConfigurationError as error:
-            rehearsal.locate(action, given, error)
-            raise
 
-    def _recorded(self, rehearsal: Rehearsal, action: Action[..., Any], bound: Bound) -> Receipt:
-        value, call, replayed = rehearsal.direct(action, bound)
+    def _recorded(
+        self, rehearsal: Rehearsal, action: Action[..., Any], given: Given, bound: Bound
+    ) -> Receipt:
+        with rehearsal.locating(action, given):
+            value, call, replayed = rehearsal.direct(action, bound)
         return Receipt(value=value, call_id=call.id, replayed=replayed, attempts=call.attempt)
 
     def _recorded_job(
@@ -86,14 +87,12 @@ class Router:
         given: Given,
         options: JobOptions,
     ) -> Handle:
-        try:
-            bound = action.parameters.bind(given.args, given.kwargs)
-        except TaintedArgument as error:
-            return Handle(self._jobs, rehearsal.tainted(action, error).id, is_new=True)
-        except ConfigurationError as error:
-            rehearsal.locate(action, given, error)
-            raise
-        return rehearsal.queued(action, bound, options)
+        with rehearsal.locating(action, given):
+            try:
+                bound = action.parameters.bind(given.args, given.kwargs)
+            except TaintedArgument as error:
+                return Handle(self._jobs, rehearsal.tainted(action, error).id, is_new=True)
+            return rehearsal.queued(action, bound, options)
 
     def _rehearsal(self, action: Action[..., Any], *, queues: bool = False) -> Rehearsal | None:
         """The rehearsal this code runs in.
