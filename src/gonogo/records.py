@@ -450,8 +450,9 @@ class Beat(Struct, frozen=True, kw_only=True):
 
 
 class CallFilter(Struct, frozen=True, kw_only=True):
-    """Which calls to list; every given field must match. Newest first, pages by ``before`` id.
+    """Which calls to list; every given field must match.
 
+    Newest first, and those of one plan in its order; the next page is behind the call ``before``.
     With ``alone``, only those that belong to no plan.
     """
 

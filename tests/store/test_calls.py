@@ -272,6 +272,25 @@ def test_find_pages_backwards(store):
     assert pages == list(reversed(calls))
 
 
+@pytest.mark.parametrize("states", [(State.PENDING,), ()])
+def test_calls_of_a_plan_are_found_in_its_order(store, states):
+    """Page by page, however their ids sort; nothing is shown twice or left out."""
+    order = [3, 0, 6, 1, 5, 2, 4]
+    calls = put(store, *(call(plan_id="p", position=place) for place in order))
+    put(store, call(plan_id="q", position=1), call())
+    pages, before = [], None
+    while page := store.read(
+        lambda tx, before=before: tx.calls.find(
+            CallFilter(plan_id="p", states=states, before=before, limit=3)
+        )
+    ):
+        pages += page
+        before = page[-1].id
+    assert pages == sorted(calls, key=lambda one: one.position)
+    nowhere = CallFilter(plan_id="p", before="0" * 32)
+    assert store.read(lambda tx: tx.calls.find(nowhere)) == []
+
+
 @pytest.mark.parametrize("states", [(State.FAILED, State.UNKNOWN), (State.SUCCEEDED, State.FAILED)])
 @pytest.mark.parametrize("action", [None, "pay"])
 def test_a_list_of_states_holds_the_newest_of_all_of_them(store, states, action):

@@ -34,12 +34,12 @@ def calls() -> None:
 @click.option("--plan", metavar="PLAN", help="Its id, the beginning of it, or its name.")
 @click.option("--correlation", metavar="ID")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True)
-@click.option("--before", metavar="ID", help="Only calls older than this one: the next page.")
+@click.option("--before", metavar="ID", help="Only those behind this one: the next page.")
 @pass_session
 def list_calls(
     session: Session, /, states: tuple[str, ...], limit: int, **wanted: str | None
 ) -> None:
-    """List calls, newest first."""
+    """List calls, newest first; those of a plan in its order."""
     sandbox, plan, action = session.sandbox, wanted["plan"], wanted["action"]
     found = sandbox.calls(
         states=tuple(State(s) for s in states),

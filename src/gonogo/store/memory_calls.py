@@ -176,11 +176,20 @@ class MemoryCalls:
 
     def find(self, wanted: CallFilter) -> list[Call]:
         if wanted.plan_id is not None:
-            rows: Iterable[Call] = self._of(self._plans.get(wanted.plan_id, ()))
-        else:
-            rows = self._rows.values()
-        found = (call for call in rows if _matches(call, wanted))
+            return self._of_plan(wanted)
+        found = (call for call in self._rows.values() if _matches(call, wanted))
         return heapq.nlargest(wanted.limit, found, key=_by_id)
+
+    def _of_plan(self, wanted: CallFilter) -> list[Call]:
+        rows = self.of_plan(wanted.plan_id or "")
+        if wanted.before is not None:
+            last = self._rows.get(wanted.before)
+            if last is None or last.position is None:
+                return []
+            behind = last.position
+            rows = [c for c in rows if c.position is not None and c.position > behind]
+        unpaged = structs.replace(wanted, before=None)
+        return [call for call in rows if _matches(call, unpaged)][: wanted.limit]
 
     def counts(self) -> dict[State, int]:
         return {state: count for state, count in self._counts.items() if count}

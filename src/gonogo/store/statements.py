@@ -303,7 +303,7 @@ def calls_of_plan() -> ClauseElement:
 
 
 def find_calls(fields: tuple[str, ...], states: int, rare: bool = False) -> ClauseElement:
-    """Calls that match ``fields`` of a `CallFilter`, newest first.
+    """Calls that match ``fields`` of a `CallFilter`, newest first; those of a plan in its order.
 
     With ``rare``, the newest of each state are looked up by the state, because those who look
     through all calls may look for long.
@@ -311,11 +311,13 @@ def find_calls(fields: tuple[str, ...], states: int, rare: bool = False) -> Clau
     if rare:
         newest = (_newest_in(f"state_{number}", fields) for number in range(states))
         query = _calls().where(calls.c.id.in_(union_all(*newest)))
-    else:
-        query = _calls().where(*(_matches(field, calls.c.action) for field in fields))
-        if states:
-            query = query.where(_among(calls.c.state, "state", states))
-    return _most(query.order_by(calls.c.id.desc()))
+        return _most(query.order_by(calls.c.id.desc()))
+    planned = "plan_id" in fields
+    query = _calls().where(*(_matches(field, calls.c.action, planned) for field in fields))
+    if states:
+        query = query.where(_among(calls.c.state, "state", states))
+    order = (calls.c.position, calls.c.id) if planned else (calls.c.id.desc(),)
+    return _most(query.order_by(*order))
 
 
 def _newest_in(state: str, fields: tuple[str, ...]) -> Select[Any]:
@@ -326,7 +328,11 @@ def _newest_in(state: str, fields: tuple[str, ...]) -> Select[Any]:
     return select(_most(found.order_by(calls.c.id.desc())).subquery().c.id)
 
 
-def _matches(field: str, action: ColumnElement[str]) -> ColumnElement[bool]:
+def _matches(field: str, action: ColumnElement[str], planned: bool = False) -> ColumnElement[bool]:
+    if field == "before" and planned:
+        last = calls.alias("last")
+        place = select(last.c.position).where(last.c.id == bindparam(field)).scalar_subquery()
+        return calls.c.position > place
     if field == "before":
         return calls.c.id < bindparam(field)
     if field == "alone":
