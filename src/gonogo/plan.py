@@ -37,6 +37,8 @@ class Plan:
     Attributes:
         record: the ledger's record: id, name, state, digest, problems, approval.
         ledger: where it is kept, for people.
+        overtaken: how many of its calls have lost their keys to others since: with any, it cannot
+            be applied.
         calls: the calls in the order in which the job made them, each with a ``verdict``:
 
     =================  =================================================================
@@ -54,9 +56,16 @@ class Plan:
     """
 
     def __init__(
-        self, record: PlanRecord, calls: list[Call], uses: Callable[[], Uses], ledger: str
+        self,
+        record: PlanRecord,
+        calls: list[Call],
+        uses: Callable[[], Uses],
+        ledger: str,
+        *,
+        overtaken: int = 0,
     ) -> None:
         self.record = record
+        self.overtaken = overtaken
         self.ledger = ledger
         self.calls = calls
         self._uses = uses
@@ -105,7 +114,8 @@ class Plan:
     def text(self, whole: Callable[[Call], str] | None = None) -> str:
         """For people. A long plan is shortened, unless ``whole`` says what to add to each call."""
         about = self.record, self.calls, self.verdicts(), self.totals()
-        return render(*about, uses=self.uses(), whole=whole, ledger=self.ledger)
+        uses, ledger, overtaken = self.uses(), self.ledger, self.overtaken
+        return render(*about, uses=uses, whole=whole, ledger=ledger, overtaken=overtaken)
 
     def __str__(self) -> str:
         return self.text()

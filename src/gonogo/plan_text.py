@@ -36,6 +36,7 @@ def render(
     uses: Sequence[Mapping[str, int]] = (),
     whole: Callable[[Call], str] | None = None,
     ledger: str | None = None,
+    overtaken: int = 0,
 ) -> str:
     """The plan's head, its totals, its problems, and the calls.
 
@@ -45,6 +46,7 @@ def render(
     Args:
         uses: what each call takes of its limits; see `gonogo.plan.Plan.uses`.
         ledger: where the plan is kept.
+        overtaken: how many of its calls have lost their keys to others since.
     """
     lines = [
         f"Plan {plan.name!r}  {plan.id}  {plan.state.value.upper()}",
@@ -56,6 +58,7 @@ def render(
     lines += [f"  would perform {line}" for line in spell_totals(totals)]
     lines += [f"  {line}" for line in spell_waiting(calls)]
     lines += [f"  ! {problem}" for problem in plan.problems]
+    lines += [f"  ! {line}" for line in spell_overtaken(overtaken)]
     if calls:
         lines.append("")
     shown = set(range(len(calls))) if whole else _shown(calls)
@@ -84,6 +87,15 @@ def spell_waiting(calls: Sequence[Call]) -> Iterator[str]:
         goes = "goes out by itself" if len(waiting) == 1 else "go out by themselves"
         first = f"{waiting[0].key or waiting[0].action}: {waiting[0].note or 'no room now'}"
         yield f"{len(waiting):,} of its calls {goes} later, when there is room; first {first}"
+
+
+def spell_overtaken(calls: int) -> Iterator[str]:
+    """That a plan cannot be applied because so many of its calls lost their keys; else nothing."""
+    if calls:
+        lost = (
+            "1 of its calls has lost its key" if calls == 1 else f"{calls:,} have lost their keys"
+        )
+        yield f"overtaken: {lost} to other calls since, so it cannot be applied: rehearse again"
 
 
 def _shown(calls: Sequence[Call]) -> set[int]:

@@ -408,6 +408,20 @@ def test_a_pending_call_is_cancelled(gonogo: Program) -> None:
     assert done.out == "cancelled: payment (payment:INV-1) is cancelled; it did not happen\n"
 
 
+def test_an_overtaken_plan_is_not_shown_as_approved(gonogo: Program) -> None:
+    """Neither in the list nor in the status, and whoever approves one is told."""
+    second, third = rehearsed(gonogo, "INV-1"), rehearsed(gonogo, "INV-1", "INV-2")
+    assert gonogo("approve", second, *WHO, "--yes").code == Exit.OK
+    first = applied(gonogo, "INV-1")
+    listed = {plan["id"]: plan["standing"] for plan in gonogo("plan", "list", "--json").json}
+    assert listed == {first: "applied", second: "overtaken", third: "overtaken"}
+    assert re.search(rf"^{second} +overtaken ", gonogo("plan", "list").out, re.MULTILINE)
+    assert f"plan      {second} payday is overtaken\n" in gonogo("status").out
+    done = gonogo("approve", third, *WHO, "--yes")
+    assert "note: overtaken: 1 of its calls has lost its key to other calls since" in done.err
+    assert gonogo("plan", "show", third, "--json").json["overtaken"] == 1
+
+
 def test_the_rest_of_a_plan_is_cancelled(gonogo: Program) -> None:
     """With one command, which says what it left alone; of a call or of a plan, not of both."""
     plan = applied(gonogo, "INV-1", "INV-2", "INV-3", "INV-1")

@@ -272,6 +272,31 @@ def test_find_pages_backwards(store):
     assert pages == list(reversed(calls))
 
 
+def test_planned_calls_whose_keys_were_taken_are_found(store):
+    """By an open call or one that ended and holds its key, of the same action; in their order."""
+    planned = [
+        call(State.PLANNED, plan_id="p", position=place, key=key, verdict="new")
+        for place, key in enumerate("abcde")
+    ]
+    put(store, *reversed(planned))
+    put(
+        store,
+        call(State.PLANNED, plan_id="p", position=9, key="b", verdict="done"),
+        call(State.PLANNED, plan_id="q", position=1, key="b", verdict="new"),
+        call(State.DISCARDED, plan_id="p", position=8, key="b", verdict="new"),
+        call(State.SUCCEEDED, key="b", held=True),
+        call(State.PENDING, key="d", held=True),
+        call(State.FAILED, key="a"),
+        call(State.PENDING, key="c", held=True, action="mail"),
+    )
+
+    def overtaken(limit):
+        return store.read(lambda tx: tx.calls.overtaken("p", ("new", "waits"), limit))
+
+    assert overtaken(9) == [planned[1], planned[3]]
+    assert overtaken(1) == [planned[1]]
+
+
 @pytest.mark.parametrize("states", [(State.PENDING,), ()])
 def test_calls_of_a_plan_are_found_in_its_order(store, states):
     """Page by page, however their ids sort; nothing is shown twice or left out."""

@@ -755,6 +755,40 @@ def test_what_waits_for_a_discarded_call_is_cancelled(locked: SandboxOrchestrato
     assert "discarded" in story(waiting)
 
 
+def test_an_overtaken_plan_says_so(sandboxes: Sandboxes) -> None:
+    """Its calls that others took meanwhile are told, while they hold the keys; not the others."""
+    sandbox, provider = sandboxes(), Provider()
+    pay = payment(sandbox, provider)
+    plans = []
+    for invoices in ("AB", "ABC", "D"):
+        with sandbox.rehearse("payday") as plan:
+            pay.enqueue_many([(invoice,) for invoice in invoices])
+        sandbox.approve(plan, **WHO)
+        plans.append(plan.id)
+    first, second, third = plans
+    handle, _ = sandbox.apply(first)
+    seen = sandbox.plan(second)
+    assert seen.overtaken == 2
+    assert "! overtaken: 2 have lost their keys to other calls since" in str(seen)
+    told = [call.note for call in seen.calls]
+    assert told[0] == f"overtaken: call {handle.id} has its key meanwhile, and is pending"
+    assert (told[1] is not None, told[2]) == (True, None)
+    assert [sandbox.planner.is_overtaken(sandbox.planner.record(p)) for p in plans] == [
+        False,
+        True,
+        False,
+    ]
+    assert (sandbox.plan(first).overtaken, sandbox.plan(third).overtaken) == (0, 0)
+    with pytest.raises(Drifted):
+        sandbox.apply(second)
+    sandbox.cancel_plan(first, **WHO)
+    assert sandbox.plan(second).overtaken == 0
+    assert "! overtaken" not in str(sandbox.plan(second))
+    sandbox.apply(second)
+    drain(sandbox)
+    assert provider.book == ["A", "B", "C"]
+
+
 def test_the_rest_of_an_applied_plan_is_cancelled(
     sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from gonogo.cli.base import Command, Group, Session, by, pass_session, reason
 from gonogo.cli.exits import OF_VERDICT, Exit
 from gonogo.cli.finding import alert_id
 from gonogo.cli.output import clean
-from gonogo.cli.views import control_view, decision_view, liveness, plan_view, when
+from gonogo.cli.views import control_view, decision_view, liveness, plan_view, standing, when
 from gonogo.clock import iso
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
@@ -105,7 +105,11 @@ def _status(sandbox: SandboxOrchestrator) -> dict[str, Any]:
         "calls_waiting": [
             {"id": c.id, "action": c.action, "key": c.key} for c in _unapproved(sandbox)
         ],
-        "plans_waiting": [plan_view(p) for p in sandbox.plans(*_WAITING) if p.expires_at > now],
+        "plans_waiting": [
+            {**plan_view(p), "standing": standing(sandbox, p)}
+            for p in sandbox.plans(*_WAITING)
+            if p.expires_at > now
+        ],
         "processes": [
             {
                 "name": b.name,
@@ -146,7 +150,8 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
     if doubt:
         lines.append(f"in doubt  {doubt:,}: gonogo calls list --state unknown")
     lines += [
-        f"plan      {p['id']} {clean(p['name'])} is {p['state']}" for p in status["plans_waiting"]
+        f"plan      {p['id']} {clean(p['name'])} is {p['standing']}"
+        for p in status["plans_waiting"]
     ]
     lines += [
         f"{p['kind']:<9} {clean(p['name'])}, {spell_duration(max(0.0, p['seconds_ago']))} ago"

@@ -26,10 +26,10 @@ from gonogo.cli.exits import Exit
 from gonogo.cli.finding import plan_id, target_id
 from gonogo.cli.job_arguments import bind
 from gonogo.cli.output import clean
-from gonogo.cli.views import opened, plan_view, when, whole_plan_view
+from gonogo.cli.views import opened, plan_view, standing, when, whole_plan_view
 from gonogo.cli.waiting import wait_for
 from gonogo.errors import ConfigurationError, Refused
-from gonogo.plan_text import spell_counts, spell_totals, spell_waiting
+from gonogo.plan_text import spell_counts, spell_overtaken, spell_totals, spell_waiting
 from gonogo.records import Call, PlanRecord, PlanState
 from gonogo.secrets import describe, show_error
 from gonogo.targets import resolve, users_code
@@ -109,23 +109,18 @@ def plan() -> None:
 @pass_session
 def list_plans(session: Session, states: tuple[str, ...], limit: int) -> None:
     """List the plans, newest first."""
-    found = session.sandbox.plans(*(PlanState(s) for s in states), limit=limit)
-    now = session.sandbox.clock.now()
+    sandbox = session.sandbox
+    found = sandbox.plans(*(PlanState(s) for s in states), limit=limit)
     rows = [
-        (p.id, _standing(p, now), p.size, (when(p.created_at) or "")[:19], p.approved_by, p.name)
+        (p.id, standing(sandbox, p), p.size, (when(p.created_at) or "")[:19], p.approved_by, p.name)
         for p in found
     ]
     session.out.table(
-        [plan_view(p) for p in found],
+        [{**plan_view(p), "standing": row[1]} for p, row in zip(found, rows, strict=True)],
         ("id", "state", "calls", "rehearsed", "approved by", "name"),
         rows,
         empty="no such plans",
     )
-
-
-def _standing(plan: PlanRecord, now: float) -> str:
-    over = plan.expires_at <= now and plan.state in {PlanState.READY, PlanState.APPROVED}
-    return "expired" if over else plan.state.value
 
 
 @plan.command(example="gonogo plan show march --all")
@@ -176,8 +171,9 @@ def approve(session: Session, target: str, by: str, reason: str, yes: bool) -> N
     approved = sandbox.approve(chosen, by=by, reason=reason)
     if isinstance(approved, PlanRecord):
         _done(session, approved, "approved", "nothing happens until it is applied")
-        for line in spell_waiting(plan.calls if plan and yes else []):
-            session.out.note(f"note: {clean(line)}")
+        if plan and yes:
+            for line in (*spell_waiting(plan.calls), *spell_overtaken(plan.overtaken)):
+                session.out.note(f"note: {clean(line)}")
         session.out.note(f"Next: gonogo apply {approved.id}")
     else:
         tell(session, approved, "approved")
@@ -197,7 +193,7 @@ def _totals(plan: Plan) -> Iterator[str]:
     yield f"Plan {plan.record.name!r} {plan.id}"
     for line in spell_totals(plan.totals()):
         yield f"  will perform {line}"
-    for line in spell_waiting(plan.calls):
+    for line in (*spell_waiting(plan.calls), *spell_overtaken(plan.overtaken)):
         yield f"  {line}"
     rest = {v: n for v, n in plan.verdicts().items() if v not in {"new", "waits"}}
     if rest:

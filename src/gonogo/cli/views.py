@@ -19,10 +19,12 @@ from gonogo.records import (
     Control,
     Decision,
     PlanRecord,
+    PlanState,
 )
 from gonogo.redactor import Redactor
 
 if TYPE_CHECKING:
+    from gonogo.orchestrator import SandboxOrchestrator
     from gonogo.plan import Plan
 
 _TIMES = {
@@ -73,11 +75,21 @@ def plan_view(plan: PlanRecord) -> dict[str, Any]:
     return _plain(plan)
 
 
+def standing(sandbox: SandboxOrchestrator, plan: PlanRecord) -> str:
+    """A plan's state; ``expired`` or ``overtaken`` where it can no longer be applied."""
+    if plan.state not in {PlanState.READY, PlanState.APPROVED}:
+        return plan.state.value
+    if plan.expires_at <= sandbox.clock.now():
+        return "expired"
+    return "overtaken" if sandbox.planner.is_overtaken(plan) else plan.state.value
+
+
 def whole_plan_view(plan: Plan) -> dict[str, Any]:
     """A plan with its verdicts, totals and calls, each with what it uses of its limits."""
     return {
         **plan_view(plan.record),
         "ledger": plan.ledger,
+        "overtaken": plan.overtaken,
         "verdicts": plan.verdicts(),
         "totals": plan.totals(),
         "calls": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -173,6 +174,11 @@ class MemoryCalls:
     def of_plan(self, plan_id: str) -> list[Call]:
         calls = self._of(self._plans.get(plan_id, ()))
         return sorted(calls, key=lambda call: (call.position or 0, call.id))
+
+    def overtaken(self, plan_id: str, verdicts: Collection[str], limit: int) -> list[Call]:
+        planned = (c for c in self.of_plan(plan_id) if c.state is State.PLANNED)
+        taken = (c for c in planned if c.verdict in verdicts and (c.action, c.key) in self._held)
+        return list(islice(taken, limit))
 
     def find(self, wanted: CallFilter) -> list[Call]:
         if wanted.plan_id is not None:

@@ -151,6 +151,10 @@ class Calls(Protocol):
         """All calls of a plan in the order they were recorded."""
         ...
 
+    def overtaken(self, plan_id: str, verdicts: Collection[str], limit: int) -> list[Call]:
+        """The first planned calls of a plan, of these ``verdicts``, whose keys others hold now."""
+        ...
+
     def find(self, wanted: CallFilter) -> list[Call]: ...
 
     def counts(self) -> dict[State, int]:

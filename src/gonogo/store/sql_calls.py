@@ -167,6 +167,10 @@ class SqlCalls:
     def of_plan(self, plan_id: str) -> list[Call]:
         return self._all(statements.calls_of_plan, {"plan_id": plan_id})
 
+    def overtaken(self, plan_id: str, verdicts: Collection[str], limit: int) -> list[Call]:
+        wanted = {"plan_id": plan_id, "most": limit, **names("verdict", sorted(verdicts))}
+        return self._all(statements.overtaken_calls, wanted, len(verdicts))
+
     def find(self, wanted: CallFilter) -> list[Call]:
         fields = _given(wanted)
         asked = (*fields, "alone") if wanted.alone else tuple(fields)

@@ -302,6 +302,21 @@ def calls_of_plan() -> ClauseElement:
     return _calls().where(wanted).order_by(calls.c.position, calls.c.id)
 
 
+def overtaken_calls(verdicts: int) -> ClauseElement:
+    """Planned calls of a plan whose keys are held by now; those that are planned hold none."""
+    planned = calls.alias("planned")
+    taken = select(calls.c.id).where(
+        schema.holding, calls.c.action == planned.c.action, calls.c.key == planned.c.key
+    )
+    found = select(*(planned.c[name] for name in rows.CALLS.columns)).where(
+        planned.c.plan_id == bindparam("plan_id"),
+        planned.c.state == schema.literal(State.PLANNED),
+        _among(planned.c.verdict, "verdict", verdicts),
+        taken.correlate(planned).exists(),
+    )
+    return _most(found.order_by(planned.c.position))
+
+
 def find_calls(fields: tuple[str, ...], states: int, rare: bool = False) -> ClauseElement:
     """Calls that match ``fields`` of a `CallFilter`, newest first; those of a plan in its order.
 
