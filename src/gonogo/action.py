@@ -17,8 +17,8 @@ from gonogo.errors import ConfigurationError, GonogoError
 from gonogo.halts import switches
 from gonogo.handle import OPTIONS, JobOptions
 from gonogo.policy import KeyTemplate, Policy
-from gonogo.readiness import HOLD
 from gonogo.records import Call, Charge
+from gonogo.said import HOLD
 from gonogo.secrets import describe, writable
 from gonogo.templates import Template
 

@@ -12,17 +12,11 @@ from gonogo.clock import Clock, SystemClock, iso
 from gonogo.deadlines import Check, CheckResult, ask_all
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, NotReady
-from gonogo.events import EventBus, control_changed
-from gonogo.halts import HALT_ALL
+from gonogo.events import Event, EventBus, control_changed
 from gonogo.records import Control, Verdict
+from gonogo.said import HALT, HOLD, Line, halted, held, is_switch, unreadable
 from gonogo.secrets import describe
 from gonogo.store.port import Store, Transaction
-
-HOLD = "hold"
-"""Name of the control, and of its line in the evidence."""
-
-HALT = "halt"
-"""Name of the line that tells of a halt of everything; ``halt:<action>`` tells of one action's."""
 
 _ORDER = (Verdict.GO, Verdict.NO_GO, Verdict.HOLD)
 """What wins over what stands before it."""
@@ -62,9 +56,9 @@ class SandboxReadinessChecker:
 
     Args:
         store: the ledger that keeps a hold and who said it; without one it is kept in memory.
-        hold_cache: seconds for which a hold read from the ledger is believed. Another process's
-            hold is seen that much later, except by those who check it in their own transaction
-            with `require_not_held`.
+        hold_cache: seconds for which a hold read from the ledger is believed, and by `is_ready`
+            the halts. Those of another process are seen that much later, except by those who check
+            them in their own transaction, as every call does.
     """
 
     def __init__(
@@ -86,6 +80,10 @@ class SandboxReadinessChecker:
         self._go_until: dict[str | None, float] = {}
         self._generation = 0
         self._unsaved: Control | None = None
+        self._halts: list[Line] | None = None
+        self._halts_until = float("-inf")
+        if events is not None:
+            events.subscribe(self._heed, names=("control.changed",), quick=True)
 
     @property
     def checks(self) -> dict[str, Check]:
@@ -113,7 +111,7 @@ class SandboxReadinessChecker:
         """
         if isinstance(groups, str) or not groups:
             raise ConfigurationError(f"check {name!r}: groups must be a list of names")
-        if _is_switch(name):
+        if is_switch(name):
             raise ConfigurationError(f"a check cannot be named {name!r}; that is what people say")
         check = Check(
             name,
@@ -157,14 +155,14 @@ class SandboxReadinessChecker:
             ]
             if not checks:
                 self._require_group(group)
-        held = self._look_for_hold()
+        hold = self._look_for_hold()
         results = ask_all(checks)
         verdict = Verdict.GO
         if any(result.critical and not result.ok for result in results):
             verdict = Verdict.NO_GO
-        if held is not None:
-            verdict = held[0]
-            results = (held[1], *results)
+        if hold is not None:
+            verdict = hold[0]
+            results = (hold[1], *results)
         readiness = Readiness(verdict=verdict, evidence=results, at=self._clock.now())
         with self._lock:
             if generation == self._generation:
@@ -178,7 +176,7 @@ class SandboxReadinessChecker:
     def is_ready(self, group: str | None = None) -> bool:
         """Whether the verdict of ``group`` is GO."""
         go = self._is_known_go(group) or self._judge(group).verdict is Verdict.GO
-        return go and all(verdict is Verdict.GO for verdict, _ in self._look_for_halts())
+        return go and all(verdict is Verdict.GO for verdict, _ in self._known_halts())
 
     def require(self, group: str, action: str | None = None, key: str | None = None) -> None:
         """Return when the verdict of ``group`` is GO; while its answers are fresh, at once.
@@ -203,7 +201,7 @@ class SandboxReadinessChecker:
         """
         control = controls.get(HOLD)
         if control is not None and control.active(now := self._clock.now()):
-            raise _refusal(Verdict.HOLD, (_held(control, now),), action, key)
+            raise _refusal(Verdict.HOLD, (held(control, now),), action, key)
 
     def hold(self, *, by: str, reason: str, until: float | None = None) -> None:
         """Say stop: the verdict is HOLD until `release`, or until ``until`` (epoch seconds).
@@ -292,7 +290,7 @@ class SandboxReadinessChecker:
             self._held_until = self._clock.now() + self._hold_cache
             self._forget()
 
-    def _look_for_hold(self) -> tuple[Verdict, CheckResult] | None:
+    def _look_for_hold(self) -> Line | None:
         """The verdict and evidence of a hold; ``None`` when nobody holds."""
         now = self._clock.now()
         with self._lock:
@@ -303,32 +301,44 @@ class SandboxReadinessChecker:
                 control = self._store.read(lambda tx: tx.controls.all().get(HOLD))
             except Exception as error:  # noqa: BLE001  a guard that cannot look says no
                 evidence = f"the ledger does not say whether a person holds: {describe(error)}"
-                return Verdict.NO_GO, _line(evidence, now)
+                return unreadable(evidence, now, HOLD)
             with self._lock:
                 if generation == self._generation:
                     self._held, self._held_until = control, now + self._hold_cache
         for hold in (self._unsaved, control):
             if hold is not None and hold.active(now):
-                return Verdict.HOLD, _held(hold, now)
+                return Verdict.HOLD, held(hold, now)
         return None
 
-    def _look_for_halts(self) -> list[tuple[Verdict, CheckResult]]:
+    def _known_halts(self) -> list[Line]:
+        """`_look_for_halts`, or what it found within the time that a hold is believed."""
+        halts = self._halts
+        if halts is not None and self._clock.now() < self._halts_until:
+            return halts
+        return self._look_for_halts()
+
+    def _look_for_halts(self) -> list[Line]:
         """What each halt on the ledger means for the verdict, and its line in the evidence."""
         if self._store is None:
             return []
         now = self._clock.now()
+        self._halts = None
+        generation = self._generation
         try:
-            controls = self._store.read(lambda tx: tx.controls.all())
+            found = halted(self._store.read(lambda tx: tx.controls.all()), now)
         except Exception as error:  # noqa: BLE001  a guard that cannot look says no
             evidence = f"the ledger does not say what is halted: {describe(error)}"
-            return [(Verdict.NO_GO, _line(evidence, now, HALT))]
-        return [
-            (Verdict.HOLD, _told("everything is halted", control, now, HALT))
-            if control.name == HALT_ALL
-            else (Verdict.GO, _told("halted", control, now, control.name, critical=False))
-            for control in controls.values()
-            if _is_switch(control.name) and control.name != HOLD and control.active(now)
-        ]
+            return [unreadable(evidence, now, HALT)]
+        with self._lock:
+            if generation == self._generation:
+                self._halts, self._halts_until = found, now + self._hold_cache
+        return found
+
+    def _heed(self, _: Event) -> None:
+        """Somebody in this process threw a switch: halts read before do not count."""
+        with self._lock:
+            self._halts = None
+            self._generation += 1
 
     def _decide(
         self,
@@ -353,29 +363,7 @@ class SandboxReadinessChecker:
 
 def _answers(readiness: Readiness) -> list[CheckResult]:
     """What the checks said, without what people did."""
-    return [result for result in readiness.evidence if not _is_switch(result.name)]
-
-
-def _is_switch(name: str) -> bool:
-    return name in {HOLD, HALT} or name.startswith(f"{HALT}:")
-
-
-def _line(evidence: str, now: float, name: str = HOLD, *, critical: bool = True) -> CheckResult:
-    return CheckResult(
-        name=name, ok=False, evidence=evidence, critical=critical, at=now, seconds=0.0
-    )
-
-
-def _held(control: Control, now: float) -> CheckResult:
-    return _told("held", control, now, HOLD)
-
-
-def _told(
-    what: str, control: Control, now: float, name: str, *, critical: bool = True
-) -> CheckResult:
-    end = "" if control.until is None else f", until {iso(control.until)}"
-    said = f"{what} by {control.actor}{end}: {control.reason}"
-    return _line(said, now, name, critical=critical)
+    return [result for result in readiness.evidence if not is_switch(result.name)]
 
 
 def _refusal(

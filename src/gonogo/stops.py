@@ -12,8 +12,8 @@ from typing import Any
 from gonogo.action import Action
 from gonogo.halts import HALTS, switches
 from gonogo.pauses import PREFIX
-from gonogo.readiness import HOLD
 from gonogo.records import Call, Control
+from gonogo.said import HOLD
 
 Actions = Mapping[str, Action[Any, Any]]
 

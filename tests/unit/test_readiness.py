@@ -10,6 +10,8 @@ import pytest
 
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, NotReady, StoreUnavailable
+from gonogo.events import EventBus
+from gonogo.governor import GovernorEnforcer
 from gonogo.halts import set_halt
 from gonogo.readiness import SandboxReadinessChecker
 from gonogo.records import Control, Verdict
@@ -494,6 +496,26 @@ def test_a_halt_of_everything_is_a_hold(clock: FakeClock) -> None:
     checker.require("call")
     clock.advance(60)
     assert checker.is_ready()
+
+
+def test_whether_it_is_ready_is_known_while_its_verdict_is_fresh(clock: FakeClock) -> None:
+    """The ledger is asked once. A switch of this process counts at once, another a second later."""
+    store, events = CutOffStore(), EventBus()
+    checker = SandboxReadinessChecker(clock=clock, store=store, events=events)
+    checker.register_check("good", Switch(), cache=60)
+    governor = GovernorEnforcer(clock=clock, store=store, events=events)
+    assert checker.is_ready()
+    store.broken = True
+    assert checker.is_ready(), "nobody looks"
+    store.broken = False
+    governor.halt(by="ana", reason="wrong file")
+    assert not checker.is_ready()
+    governor.resume(by="ana", reason="mended")
+    assert checker.is_ready()
+    store.write(lambda tx: set_halt(tx, None, "ana", "wrong file", None, clock.now()))
+    assert checker.is_ready()
+    clock.advance(1.0)
+    assert not checker.is_ready()
 
 
 def test_a_halted_action_is_told_and_changes_no_verdict(clock: FakeClock) -> None:

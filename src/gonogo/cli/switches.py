@@ -104,7 +104,7 @@ def hold(session: Session, seconds: float | None, by: str, reason: str) -> None:
 
     No irreversible call is performed, with or without a plan.
     """
-    from gonogo.readiness import HOLD  # noqa: PLC0415 - same
+    from gonogo.said import HOLD  # noqa: PLC0415 - same
 
     sandbox = session.sandbox
     until = None if seconds is None else sandbox.clock.now() + seconds
