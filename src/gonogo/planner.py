@@ -19,6 +19,7 @@ from gonogo.forecasting import forecast, uses_of
 from gonogo.handle import Handle
 from gonogo.ids import new_id
 from gonogo.jobs import SLACK, TURN, Jobs
+from gonogo.overtaken import ENOUGH, noted, takers
 from gonogo.pipeline import Pipeline
 from gonogo.plan import TO_DO, Cancelled, Plan, digest_of
 from gonogo.precedence import queued, require_hope
@@ -30,9 +31,6 @@ from gonogo.store.port import Transaction
 DAY = 86_400.0
 NOT_SAID = "somebody unnamed"
 """Stands for who applied a plan where nobody was named: the approver need not have been it."""
-
-_ENOUGH = 100
-"""Calls with keys that others hold of which one tells that a plan is overtaken."""
 
 _rehearsing: ContextVar[Rehearsal | None] = ContextVar("gonogo_rehearsal", default=None)
 
@@ -149,27 +147,20 @@ class Planner:
             record = tx.plans.get(plan_id)
             if record is None:
                 raise _not_found(plan_id)
-            return record, tx.calls.of_plan(plan_id), self._taken(tx, record, record.size)
+            return record, tx.calls.of_plan(plan_id), self._takers(tx, record, record.size)
 
         record, calls, taken = self._store.read(work)
-        calls = [_overtaken(call, taken.get(call.id)) for call in calls]
+        calls = [noted(call, taken.get(call.id)) for call in calls]
         uses = cache(lambda: uses_of(self._pipeline, calls))
         return Plan(record, calls, uses, self._ledger, overtaken=len(taken))
 
     def is_overtaken(self, plan: PlanRecord) -> bool:
         """Whether a plan cannot be applied any more, because other calls took keys of its calls."""
-        return bool(self._store.read(lambda tx: self._taken(tx, plan, _ENOUGH)))
+        return bool(self._store.read(lambda tx: self._takers(tx, plan, ENOUGH)))
 
-    def _taken(self, tx: Transaction, plan: PlanRecord, limit: int) -> dict[str, Call]:
-        """Who holds the keys of calls that applying the plan would queue, by the ids of these."""
-        if plan.state not in {PlanState.READY, PlanState.APPROVED}:
-            return {}
-        now, holders = self.now(), dict[str, Call]()
-        for call in tx.calls.overtaken(plan.id, TO_DO, limit):
-            holder = tx.calls.holder(call.action, call.key or "")
-            if holder is not None and not self._pipeline.keys.lapsed(holder, now):
-                holders[call.id] = holder
-        return holders
+    def _takers(self, tx: Transaction, plan: PlanRecord, limit: int) -> dict[str, Call]:
+        now = self.now()
+        return takers(tx, plan, lambda call: self._pipeline.keys.lapsed(call, now), limit)
 
     def record(self, plan_id: str) -> PlanRecord:
         """The plan without its calls; `NotFound` when there is none of that id."""
@@ -360,14 +351,6 @@ class Planner:
         if self._pipeline.events:
             self._pipeline.events.emit(Event(name, self.now(), detail={"plan": plan.id, **detail}))
         return plan
-
-
-def _overtaken(call: Call, holder: Call | None) -> Call:
-    """A planned call as it is shown: with who has its key meanwhile."""
-    if holder is None:
-        return call
-    note = f"overtaken: call {holder.id} has its key meanwhile, and is {holder.state.value}"
-    return structs.replace(call, note=note)
 
 
 def _not_found(plan_id: str) -> NotFound:
