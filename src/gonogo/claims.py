@@ -23,7 +23,7 @@ class Claims:
     """What one process claims, and in which turn.
 
     Attributes:
-        stopped: the actions that were stopped when calls were last claimed.
+        kept_back: whether, when calls were last asked for, some were due and all of them stopped.
 
     Args:
         actions: those it knows; what is stopped of them is left alone.
@@ -33,7 +33,7 @@ class Claims:
     def __init__(
         self, store: Store, clock: Clock, actions: Actions, *, owner: Owner, lease: float
     ) -> None:
-        self.stopped: set[str] = set()
+        self.kept_back = False
         self._store = store
         self._clock = clock
         self._actions = actions
@@ -54,17 +54,19 @@ class Claims:
 
         def work(tx: Transaction) -> list[Call]:
             controls = tx.controls.all()
-            self.stopped = stopped(self._actions, controls, now)
-            return tx.calls.claim(
+            on, stops = running(controls, queues, now), stopped(self._actions, controls, now)
+            claimed = tx.calls.claim(
                 owner=self._owner.name,
-                queues=running(controls, queues, now),
+                queues=on,
                 now=now,
                 lease_until=now + self._lease,
                 limit=most,
                 ahead=ahead,
                 turn=self._turn,
-                passing=self.stopped.union(passing) if self.stopped else passing,
+                passing=stops.union(passing) if stops else passing,
             )
+            self.kept_back = not claimed and bool(stops) and _is_due(tx, on, now)
+            return claimed
 
         claimed: list[Call] = yield work, False
         if claimed:
@@ -143,3 +145,8 @@ class Claims:
         with self._mutex:
             self._passing = {a: until for a, until in self._passing.items() if until > now}
             return dict(self._passing)
+
+
+def _is_due(tx: Transaction, queues: Sequence[str], now: float) -> bool:
+    run_at = tx.calls.next_run_at(queues)
+    return run_at is not None and run_at <= now

@@ -171,7 +171,7 @@ class Delivery:
         """So many were claimed of so many; the moment."""
         self._asked_at = now = self._clock.monotonic()
         self._pace.note(now, got)
-        if not got and self._claims.stopped:
+        if self._claims.kept_back:
             self._refused_at = now
         self._all_taken = got < wanted
         return now

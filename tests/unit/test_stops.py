@@ -133,3 +133,18 @@ def test_nobody_waits_for_what_is_stopped(sandboxes: Sandboxes) -> None:
     assert sandbox.delivery.next_due() == 0
     assert sandbox.worker.run_once()
     assert not sandbox.delivery.idle(5.0)
+
+
+def test_a_halt_that_keeps_nothing_back_ends_no_worker(sandboxes: Sandboxes) -> None:
+    """What falls due of others within its patience is waited for."""
+    sandbox, sent = sandboxes(), list[str]()
+    payment(sandbox)
+    sandbox.halt("pay", **WHO)
+    reminder(sandbox, sent.append).enqueue_in(9.0, "soon")
+    for _ in range(3):
+        sandboxes.clock.advance(2.0)
+        assert not sandbox.worker.run_once()
+    assert not sandbox.delivery.idle(5.0)
+    sandboxes.clock.advance(3.0)
+    drain(sandbox)
+    assert sent == ["soon"]
