@@ -22,6 +22,7 @@ from sqlalchemy import Table
 from gonogo.errors import StoreUnavailable
 from gonogo.records import Call
 from gonogo.store import postgres_statements
+from gonogo.store.postgres_answers import Answers
 from gonogo.store.postgres_errors import Contention
 from gonogo.store.postgres_news import SAY, told
 from gonogo.store.postgres_prepared import Prepared
@@ -118,8 +119,7 @@ class Draft(Run):
         if self._are_many:
             self.send()
         if not self.open or self._waits:
-            answer: Cursor = self._say([(text, parameters)])
-            return answer
+            return self._say([(text, parameters)])
         try:
             return super().__call__(text, parameters)
         except Exception:
@@ -252,7 +252,7 @@ class Draft(Run):
                 raise
             raise self._translate(error) from error
 
-    def commit(self) -> str | None:
+    def commit(self) -> str:
         """Write what is drafted and commit, in one message; what the server says it did.
 
         Raises:
@@ -261,16 +261,15 @@ class Draft(Run):
         if self._are_many:
             self.send()
         news: list[Said] = [(Text(SAY), {"news": word}) for word in told(self.news)]
-        said: str | None = self._say(news, "COMMIT").statusmessage
-        return said
+        return self._say(news, "COMMIT").did
 
-    def _say(self, said: Sequence[Said], last: str = "") -> Any:
-        """All in one message, with ``said`` at the end of it; the last answer."""
+    def _say(self, said: Sequence[Said], last: str = "") -> Answers:
+        """All in one message, with ``said`` at the end of it."""
         begins = not self.open
         try:
             words = [*self._words(), *map(self._spelled, said), *filter(None, [last])]
             self._note_said()
-            cursor: Any = self._prepared.say("; ".join(words))
+            answers = self._prepared.say("; ".join(words))
         except Exception as error:
             self.failed = True
             if not isinstance(error, psycopg.Error):
@@ -279,11 +278,9 @@ class Draft(Run):
                 self._controls = None
                 raise Misjudged from error
             raise self._translate(error) from error
-        for number in range(1, len(words)):
-            cursor.nextset()
-            if begins and number == 1 and self.locks:
-                self.xid = cursor.fetchone()[-1]
-        return cursor
+        if begins and self.locks:
+            self.xid = answers.rows(1)[0][-1]
+        return answers
 
     def _words(self) -> Iterator[str]:
         """All that is to be said before the next statement."""
