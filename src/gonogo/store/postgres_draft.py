@@ -36,6 +36,8 @@ _KEEP = ("RELEASE piece",)
 _TAKE_BACK = ("ROLLBACK TO piece", "RELEASE piece")
 _MOST = 1000
 """Rows in one message; more would only make it large."""
+_NO_CONTROLS = "[]"
+"""What `postgres_statements.controls` finds where there are none."""
 _WRONG = "22012"
 """Division by zero: nothing else of ours divides; see `postgres_statements.require`."""
 
@@ -136,8 +138,12 @@ class Draft(Run):
         """
         if self._own.are_many:
             self.send()
-        self._earlier.add(self._own)
-        self._own = Writes()
+        if self._own.rows:
+            if self._earlier.rows:
+                self._earlier.add(self._own)
+            else:
+                self._earlier = self._own
+            self._own = Writes()
         self._end_piece(_KEEP)
         self._apart = apart
 
@@ -291,12 +297,17 @@ class Draft(Run):
             yield self._spelled(terms)
         yield from self._first
         if self._switches is _Switches.GUESSED:
-            text = self.texts.text(postgres_statements.require_controls)
-            yield self._spelled((text, {"known": self._controls}))
+            yield self._spelled(self._guessed_controls())
         yield from map(self._spelled, self._earlier.statements(self.texts))
         if self._apart and not self._saved:
             yield _SAVEPOINT
         yield from map(self._spelled, self._own.statements(self.texts))
+
+    def _guessed_controls(self) -> Said:
+        if self._controls == _NO_CONTROLS:
+            return self.texts.text(postgres_statements.require_no_controls), {}
+        text = self.texts.text(postgres_statements.require_controls)
+        return text, {"known": self._controls}
 
     def _note_said(self) -> None:
         """What was to be said is on its way."""
@@ -305,7 +316,8 @@ class Draft(Run):
         self._saved = self._apart
         if self._switches is _Switches.GUESSED:
             self._switches = _Switches.CERTAIN
-        self._earlier, self._own = Writes(), Writes()
+        if self._rows:
+            self._earlier, self._own = Writes(), Writes()
 
     def _spelled(self, said: tuple[str, Row]) -> str:
         return self._prepared.spell(*said)
