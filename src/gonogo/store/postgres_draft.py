@@ -24,6 +24,7 @@ from gonogo.records import Call
 from gonogo.store import postgres_statements
 from gonogo.store.postgres_answers import Answers
 from gonogo.store.postgres_errors import Contention
+from gonogo.store.postgres_fate import Witness
 from gonogo.store.postgres_news import SAY, told
 from gonogo.store.postgres_prepared import Prepared
 from gonogo.store.postgres_writes import Row, Said, Writes
@@ -164,8 +165,8 @@ class Draft(Run):
     # what can wait
 
     @property
-    def witness(self) -> str | None:
-        """A call that it is to insert: it will be there if and only if this is committed."""
+    def witness(self) -> Witness | None:
+        """What will be there if and only if this is committed."""
         return self._own.witness or self._earlier.witness
 
     @property

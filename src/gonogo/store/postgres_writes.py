@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Table
 
-from gonogo.records import Call
+from gonogo.records import Call, State
 from gonogo.store import postgres_statements
+from gonogo.store.postgres_fate import Witness
 from gonogo.store.postgres_statements import FENCE
 from gonogo.store.rows import CALLS, Rows
 from gonogo.store.texts import Statements, Text
@@ -22,6 +23,7 @@ Said = tuple[Text, Row]
 """A statement and its parameters."""
 COPIED = 20
 """Rows from which on copying them is faster than having the server read JSON."""
+_SUCCEEDED = str(State.SUCCEEDED)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -42,7 +44,7 @@ class Writes:
         replaced: the ids of the calls that are replaced.
         taken: by their ids, calls that are locked and that they are to be claimed: as they were,
             and as they are then.
-        witness: the id of a call that is inserted; it is there if and only if all was written.
+        witness: what is there if and only if all was written: a call that is inserted, or succeeds.
     """
 
     __slots__ = (
@@ -64,7 +66,7 @@ class Writes:
         self.replaced: set[str] = set()
         self.rows = 0
         self.are_many = False
-        self.witness: str | None = None
+        self.witness: Witness | None = None
 
     def take(self, due: Call, claimed: Call) -> None:
         """Claim a call that is locked, unless it is replaced before all of this is sent."""
@@ -79,13 +81,15 @@ class Writes:
         self._updates.setdefault(tuple(changed), []).append(row)
         self.replaced.add(fence[0])
         self.rows += 1
+        if changed.get("state") == _SUCCEEDED and (at := changed.get("settled_at")) is not None:
+            self.witness = Witness(fence[0], at)
 
     def insert(self, table: Table, rows: Rows[Any], records: Sequence[Any]) -> None:
         """Insert records, at least one."""
         self._extend(table, rows, records)
         self.rows += len(records)
         if type(records[0]) is Call:
-            self.witness = records[0].id
+            self.witness = Witness(records[0].id)
 
     def guess_unawaited(self, call_id: str) -> None:
         """Nobody is taken to wait for this call."""
