@@ -26,6 +26,7 @@ OURS, PGQUEUER, PROCRASTINATE = "gonogo", "PgQueuer", "Procrastinate"
 DBOS, CELERY, CELERY_DEFAULT = "DBOS", "Celery, Redis", "Celery, Redis, nothing on disk"
 FLOOR = "floor: one connection"
 BATCHES = "floor: our rows written twice, in batches"
+BARE = "floor: our row, bare driver"
 THREADS = 4
 """Of one process of ours where it is to be fast; short jobs are begun together by each."""
 TASKS = 32
@@ -71,6 +72,17 @@ def _contenders() -> Iterator[dict[str, Contender]]:
         for contender in found.values():
             stack.callback(contender.queue.close)
         yield found
+
+
+@contextmanager
+def _bookkeeping() -> Iterator[Contender]:
+    """Our queue and a worker of the bare driver, on a server where no worker of ours takes jobs."""
+    with servers.database() as url:
+        queue = Ours(url)
+        try:
+            yield Contender(queue, "bookkeeping", url, 1)
+        finally:
+            queue.close()
 
 
 @contextmanager
@@ -167,6 +179,8 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
 
     with _contenders() as contenders, ExitStack() as stack:
         floor = contenders.pop(FLOOR).queue
+        peers = [peer for peer in contenders if peer != OURS]
+        contenders[BARE] = stack.enter_context(_bookkeeping())
         rows = {"floor: two commits": _commits(floor, times)}
         for name, contender in contenders.items():
             crew = stack.enter_context(contender.crew(1, IDLE_HANDS.get(contender.module)))
@@ -180,7 +194,7 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
             rows,
             [
                 Target(f"{OURS} p95", None, 0.005),
-                *(Target(f"{OURS} p95", f"{peer} p95", 1.0) for peer in contenders if peer != OURS),
+                *(Target(f"{OURS} p95", f"{peer} p95", 1.0) for peer in peers),
             ],
             rounds=effort.few,
         )

@@ -27,6 +27,8 @@ UPDATE gonogo_calls SET state = 'succeeded', outcome = 'succeeded', result = 'nu
 
 def work(url: str, begun: Begun, hands: int) -> None:
     connection = psycopg.connect(url)
+    connection.execute("LISTEN gonogo_due")
+    connection.commit()
     begun()
     while True:
         now = time.time()
@@ -38,4 +40,5 @@ def work(url: str, begun: Begun, hands: int) -> None:
             connection.execute(_SETTLE, (time.time(), [call_id for call_id, _ in found]))
             connection.commit()
         else:
-            time.sleep(0.005)
+            for _ in connection.notifies(timeout=1.0, stop_after=1):
+                pass

@@ -136,6 +136,8 @@ class Delivery:
                 pass
 
     def _at_hand(self) -> Call | Begun | None:
+        if not self._hand.waits:
+            return None
         return self._hand.next_begun() or self._hand.next_ready()
 
     def _claim(self, hands: int, ahead: bool, *, begin: bool) -> Call | Begun | None:

@@ -12,18 +12,18 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 from msgspec import structs
-from tests.store.making import call, queued
+from tests.store.making import NOW, call, queued
 from tests.support.postgres import execute, logged_in, plain
 from tests.support.proxy import Proxy
 
 from gonogo import SandboxOrchestrator
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
-from gonogo.records import Control, State
+from gonogo.records import Control, Outcome, State
 from gonogo.store import open_store
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_connection import Connection
-from gonogo.store.postgres_fate import Numbered, Witnessed
+from gonogo.store.postgres_fate import Numbered, Witness, Witnessed
 from gonogo.store.postgres_listener import Listener
 from gonogo.store.upgrade import status
 from gonogo.store.urls import parse
@@ -71,6 +71,45 @@ def test_a_connection_cut_at_its_commit_writes_exactly_once(proxied, forward):
     assert len(runs) == (1 if forward else 2)
     assert written == runs[-1]
     assert store.read(lambda tx: tx.calls.counts()) == {State.PENDING: 1}
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_a_settlement_cut_at_its_commit_is_written_exactly_once(proxied, forward):
+    """Whether the call succeeded at that moment tells whether the server heard of the commit."""
+    store, proxy = proxied
+    one = dispatched()
+    store.write(lambda tx: tx.calls.insert(one))
+    after = succeeded(one, at=NOW + 1)
+    runs = []
+
+    def work(tx):
+        runs.append(tx.calls.replace(one, after))
+
+    proxy.lose(b"COMMIT\0", forward=forward)
+    store.write(work)
+    assert proxy.cuts == 1
+    assert runs == [True] * (1 if forward else 2)
+    assert store.read(lambda tx: tx.calls.get(one.id)) == after
+
+
+def test_success_at_another_moment_is_another_commits(ledger):
+    """A call that somebody else found to have succeeded does not witness the commit it was for."""
+    one = dispatched()
+    ledger.write(lambda tx: tx.calls.insert(one))
+    ledger.write(lambda tx: tx.calls.replace(one, succeeded(one, at=NOW + 1 / 3)))
+    session = structs.replace(ledger._writer._session, pid=1)
+    ours, theirs = (Witness(one.id, NOW + part / 3) for part in (1, 2))
+    assert ledger._ask(Witnessed(session, ours)) == "committed"
+    assert ledger._ask(Witnessed(session, theirs)) == "aborted"
+
+
+def dispatched():
+    return call(State.DISPATCHED, epoch=1, attempt=1, lease_until=NOW + 9)
+
+
+def succeeded(one, *, at):
+    done = {"outcome": Outcome.SUCCEEDED, "result": "1", "settled_at": at}
+    return structs.replace(one, state=State.SUCCEEDED, **done)
 
 
 def test_a_commit_nobody_can_tell_of_may_have_been_written(proxied):
@@ -308,7 +347,7 @@ def test_a_session_is_ended_before_an_absence_is_believed(ledger, monkeypatch):
     writer = ledger._writer
     made = [call() for _ in range(2)]
     ledger.write(lambda tx: tx.calls.insert(made[0]))
-    here, gone = (Witnessed(writer._session, one.id) for one in made)
+    here, gone = (Witnessed(writer._session, Witness(one.id)) for one in made)
     assert ledger._ask(here) == "committed"
     assert writer._raw.execute("SELECT 1").fetchone() == (1,)
     assert ledger._ask(gone) == "in progress"
@@ -349,7 +388,7 @@ def test_a_session_that_acts_as_another_role_is_not_taken_for_gone(postgres_serv
         assert [type(trace) for trace, _ in traces] == [Numbered]
         assert [said for _, said in traces] == ["in progress"]
         session = structs.replace(store._writer._session, began="1.0")
-        assert store._ask(Witnessed(session, call().id)) == "in progress"
+        assert store._ask(Witnessed(session, Witness(call().id))) == "in progress"
     finally:
         store.close()
         execute(postgres_url, f"DROP OWNED BY {owner}", f"DROP ROLE {owner}")

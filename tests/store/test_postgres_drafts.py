@@ -51,7 +51,8 @@ def dispatched(**fields):
 
 def settle(before):
     """What a settlement writes: the call, its attempt, and a look at who waits for it."""
-    after = structs.replace(before, state=State.SUCCEEDED, outcome=Outcome.SUCCEEDED, result="1")
+    done = {"outcome": Outcome.SUCCEEDED, "result": "1", "settled_at": NOW}
+    after = structs.replace(before, state=State.SUCCEEDED, **done)
 
     def work(tx):
         written = tx.calls.replace(before, after)
@@ -83,6 +84,17 @@ def test_a_call_is_queued_in_one_message(pair, messages):
         put(pair[0], queued())  # from now on these statements are kept by the server
     messages.clear()
     put(pair[0], queued())
+    (words,) = messages
+    assert words.startswith("BEGIN")
+    assert words.endswith("COMMIT")
+
+
+def test_a_success_is_settled_in_one_message(pair, messages):
+    """From its beginning to its commit: whether it succeeded then tells the fate of the commit."""
+    calls = put(pair[0], *(dispatched() for _ in range(5)))
+    for one in calls:
+        messages.clear()
+        assert pair[0].write(settle(one)) == (True, [])
     (words,) = messages
     assert words.startswith("BEGIN")
     assert words.endswith("COMMIT")

@@ -30,6 +30,7 @@ ASKED: dict[str, Any] = {
     "most": TAKEN,
     "turn": "",
     "queue_0": "default",
+    "queue_1": "other",
     "passing_0": "other",
     "id": "none",
     "call_id": "none",
@@ -48,6 +49,7 @@ ASKED: dict[str, Any] = {
     [
         (postgres_statements.due_in_turn, (1, 0)),
         (postgres_statements.due_in_turn, (1, 1)),
+        (postgres_statements.due_in_turn, (2, 0)),
         (postgres_statements.replace_calls, (("state",),)),
         (postgres_statements.require_unawaited, ()),
         (statements.next_run_at, (1,)),

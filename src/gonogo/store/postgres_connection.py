@@ -257,10 +257,10 @@ class Connection:
         )
 
     def _rollback(self) -> None:
-        if self._raw.closed or self._raw.info.transaction_status is TransactionStatus.IDLE:
+        if self._raw.closed or self._raw.pgconn.transaction_status == TransactionStatus.IDLE:
             return
         try:
-            self._raw.execute("ROLLBACK")
+            self._prepared.say("ROLLBACK")
         except psycopg.Error:
             self._raw.close()
 

@@ -22,7 +22,9 @@ from sqlalchemy import Table
 from gonogo.errors import StoreUnavailable
 from gonogo.records import Call
 from gonogo.store import postgres_statements
+from gonogo.store.postgres_answers import Answers
 from gonogo.store.postgres_errors import Contention
+from gonogo.store.postgres_fate import Witness
 from gonogo.store.postgres_news import SAY, told
 from gonogo.store.postgres_prepared import Prepared
 from gonogo.store.postgres_writes import Row, Said, Writes
@@ -35,6 +37,8 @@ _KEEP = ("RELEASE piece",)
 _TAKE_BACK = ("ROLLBACK TO piece", "RELEASE piece")
 _MOST = 1000
 """Rows in one message; more would only make it large."""
+_NO_CONTROLS = "[]"
+"""What `postgres_statements.controls` finds where there are none."""
 _WRONG = "22012"
 """Division by zero: nothing else of ours divides; see `postgres_statements.require`."""
 
@@ -118,8 +122,7 @@ class Draft(Run):
         if self._are_many:
             self.send()
         if not self.open or self._waits:
-            answer: Cursor = self._say([(text, parameters)])
-            return answer
+            return self._say([(text, parameters)])
         try:
             return super().__call__(text, parameters)
         except Exception:
@@ -136,8 +139,12 @@ class Draft(Run):
         """
         if self._own.are_many:
             self.send()
-        self._earlier.add(self._own)
-        self._own = Writes()
+        if self._own.rows:
+            if self._earlier.rows:
+                self._earlier.add(self._own)
+            else:
+                self._earlier = self._own
+            self._own = Writes()
         self._end_piece(_KEEP)
         self._apart = apart
 
@@ -158,8 +165,8 @@ class Draft(Run):
     # what can wait
 
     @property
-    def witness(self) -> str | None:
-        """A call that it is to insert: it will be there if and only if this is committed."""
+    def witness(self) -> Witness | None:
+        """What will be there if and only if this is committed."""
         return self._own.witness or self._earlier.witness
 
     @property
@@ -252,7 +259,7 @@ class Draft(Run):
                 raise
             raise self._translate(error) from error
 
-    def commit(self) -> str | None:
+    def commit(self) -> str:
         """Write what is drafted and commit, in one message; what the server says it did.
 
         Raises:
@@ -261,16 +268,15 @@ class Draft(Run):
         if self._are_many:
             self.send()
         news: list[Said] = [(Text(SAY), {"news": word}) for word in told(self.news)]
-        said: str | None = self._say(news, "COMMIT").statusmessage
-        return said
+        return self._say(news, "COMMIT").did
 
-    def _say(self, said: Sequence[Said], last: str = "") -> Any:
-        """All in one message, with ``said`` at the end of it; the last answer."""
+    def _say(self, said: Sequence[Said], last: str = "") -> Answers:
+        """All in one message, with ``said`` at the end of it."""
         begins = not self.open
         try:
             words = [*self._words(), *map(self._spelled, said), *filter(None, [last])]
             self._note_said()
-            cursor: Any = self._prepared.say("; ".join(words))
+            answers = self._prepared.say("; ".join(words))
         except Exception as error:
             self.failed = True
             if not isinstance(error, psycopg.Error):
@@ -279,11 +285,9 @@ class Draft(Run):
                 self._controls = None
                 raise Misjudged from error
             raise self._translate(error) from error
-        for number in range(1, len(words)):
-            cursor.nextset()
-            if begins and number == 1 and self.locks:
-                self.xid = cursor.fetchone()[-1]
-        return cursor
+        if begins and self.locks:
+            self.xid = answers.rows(1)[0][-1]
+        return answers
 
     def _words(self) -> Iterator[str]:
         """All that is to be said before the next statement."""
@@ -294,12 +298,17 @@ class Draft(Run):
             yield self._spelled(terms)
         yield from self._first
         if self._switches is _Switches.GUESSED:
-            text = self.texts.text(postgres_statements.require_controls)
-            yield self._spelled((text, {"known": self._controls}))
+            yield self._spelled(self._guessed_controls())
         yield from map(self._spelled, self._earlier.statements(self.texts))
         if self._apart and not self._saved:
             yield _SAVEPOINT
         yield from map(self._spelled, self._own.statements(self.texts))
+
+    def _guessed_controls(self) -> Said:
+        if self._controls == _NO_CONTROLS:
+            return self.texts.text(postgres_statements.require_no_controls), {}
+        text = self.texts.text(postgres_statements.require_controls)
+        return text, {"known": self._controls}
 
     def _note_said(self) -> None:
         """What was to be said is on its way."""
@@ -308,7 +317,8 @@ class Draft(Run):
         self._saved = self._apart
         if self._switches is _Switches.GUESSED:
             self._switches = _Switches.CERTAIN
-        self._earlier, self._own = Writes(), Writes()
+        if self._rows:
+            self._earlier, self._own = Writes(), Writes()
 
     def _spelled(self, said: tuple[str, Row]) -> str:
         return self._prepared.spell(*said)

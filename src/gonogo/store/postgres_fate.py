@@ -27,6 +27,7 @@ _END = (
     "AND state_change < clock_timestamp() - make_interval(secs => %(silence)s)"
 )
 _CALL = "SELECT 1 FROM gonogo_calls WHERE id = %(call)s"
+_SUCCEEDED = f"{_CALL} AND state = 'succeeded' AND settled_at = %(at)s"
 
 PROOF = 60.0
 """Seconds after a commit for which a call that is not there was never written, nor forgotten since.
@@ -73,21 +74,38 @@ class Numbered(Struct, frozen=True):
         return None if found == "committed" and life != self.life else found
 
 
+class Witness(Struct, frozen=True):
+    """A call that is in the ledger, as it is told here, if and only if a transaction was committed.
+
+    Attributes:
+        succeeded_at: when it succeeded, which nothing changes any more; ``None`` for a call that is
+            inserted.
+    """
+
+    call_id: str
+    succeeded_at: float | None = None
+
+    def is_there(self, ask: Ask) -> bool:
+        """Whether the ledger has it."""
+        words = _CALL if self.succeeded_at is None else _SUCCEEDED
+        return ask(words, {"call": self.call_id, "at": self.succeeded_at}) is not None
+
+
 class Witnessed(Struct, frozen=True):
-    """A transaction by a call that it inserts: that one is there if and only if it was committed.
+    """A transaction by a witness of what it writes.
 
     It may not have begun yet, so no absence is believed while its session could begin it.
     """
 
     session: Session
-    call_id: str
+    witness: Witness
     lasts: float = PROOF
 
     def fate(self, ask: Ask) -> str | None:
         """See `Numbered.fate`."""
         session = {"pid": self.session.pid, "began": self.session.began}
         goes_on = ask(_GOES_ON, session) is not None  # asked first: it may commit at any moment
-        if ask(_CALL, {"call": self.call_id}) is not None:
+        if self.witness.is_there(ask):
             return "committed"
         if not goes_on:
             return "aborted"

@@ -17,6 +17,8 @@ def told(queues: Collection[str | None]) -> list[str]:
 
     An empty one says nothing but that there is something to be looked for.
     """
+    if not queues:
+        return []
     names = {queue or "" for queue in queues}
     if len(names) > _MOST or any(len(name) > _LONGEST for name in names):
         return [""]

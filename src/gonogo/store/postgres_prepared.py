@@ -5,6 +5,7 @@ They are left behind in the session, so they are for sessions that are ours alon
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 import psycopg
 from psycopg import errors
 from psycopg.pq import Escaping
+
+from gonogo.store.postgres_answers import Answers, Messages
 
 _ENOUGH = 3
 """Times a statement is said in full before it is worth keeping."""
@@ -35,19 +38,20 @@ class Prepared:
         self._raw = raw
         self._said: Counter[str] = Counter()
         self._kept: dict[str, tuple[str, Sequence[str]] | None] = {}
+        self._messages = Messages(raw)
         self._cursor = psycopg.ClientCursor(raw)
         self._escape = Escaping(raw.pgconn).escape_literal
         self._encoding = raw.info.encoding
 
-    def say(self, words: str) -> psycopg.ClientCursor[Any]:
+    def say(self, words: str) -> Answers:
         """Send one message of spelled statements; each has an answer."""
         try:
-            return psycopg.ClientCursor(self._raw).execute(words)
+            return self._messages.send(words)
         except errors.InvalidSqlStatementName:  # somebody emptied the session, or handed it around
             self._keep_no_more()
             raise
 
-    def execute(self, text: str, parameters: Mapping[str, Any]) -> psycopg.ClientCursor[Any]:
+    def execute(self, text: str, parameters: Mapping[str, Any]) -> Answers:
         """Send one statement."""
         return self.say(self.spell(text, parameters))
 
@@ -75,7 +79,9 @@ class Prepared:
         kind = type(value)
         if kind is str and "\0" not in value:  # the driver refuses those, libpq would cut them
             return self._escape(value.encode(self._encoding)).decode(self._encoding)
-        return str(value) if kind is int else self._cursor.mogrify("%s", (value,))
+        if kind is int or (kind is float and math.isfinite(value)):
+            return repr(value)
+        return self._cursor.mogrify("%s", (value,))
 
     def prepare(self) -> None:
         """Have the server keep what was said often enough. Not within a transaction."""

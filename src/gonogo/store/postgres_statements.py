@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     JSON,
     Column,
     ColumnElement,
+    FromClause,
     Integer,
+    Select,
     Table,
     TableValuedAlias,
     Text,
@@ -25,6 +28,8 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
@@ -52,6 +57,11 @@ def controls() -> ClauseElement:
 def require_controls() -> ClauseElement:
     """Fail where the switches are not as they were ``known``."""
     return select(require(_controls() == bindparam("known")))
+
+
+def require_no_controls() -> ClauseElement:
+    """Fail where there is any switch; it costs the server half as much as to list none."""
+    return select(require(~select(schema.ONE).select_from(schema.controls).exists()))
 
 
 def _controls() -> ColumnElement[str]:
@@ -87,7 +97,7 @@ def due_in_turn(queues: int, passed: int) -> ClauseElement:
 
     Texts are compared byte by byte, as Python does, whatever the database's own order is.
     """
-    due = statements.due_calls(queues, passed).cte("due")
+    due = _due_calls(queues, passed).cte("due")
     action, number = collate(due.c.action, "C"), collate(due.c.id, "C")
     within = func.row_number().over(
         partition_by=(due.c.action, due.c.priority), order_by=(due.c.run_at, number)
@@ -101,6 +111,52 @@ def due_in_turn(queues: int, passed: int) -> ClauseElement:
     found = select(chosen.c.place, *(calls.c[name] for name in CALLS.columns))
     found = found.select_from(chosen.join(calls, calls.c.id == chosen.c.id))
     return found.where(*_still_claimable()).with_for_update(of=calls)
+
+
+def _due_calls(queues: int, passed: int) -> Select[Any]:
+    """The due calls of all groups, locked, without waiting for anybody."""
+    group = _due_groups()
+    due = (
+        select(calls.c.id, calls.c.action, calls.c.priority, calls.c.run_at)
+        .where(
+            schema.claimable,
+            calls.c.queue == group.c.queue,
+            calls.c.action == group.c.action,
+            calls.c.priority == group.c.priority,
+            calls.c.run_at <= bindparam("now"),
+        )
+        .order_by(calls.c.run_at, calls.c.id)
+        .limit(bindparam("most"))
+        .offset(schema.ZERO)
+        .with_for_update(skip_locked=True)
+        .lateral("due_call")
+    )
+    found = select(due.c.id, due.c.action, due.c.priority, due.c.run_at)
+    found = found.select_from(group.join(due, true()))
+    found = found.where(statements.among(group.c.queue, "queue", queues))
+    return found.where(~statements.among(group.c.action, "passing", passed)) if passed else found
+
+
+def _due_groups() -> CTE:
+    """What `statements.due_groups` finds, in all queues: by one search for each group."""
+    first = _first_group(calls).subquery()
+    found = select(first.c.queue, first.c.action, first.c.priority).cte("found", recursive=True)
+    later = calls.alias("later")
+    behind = tuple_(*_place(later)) > tuple_(*_place(found))
+    following = _first_group(later).where(behind).lateral("following")
+    columns = _place(following)
+    return found.union_all(select(*columns).select_from(found.join(following, true())))
+
+
+def _first_group(table: FromClause) -> Select[Any]:
+    pending = table.c.state == schema.literal(State.PENDING)
+    claimable = (pending, ~table.c.waits, table.c.queue.is_not(None))
+    first = select(*_place(table)).where(*claimable).order_by(*_place(table))
+    return first.limit(schema.ONE).offset(schema.ZERO)
+
+
+def _place(table: FromClause) -> tuple[ColumnElement[Any], ...]:
+    return table.c.queue, table.c.action, table.c.priority
 
 
 def _still_claimable() -> tuple[ColumnElement[bool], ...]:

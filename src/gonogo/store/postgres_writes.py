@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Table
 
-from gonogo.records import Call
+from gonogo.records import Call, State
 from gonogo.store import postgres_statements
+from gonogo.store.postgres_fate import Witness
 from gonogo.store.postgres_statements import FENCE
 from gonogo.store.rows import CALLS, Rows
 from gonogo.store.texts import Statements, Text
@@ -22,6 +23,7 @@ Said = tuple[Text, Row]
 """A statement and its parameters."""
 COPIED = 20
 """Rows from which on copying them is faster than having the server read JSON."""
+_SUCCEEDED = str(State.SUCCEEDED)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,13 +40,23 @@ class Writes:
 
     Attributes:
         rows: how many rows and guesses there are.
+        are_many: whether rows of some table are to be copied.
         replaced: the ids of the calls that are replaced.
         taken: by their ids, calls that are locked and that they are to be claimed: as they were,
             and as they are then.
-        witness: the id of a call that is inserted; it is there if and only if all was written.
+        witness: what is there if and only if all was written: a call that is inserted, or succeeds.
     """
 
-    __slots__ = ("_awaited", "_inserts", "_updates", "replaced", "rows", "taken", "witness")
+    __slots__ = (
+        "_awaited",
+        "_inserts",
+        "_updates",
+        "are_many",
+        "replaced",
+        "rows",
+        "taken",
+        "witness",
+    )
 
     def __init__(self) -> None:
         self.taken: dict[str, tuple[Call, Call]] = {}
@@ -53,7 +65,8 @@ class Writes:
         self._awaited: list[bytes] = []
         self.replaced: set[str] = set()
         self.rows = 0
-        self.witness: str | None = None
+        self.are_many = False
+        self.witness: Witness | None = None
 
     def take(self, due: Call, claimed: Call) -> None:
         """Claim a call that is locked, unless it is replaced before all of this is sent."""
@@ -68,13 +81,15 @@ class Writes:
         self._updates.setdefault(tuple(changed), []).append(row)
         self.replaced.add(fence[0])
         self.rows += 1
+        if changed.get("state") == _SUCCEEDED and (at := changed.get("settled_at")) is not None:
+            self.witness = Witness(fence[0], at)
 
     def insert(self, table: Table, rows: Rows[Any], records: Sequence[Any]) -> None:
         """Insert records, at least one."""
-        self._inserts.setdefault(table, (rows, []))[1].extend(records)
+        self._extend(table, rows, records)
         self.rows += len(records)
         if type(records[0]) is Call:
-            self.witness = records[0].id
+            self.witness = Witness(records[0].id)
 
     def guess_unawaited(self, call_id: str) -> None:
         """Nobody is taken to wait for this call."""
@@ -87,7 +102,7 @@ class Writes:
         for columns, changes in later._updates.items():
             self._updates.setdefault(columns, []).extend(changes)
         for table, (rows, records) in later._inserts.items():
-            self._inserts.setdefault(table, (rows, []))[1].extend(records)
+            self._extend(table, rows, records)
         self.replaced |= later.replaced
         self.rows += later.rows - len(later._awaited)
         self.witness = later.witness or self.witness
@@ -98,10 +113,10 @@ class Writes:
         self._awaited += later._awaited
         self.rows += len(later._awaited)
 
-    @property
-    def are_many(self) -> bool:
-        """Whether rows of some table are to be copied."""
-        return any(len(records) >= COPIED for _, records in self._inserts.values())
+    def _extend(self, table: Table, rows: Rows[Any], records: Sequence[Any]) -> None:
+        all_records = self._inserts.setdefault(table, (rows, []))[1]
+        all_records.extend(records)
+        self.are_many = self.are_many or len(all_records) >= COPIED
 
     def statements(self, texts: Statements) -> Iterator[Said]:
         """Each statement; one fails where a guess was wrong.
@@ -115,8 +130,7 @@ class Writes:
             yield text, {"rows": _array(changes), "count": len(changes)}
         for table, (rows, records) in self._inserts.items():
             values = [_without_none(rows.encode(record)) for record in records]
-            given = {column for row in values for column in row}
-            columns = tuple(column for column in rows.columns if column in given)
+            columns = _columns(rows, values)
             text = texts.text(postgres_statements.insert_rows, table, columns)
             yield text, {"rows": _array(list(map(_encode, values)))}
         if self._awaited:
@@ -133,6 +147,7 @@ class Writes:
         many = [table for table, (_, found) in self._inserts.items() if len(found) >= COPIED]
         taken = [(table, *self._inserts.pop(table)) for table in many]
         self.rows -= sum(len(records) for *_, records in taken)
+        self.are_many = False
         return [_copied(*one) for one in taken]
 
 
@@ -142,6 +157,15 @@ def _array(rows: Sequence[bytes]) -> str:
 
 def _without_none(row: Row) -> Row:
     return {column: value for column, value in row.items() if value is not None}
+
+
+def _columns(rows: Rows[Any], values: Sequence[Row]) -> tuple[str, ...]:
+    """Those of which some row has a value, in their order."""
+    shapes = set(map(tuple, values))
+    if len(shapes) == 1:
+        return shapes.pop()
+    given = set().union(*shapes)
+    return tuple(filter(given.__contains__, rows.columns))
 
 
 def _copied(table: Table, rows: Rows[Any], records: Sequence[Any]) -> Copied:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
     union_all,
     update,
 )
@@ -32,7 +31,8 @@ from gonogo.store.schema import alerts, calls, decisions, limits, plans, slots
 _MOST: ColumnElement[int] = bindparam("most")
 
 
-def _among(column: ColumnElement[Any], prefix: str, size: int) -> ColumnElement[bool]:
+def among(column: ColumnElement[Any], prefix: str, size: int) -> ColumnElement[bool]:
+    """The column has one of so many values, which are parameters."""
     return column.in_([bindparam(f"{prefix}_{number}") for number in range(size)])
 
 
@@ -95,7 +95,7 @@ def due_groups(queues: int) -> Select[Any]:
         select(calls.c.id, *group).select_from(found.join(calls, calls.c.id == following))
     )
     return select(found.c.queue, found.c.action, found.c.priority).where(
-        _among(found.c.queue, "queue", queues)
+        among(found.c.queue, "queue", queues)
     )
 
 
@@ -140,34 +140,11 @@ def due_in_group() -> ClauseElement:
     return _most(due.order_by(calls.c.run_at, calls.c.id))
 
 
-def due_calls(queues: int, passed: int) -> Select[Any]:
-    """The due calls of all groups in one statement, locked, without waiting for anybody."""
-    group = due_groups(queues).subquery("due_group")
-    due = (
-        select(calls.c.id, calls.c.action, calls.c.priority, calls.c.run_at)
-        .where(
-            schema.claimable,
-            calls.c.queue == group.c.queue,
-            calls.c.action == group.c.action,
-            calls.c.priority == group.c.priority,
-            calls.c.run_at <= bindparam("now"),
-        )
-        .order_by(calls.c.run_at, calls.c.id)
-        .limit(_MOST)
-        .offset(schema.ZERO)
-        .with_for_update(skip_locked=True)
-        .lateral("due_call")
-    )
-    found = select(due.c.id, due.c.action, due.c.priority, due.c.run_at)
-    found = found.select_from(group.join(due, true()))
-    return found.where(~_among(group.c.action, "passing", passed)) if passed else found
-
-
 def claim_calls(size: int, ahead: bool) -> ClauseElement:
     """Claim so many calls by their ids, those that can still be claimed."""
     return (
         update(calls)
-        .where(_among(calls.c.id, "id", size), schema.claimable)
+        .where(among(calls.c.id, "id", size), schema.claimable)
         .values(claimed_ahead() if ahead else claimed())
         .returning(*(calls.c[name] for name in rows.CALLS.columns))
     )
@@ -271,7 +248,7 @@ def count_claimed(queues: int) -> ClauseElement:
     return (
         select(func.count())
         .select_from(calls)
-        .where(schema.leased, theirs, _among(calls.c.queue, "queue", queues))
+        .where(schema.leased, theirs, among(calls.c.queue, "queue", queues))
     )
 
 
@@ -290,11 +267,11 @@ def forgettable_calls() -> ClauseElement:
 
 
 def forget_calls(size: int) -> ClauseElement:
-    return delete(calls).where(_among(calls.c.id, "id", size), schema.forgettable)
+    return delete(calls).where(among(calls.c.id, "id", size), schema.forgettable)
 
 
 def forget_attempts(size: int) -> ClauseElement:
-    return delete(schema.attempts).where(_among(schema.attempts.c.call_id, "id", size))
+    return delete(schema.attempts).where(among(schema.attempts.c.call_id, "id", size))
 
 
 def calls_of_plan() -> ClauseElement:
@@ -330,7 +307,7 @@ def find_calls(fields: tuple[str, ...], states: int, rare: bool = False) -> Clau
     planned = "plan_id" in fields
     query = _calls().where(*(_matches(field, calls.c.action, planned) for field in fields))
     if states:
-        query = query.where(_among(calls.c.state, "state", states))
+        query = query.where(among(calls.c.state, "state", states))
     order = (calls.c.position, calls.c.id) if planned else (calls.c.id.desc(),)
     return _most(query.order_by(*order))
 
@@ -402,7 +379,7 @@ def limit_rows(size: int, locked: bool = False) -> ClauseElement:
     columns = (
         *(limits.c.name, limits.c.window, limits.c.since, limits.c.buckets, limits.c.idle_at),
     )
-    wanted = _among(limits.c.name, "name", size)
+    wanted = among(limits.c.name, "name", size)
     return _held(select(*columns).where(wanted).order_by(limits.c.name), locked)
 
 
@@ -459,7 +436,7 @@ def replace_plan() -> ClauseElement:
 def find_plans(states: int) -> ClauseElement:
     query = _select(plans, rows.PLANS)
     if states:
-        query = query.where(_among(plans.c.state, "state", states))
+        query = query.where(among(plans.c.state, "state", states))
     return _most(query.order_by(plans.c.created_at.desc(), plans.c.id.desc()))
 
 
