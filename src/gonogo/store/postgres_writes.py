@@ -114,7 +114,7 @@ class Writes:
             text = texts.text(postgres_statements.replace_calls, columns)
             yield text, {"rows": _array(changes), "count": len(changes)}
         for table, (rows, records) in self._inserts.items():
-            values = [_without_none(rows.encode(record)) for record in records]
+            values = [rows.given(record) for record in records]
             given = {column for row in values for column in row}
             columns = tuple(column for column in rows.columns if column in given)
             text = texts.text(postgres_statements.insert_rows, table, columns)
@@ -138,10 +138,6 @@ class Writes:
 
 def _array(rows: Sequence[bytes]) -> str:
     return f"[{b','.join(rows).decode()}]"
-
-
-def _without_none(row: Row) -> Row:
-    return {column: value for column, value in row.items() if value is not None}
 
 
 def _copied(table: Table, rows: Rows[Any], records: Sequence[Any]) -> Copied:
