@@ -17,15 +17,24 @@ from gonogo.store.compiling import CoreCompiler, for_sqlite
 from gonogo.store.texts import Statements
 
 _QUEUE = {"queue_0": "default"}
+_PLANS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "plan_cache_mode=force_generic_plan",
+        *(f"enable_{way}=off" for way in ("seqscan", "hashjoin", "mergejoin")),
+        "jit=off",
+    )
+)
+"""Planned once, by the same rules as ours: to plan a claim takes longer than the claim."""
 
 
 class BareLooks:
     """Says the ledger's own statements on a connection that nobody else uses.
 
     Args:
-        connection: of the driver's, which ends a transaction by ``rollback``.
+        connection: of the driver's, where each statement is a transaction unless one is begun.
         texts: of the statements, as it takes them.
-        begin: what begins a transaction, where the driver does not do it by itself.
+        begin: what begins a transaction of several statements, where there are any.
     """
 
     def __init__(self, connection: Any, texts: Statements, begin: str = "") -> None:
@@ -63,7 +72,8 @@ class BareLooks:
             text = self._texts.text(build, *shape)
             placed = text.placed(wanted) if text.placed else wanted
             found = self._raw.execute(text, placed).fetchall()
-        self._raw.rollback()
+        if self._begin:
+            self._raw.rollback()
         return found
 
 
@@ -76,5 +86,6 @@ def bare_looks(url: str) -> Iterator[BareLooks]:
             yield BareLooks(file, Statements(for_sqlite), "BEGIN")
         return
     dialect = postgresql.dialect(paramstyle="pyformat")
-    with closing(psycopg.connect(plain(url))) as server:
+    settings = {"autocommit": True, "prepare_threshold": 0, "options": _PLANS}
+    with closing(psycopg.connect(plain(url), **settings)) as server:
         yield BareLooks(server, Statements(lambda: CoreCompiler(dialect, postgresql.insert)))
