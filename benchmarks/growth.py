@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.bare_looks import BareLooks, bare_looks
 from benchmarks.ledgers import AHEAD, KNOWN, Ledger, ledger
 from benchmarks.measure import EACH, Effort, Scene, Stage, Target, seconds_each
 from benchmarks.pg import servers
@@ -25,12 +26,14 @@ _BATCH = 60
 """Calls that a round prunes: the smallest ledger has enough of them for all rounds."""
 _COUNTING = "count all calls by state"
 """Grows by its nature: shown, and nothing asked of it."""
+_BARE = ", bare driver"
+"""The same statements without us: shown, so that it can be seen how much of a growth is theirs."""
 
 
 class Hot:
-    """What workers, callers and people ask of one ledger, over and over."""
+    """What workers, callers and people ask of one ledger, over and over; and ``bare`` beside us."""
 
-    def __init__(self, on: Ledger, times: int) -> None:
+    def __init__(self, on: Ledger, bare: BareLooks, times: int) -> None:
         self._on = on
         self._sandbox = sandbox = on.sandbox
         self._times = times
@@ -43,12 +46,15 @@ class Hot:
             "claim and perform": self._work,
             "replay of a key": self._replay,
             "holder of a key": self._holder,
+            f"holder of a key{_BARE}": lambda _: bare.holder(self._key()),
             "newest calls": lambda _: ask(),
             "newest calls of an action": lambda _: ask(action="payment"),
             "calls in doubt": lambda _: ask(states=(State.UNKNOWN,)),
             "failed calls": lambda _: ask(states=(State.FAILED,), limit=10),
-            "calls of a key": lambda _: ask(key=self._on.any(next(self._others))),
+            "calls of a key": lambda _: ask(key=self._key()),
+            f"calls of a key{_BARE}": lambda _: bare.calls(self._key()),
             "nothing to claim": lambda _: sandbox.delivery.claim(),
+            f"nothing to claim{_BARE}": lambda _: bare.due(sandbox.clock.now()),
             "next due": lambda _: sandbox.delivery.next_due(),
             "backlog by queue": lambda _: sandbox.queues(),
             "chores": lambda _: sandbox.delivery.maintain(),
@@ -61,7 +67,8 @@ class Hot:
     @property
     def asked(self) -> list[str]:
         """The operations that must not grow."""
-        return [step for step in (*self._steps, *self._rarely) if step != _COUNTING]
+        steps = (*self._steps, *self._rarely)
+        return [step for step in steps if step != _COUNTING and not step.endswith(_BARE)]
 
     def measure(self) -> Mapping[str, float]:
         """Seconds of each operation."""
@@ -83,8 +90,11 @@ class Hot:
     def _replay(self, _: int) -> None:
         assert self._on.pay.call(self._on.known(next(self._others) * 37), 100).replayed
 
+    def _key(self) -> str:
+        return self._on.any(next(self._others))
+
     def _holder(self, _: int) -> None:
-        key = self._on.any(next(self._others))
+        key = self._key()
         assert self._sandbox.store.read(lambda tx: tx.calls.holder("payment", key))
 
 
@@ -99,12 +109,16 @@ def _growth(kind: str, effort: Effort) -> Iterator[Scene]:
     sizes = (_SMALL, *(_FULL if effort.full else (_QUICK[kind],)))
     with ExitStack() as stack:
         urls = stack.enter_context(_databases(kind))
-        ledgers = {size: stack.enter_context(ledger(urls(), size)) for size in sizes}
-        hot = {size: Hot(filled, 20) for size, filled in ledgers.items()}
+        hot = {}
+        for size in sizes:
+            url = urls()
+            filled = stack.enter_context(ledger(url, size))
+            hot[size] = Hot(filled, stack.enter_context(bare_looks(url)), 20)
         yield Scene(
             f"The same operation as the ledger grows, {kind}",
             f"ledgers with so many finished calls, {KNOWN} of them replayed here, and {AHEAD} jobs "
-            f"that are due in a year; {_durability(kind)}",
+            f"that are due in a year; {_durability(kind)}; bare driver: the ledger's own "
+            "statements in a transaction on a connection of their own, nothing around them",
             {_name(size): of.measure for size, of in hot.items()},
             [
                 Target(f"{_name(size)} {step}", f"{_name(_SMALL)} {step}", _MOST)

@@ -32,6 +32,8 @@ class JobOptions(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, action: str, run_at: float | None, given: Mapping[str, Any]) -> JobOptions:
         """Checked options; `ConfigurationError` for an unknown one or a wrong type."""
+        if not given and run_at is None:
+            return cls()
         if unknown := set(given) - set(OPTIONS):
             raise ConfigurationError(
                 f"action {action!r}: unknown option {', '.join(sorted(unknown))}; there are "

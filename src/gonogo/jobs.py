@@ -67,8 +67,16 @@ class Jobs:
     def prepare(
         self, action: Action[Any, Any], rows: Iterable[Bound], options: JobOptions
     ) -> Callable[[Transaction], list[Handle]]:
-        """What `enqueue` does inside a transaction; users' own code has run when this returns."""
-        drafts = _in_turn([self._draft(action, bound, options) for bound in rows], options)
+        """What `enqueue` does inside a transaction; users' own code has run when this returns.
+
+        The jobs are due one after the other: all of them now, or the first when it was wanted.
+        """
+        bounds = list(rows)
+        first, slack = (1 - len(bounds), SLACK) if options.run_at is None else (0, 0.0)
+        drafts = [
+            self._draft(action, bound, options, turn * TURN - slack)
+            for turn, bound in enumerate(bounds, first)
+        ]
 
         def work(tx: Transaction) -> list[Handle]:
             if not drafts:
@@ -94,16 +102,20 @@ class Jobs:
 
         return work
 
-    def _draft(self, action: Action[Any, Any], bound: Bound, options: JobOptions) -> Call:
+    def _draft(
+        self, action: Action[Any, Any], bound: Bound, options: JobOptions, shift: float
+    ) -> Call:
         """The call to enqueue; one that a person is to approve says on which facts."""
-        draft = self.draft(action, bound, options)
+        draft = self.draft(action, bound, options, shift)
         if action.policy.needs_approval and action.reader is not None:
             facts = read_facts(action, bound.values, draft.key)
             return structs.replace(draft, facts=facts)
         return draft
 
-    def draft(self, action: Action[Any, Any], bound: Bound, options: JobOptions) -> Call:
-        """The call that enqueueing would make."""
+    def draft(
+        self, action: Action[Any, Any], bound: Bound, options: JobOptions, shift: float = 0.0
+    ) -> Call:
+        """The call that enqueueing would make; it is due ``shift`` seconds later than is said."""
         if bound.has_secrets:
             raise ConfigurationError(
                 f"action {action.name!r}: a secret argument cannot wait in the ledger, where "
@@ -117,7 +129,7 @@ class Jobs:
             direct,
             queue=options.queue or action.policy.queue,
             state=State.PLANNED if planned else State.PENDING,
-            run_at=direct.run_at if options.run_at is None else options.run_at,
+            run_at=(direct.run_at if options.run_at is None else options.run_at) + shift,
             priority=direct.priority if options.priority is None else options.priority,
             after=options.after,
             lane=action.lane_of(bound.values),
@@ -276,17 +288,6 @@ class Jobs:
             return explain(call, attempts, decisions, now, holder, workers, stop)
 
         return self._pipeline.store.read(work)
-
-
-def _in_turn(drafts: list[Call], options: JobOptions) -> list[Call]:
-    """Due one after the other; all of them now, or the first of them when it was wanted."""
-    at_once = options.run_at is None
-    first = 1 - len(drafts) if at_once else 0
-    slack = SLACK if at_once else 0.0
-    return [
-        structs.replace(draft, run_at=draft.run_at - slack + turn * TURN)
-        for turn, draft in enumerate(drafts, first)
-    ]
 
 
 def no_call(call_id: str) -> NotFound:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import linecache
+import sys
 import threading
 
 import pytest
@@ -255,6 +258,64 @@ def test_an_interrupt_while_the_lead_is_handed_over_strands_nobody(group, commit
     assert isinstance(results[0], KeyboardInterrupt)
     start(group, results, 3).join(5)
     assert results[3] == 3
+
+
+class Joined:
+    """A commit during which somebody else comes, the first time."""
+
+    def __init__(self) -> None:
+        self.group = GroupCommit(self)
+        self.ran: list[str] = []
+        self.late: threading.Thread | None = None
+
+    def __call__(self, batch) -> None:
+        for job in batch:
+            job.result = job.work(None)
+            self.ran.append(job.result)
+        if self.late is None:
+            self.late = threading.Thread(target=self.group.write, args=(lambda _: "late", True))
+            self.late.start()
+            waiting(self.group, 1)
+
+
+def test_an_interrupt_anywhere_of_one_who_was_alone_strands_nobody():
+    """At whatever line it comes, who came meanwhile is led, and what was committed is so once."""
+    interrupted = True
+    for line in itertools.count():
+        if not interrupted:
+            return
+        joined = Joined()
+        sys.settrace(_interrupting_at(line))
+        try:
+            joined.group.write(lambda _: "first", True)
+            interrupted = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if joined.late is not None:
+            joined.late.join(5)
+        assert joined.ran == (["first", "late"] if joined.late else []), line
+        group = joined.group
+        assert (group._leader, group._waiting, group._batch) == (None, [], []), line
+        assert group.write(lambda _: "next", True) == "next"
+        joined.late.join(5)
+
+
+def _interrupting_at(line):
+    """Raises at the so-manieth line of the module, but where Python itself looks at no signal."""
+    lines = itertools.count()
+
+    def trace(frame, event, _):
+        path = frame.f_code.co_filename
+        if not path.endswith("store/group.py"):
+            return None
+        words = linecache.getline(path, frame.f_lineno).lstrip()
+        if event == "line" and not words.startswith(("with ", "try:")) and next(lines) == line:
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
 
 
 @pytest.fixture

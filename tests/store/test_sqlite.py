@@ -294,6 +294,17 @@ def test_durable_work_is_committed_to_the_disk(store):
     assert (pragma("journal_mode"), pragma("foreign_keys")) == ("wal", 1)
 
 
+def test_an_insert_says_nothing_of_what_is_null(store):
+    """The driver takes longer for a `None` than for a value: it looks for one who adapts it."""
+    said = []
+    store._open_writer()._raw.set_trace_callback(said.append)
+    made = call(key="k", held=True)
+    store.write(lambda tx: tx.calls.insert(made))
+    (insert,) = (words for words in said if words.startswith("INSERT"))
+    assert "NULL" not in insert
+    assert store.read(lambda tx: tx.calls.get(made.id)) == made
+
+
 def test_reads_do_not_wait_for_a_writer(store):
     """A reader sees the last committed state while a write is under way."""
     insert(store)

@@ -82,9 +82,17 @@ def test_an_update_follows_from_the_one_of_all_columns(columns: set[str]) -> Non
     assert text_of(*asked) == as_tuple(COMPILER(*asked))
 
 
-def test_an_update_of_unknown_columns_does_not_follow() -> None:
+@given(st.sets(st.sampled_from(rows.CALLS.columns), min_size=1))
+def test_an_insert_follows_from_the_one_of_all_columns(columns: set[str]) -> None:
+    """The text of any columns, and of those alone, is the compiler's."""
+    asked = ("insert", "calls", (), ("id", *(columns - {"id"})))
+    assert text_of(*asked) == as_tuple(COMPILER(*asked))
+
+
+def test_unknown_columns_do_not_follow() -> None:
     """The compiler says what is wrong with them."""
     assert text_of("update", "replace_call", (), ("state", "colour")) is None
+    assert text_of("insert", "calls", (), ("state", "colour")) is None
     assert text_of("update", "unknown", (), ("state",)) is None
 
 

@@ -81,7 +81,8 @@ class GroupCommit:
     def write(self, work: Callable[[Transaction], T], durable: bool) -> T:
         """Run ``work`` in a commit, shared or not; its result after the commit."""
         job = Job(work, durable)
-        self._run((job,))
+        if not self._run_alone(job):
+            self._run((job,))
         if job.error is not None:
             raise job.error
         result: T = job.result
@@ -93,6 +94,20 @@ class GroupCommit:
         jobs = [Job(work, durable) for work, _ in pieces]
         self._run(jobs)
         return [Fate(job.result, job.error) for job in jobs]
+
+    def _run_alone(self, job: Job) -> bool:
+        """Lead without having stood in line, where nobody else does, as mostly."""
+        try:
+            with self._mutex:
+                if alone := self._leader is None and self._shared == 1:
+                    self._leader, self._durable = job, job.durable
+            if alone:
+                self._carry_out((job,))
+                self._resign(job)
+        except BaseException:
+            self._abandon(job)
+            raise
+        return alone
 
     def _run(self, jobs: Sequence[Job]) -> None:
         try:
@@ -124,17 +139,21 @@ class GroupCommit:
                 self._batch = batch  # before it leaves the line: an interrupt may come in between
                 self._durable = any(map(_is_durable, batch))
                 self._waiting = rest
-            try:
-                self._commit(batch)
-            except Exception as error:  # noqa: BLE001 - it reaches every caller
-                for job in batch:
-                    if not job.done:
-                        job.result, job.error = None, _own_copy(error)
-            for job in batch:
-                job.done = True
+            self._carry_out(batch)
             if not own.done:
                 self._tell()
         self._resign(own)
+
+    def _carry_out(self, batch: Sequence[Job]) -> None:
+        """Commit them: from then on it is certain what came of each."""
+        try:
+            self._commit(batch)
+        except Exception as error:  # noqa: BLE001 - it reaches every caller
+            for job in batch:
+                if not job.done:
+                    job.result, job.error = None, _own_copy(error)
+        for job in batch:
+            job.done = True
 
     def _next(self) -> tuple[list[Job], list[Job]]:
         """What of the line is committed now, and the rest of it."""
@@ -168,9 +187,10 @@ class GroupCommit:
         """May be begun anew. Work of which nothing is certain goes back in line, but ``own``."""
         if self._leader is own:
             own.done = True
-            batch, waiting = self._batch, self._waiting
-            waiting[:0] = [job for job in batch if not job.done and job not in waiting]
-            self._tell()
+            waiting = self._waiting
+            if self._batch:
+                waiting[:0] = [job for job in self._batch if not job.done and job not in waiting]
+                self._tell()
             self._leader = waiting[0] if waiting else None
         if self._leader is not None:
             self._leader.wake()

@@ -129,7 +129,7 @@ class Writes:
             text = texts.text(postgres_statements.replace_calls, columns)
             yield text, {"rows": _array(changes), "count": len(changes)}
         for table, (rows, records) in self._inserts.items():
-            values = [_without_none(rows.encode(record)) for record in records]
+            values = [rows.given(record) for record in records]
             columns = _columns(rows, values)
             text = texts.text(postgres_statements.insert_rows, table, columns)
             yield text, {"rows": _array(list(map(_encode, values)))}
@@ -153,10 +153,6 @@ class Writes:
 
 def _array(rows: Sequence[bytes]) -> str:
     return f"[{b','.join(rows).decode()}]"
-
-
-def _without_none(row: Row) -> Row:
-    return {column: value for column, value in row.items() if value is not None}
 
 
 def _columns(rows: Rows[Any], values: Sequence[Row]) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from itertools import compress, repeat
+from operator import is_not
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -29,7 +31,9 @@ from gonogo.records import (
 from gonogo.store.changes import changes
 
 R = TypeVar("R", bound=Struct)
-Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+Codec = tuple[Callable[[Any], Any] | None, Callable[[Any], Any]]
+"""How a value is written, unless as it is, and how it is read."""
+_NOTHING = repeat(None)
 
 
 class Rows(Generic[R]):
@@ -38,8 +42,8 @@ class Rows(Generic[R]):
     def __init__(self, record: type[R], codecs: Mapping[str, Codec]) -> None:
         self.columns = record.__struct_fields__
         self._record = record
-        self._encoders = {name: codec[0] for name, codec in codecs.items()}
-        self._places = [(self.columns.index(name), codec[0]) for name, codec in codecs.items()]
+        self._encoders = {name: write for name, (write, _) in codecs.items() if write is not None}
+        self._places = [(self.columns.index(name), write) for name, write in self._encoders.items()]
         self._decoders = [(name, codec[1]) for name, codec in codecs.items()]
 
     def encode(self, record: R) -> dict[str, Any]:
@@ -48,6 +52,16 @@ class Rows(Generic[R]):
         for name, encode in self._encoders.items():
             if (value := row[name]) is not None:
                 row[name] = encode(value)
+        return row
+
+    def given(self, record: R) -> dict[str, Any]:
+        """What the record has, as parameters of an insert, by column; the others are null."""
+        values = structs.astuple(record)
+        there = list(map(is_not, values, _NOTHING))
+        row = dict(zip(compress(self.columns, there), compress(values, there), strict=True))
+        for name, encode in self._encoders.items():
+            if name in row:
+                row[name] = encode(row[name])
         return row
 
     def values(self, record: R) -> list[Any]:
@@ -92,9 +106,9 @@ CALLS = Rows(
     Call,
     {
         "state": _STATES,
-        "held": (bool, bool),
-        "repeatable": (bool, bool),
-        "waits": (bool, bool),
+        "held": (None, bool),
+        "repeatable": (None, bool),
+        "waits": (None, bool),
         "outcome": _enum(Outcome),
         "fault": _json(Fault),
         "reservations": _json(tuple[Reservation, ...]),

@@ -66,8 +66,8 @@ class SqlAttempts:
         self._run = run
 
     def append(self, attempt: Attempt) -> None:
-        text = self._run.texts.insert(schema.attempts, rows.ATTEMPTS.columns)
-        self._run(text, rows.ATTEMPTS.encode(attempt))
+        given = rows.ATTEMPTS.given(attempt)
+        self._run(self._run.texts.insert(schema.attempts, tuple(given)), given)
 
     def of(self, call_id: str) -> list[Attempt]:
         text = self._run.texts.text(statements.attempts_of)
@@ -80,8 +80,8 @@ class SqlDecisions:
         self._run = run
 
     def append(self, decision: Decision) -> None:
-        text = self._run.texts.insert(schema.decisions, rows.DECISIONS.columns)
-        self._run(text, rows.DECISIONS.encode(decision))
+        given = rows.DECISIONS.given(decision)
+        self._run(self._run.texts.insert(schema.decisions, tuple(given)), given)
 
     def of(self, subject: str) -> list[Decision]:
         text = self._run.texts.text(statements.decisions_of)
@@ -102,8 +102,8 @@ class SqlAlerts:
         text = self._run.texts.text(statements.unresolved_alert, self._run.locks)
         row = self._run(text, {"fingerprint": alert.fingerprint}).fetchone()
         if row is None:
-            text = self._run.texts.insert(schema.alerts, rows.ALERTS.columns)
-            self._run(text, rows.ALERTS.encode(alert))
+            given = rows.ALERTS.given(alert)
+            self._run(self._run.texts.insert(schema.alerts, tuple(given)), given)
             return alert
         known = rows.ALERTS.decode(row)
         counted = known.again(alert)
@@ -138,8 +138,8 @@ class SqlPlans:
         self._run = run
 
     def insert(self, plan: PlanRecord) -> None:
-        text = self._run.texts.insert(schema.plans, rows.PLANS.columns)
-        self._run(text, rows.PLANS.encode(plan))
+        given = rows.PLANS.given(plan)
+        self._run(self._run.texts.insert(schema.plans, tuple(given)), given)
 
     def get(self, plan_id: str) -> PlanRecord | None:
         text = self._run.texts.text(statements.plan_by_id, self._run.locks)

@@ -31,7 +31,8 @@ class SqlCalls:
         return self._one(statements.call_by_key, {"action": action, "key": key})
 
     def insert(self, call: Call) -> None:
-        self._run(self._run.texts.insert(schema.calls, CALLS.columns), CALLS.encode(call))
+        given = CALLS.given(call)
+        self._run(self._run.texts.insert(schema.calls, tuple(given)), given)
         self._note(call)
         if call.slots and call.state is State.DISPATCHED:
             self._fill(call)

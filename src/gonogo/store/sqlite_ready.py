@@ -61,9 +61,9 @@ def text_of(
     known = _texts()
     if (found := known.get((verb, what, shape, columns))) is not None:
         return found
-    if verb == "update" and columns is not None:
+    if verb in _SHORTENED and columns is not None:
         whole = known.get((verb, what, shape, None))
-        return None if whole is None else _setting(whole, columns)
+        return None if whole is None else _SHORTENED[verb](whole, columns)
     if shape and type(shape[0]) is int and shape[0] > 1:
         single = known.get((verb, what, (1, *shape[1:]), None))
         return None if single is None else _listing(single, shape[0])
@@ -87,6 +87,22 @@ def _setting(whole: Compiled, columns: tuple[str, ...]) -> Compiled | None:
     fence = (parameters or ())[len(assigned) :]
     wanted = ", ".join(assignment for _, assignment in chosen)
     return f"{verb} SET {wanted} WHERE {condition}", (*(name for name, _ in chosen), *fence)
+
+
+def _inserting(whole: Compiled, columns: tuple[str, ...]) -> Compiled | None:
+    """An insert of ``columns`` from the one of all of them."""
+    text, parameters = whole
+    verb, _, rest = text.partition(" (")
+    named = rest.partition(")")[0].split(", ")
+    chosen = [(n, c) for n, c in zip(parameters or (), named, strict=True) if n in columns]
+    if len(chosen) != len(columns):
+        return None
+    wanted = ", ".join(column for _, column in chosen)
+    marks = ", ".join("?" * len(chosen))
+    return f"{verb} ({wanted}) VALUES ({marks})", tuple(name for name, _ in chosen)
+
+
+_SHORTENED = {"insert": _inserting, "update": _setting}
 
 
 def _listing(single: Compiled, size: int) -> Compiled | None:

@@ -288,7 +288,7 @@ def overtaken_calls(verdicts: int) -> ClauseElement:
     found = select(*(planned.c[name] for name in rows.CALLS.columns)).where(
         planned.c.plan_id == bindparam("plan_id"),
         planned.c.state == schema.literal(State.PLANNED),
-        _among(planned.c.verdict, "verdict", verdicts),
+        among(planned.c.verdict, "verdict", verdicts),
         taken.correlate(planned).exists(),
     )
     return _most(found.order_by(planned.c.position))

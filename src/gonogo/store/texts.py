@@ -85,8 +85,8 @@ class Statements:
 
     def insert(self, table: Table, columns: tuple[str, ...]) -> Text:
         """Insert one row of ``columns``."""
-        text = self._texts.get(("insert", table))
-        return text or self._keep(("insert", table), "insert", table, (), columns)
+        key = ("insert", table, columns)
+        return self._texts.get(key) or self._keep(key, "insert", table, (), columns)
 
     def insert_missing(self, table: Table, columns: tuple[str, ...]) -> Text:
         """Insert one row of ``columns``, unless there is one with the same primary key."""
