@@ -14,19 +14,20 @@ class Bell:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._waiting = 0
+        self.waiting = 0
+        """How many wait now."""
 
     def ring(self) -> None:
         """Wake all who wait now."""
-        if self._waiting:
+        if self.waiting:
             with self._condition:
                 self._condition.notify_all()
 
     def wait(self, seconds: float) -> None:
         """Wait until it is rung, ``seconds`` at most."""
         with self._condition:
-            self._waiting += 1
+            self.waiting += 1
             try:
                 self._condition.wait(seconds)
             finally:
-                self._waiting -= 1
+                self.waiting -= 1

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gonogo.bell import Bell
-from gonogo.canonical import canonical, encode, may_be_infinite
+from gonogo.canonical import canonical, encode
 from gonogo.clock import Clock, SystemClock
 from gonogo.errors import (
     ConfigurationError,
@@ -17,7 +17,7 @@ from gonogo.errors import (
 )
 from gonogo.keys import Holder, Keys, Write, lapsed
 from gonogo.ledger_keys import LedgerKeys, claim
-from gonogo.outcomes import require_over
+from gonogo.outcomes import OVER, require_over
 from gonogo.records import State
 from gonogo.store.port import Store
 
@@ -86,30 +86,35 @@ class IdempotencyManager:
             raise ConfigurationError(
                 f"the idempotency key {key!r} must be a text that is not empty"
             )
+        given = {"": (args, kwargs)} if kwargs else args  # a list or not: never written alike
         answer = self._answers.get(key)
         if answer is not None:
             try:
-                known = answer.write((args, kwargs)) == answer.text
+                known = answer.write(given) == answer.text
             except _UNWRITABLE:
                 known = answer.text is None
             if known and self._clock.now() < answer.until:
                 return answer.value
-        text, write = _written((args, kwargs))
+        text: bytes | None
+        write: Write = encode
+        try:
+            text = plain = encode(given)
+            shown = plain.decode()
+            if "null" in shown or "NaN" in shown or "Infinity" in shown:  # may_be_infinite
+                text, write = _closely(given)
+        except _UNWRITABLE:
+            text, write = _closely(given)
         holder, mine = self._keys.take(key, text, write)
         if not mine:
-            if holder.state is _RUNS:
-                holder, mine = self._wait_for(key, text, write, holder)
+            holder, mine = self._wait_for(key, text, write, holder)
             if not mine:
                 return self._replay(holder)
         try:
-            value = fn(*args, **kwargs)
-            require_over(value)
+            value = fn(*args, **kwargs) if kwargs else fn(*args)
+            if type(value) not in OVER:
+                require_over(value)
         except BaseException as error:
-            try:
-                self._keys.fail(holder, error)
-            except StoreError as unwritten:  # unknown when its lease ends; the error matters more
-                error.add_note(f"gonogo: key {key!r}: its outcome was not written: {unwritten}")
-            self._settled.ring()
+            self._fail(holder, error)
             raise
         try:
             self._keys.succeed(holder, value, text, write)
@@ -120,7 +125,8 @@ class IdempotencyManager:
                 key=key,
                 call_id=holder.id,
             ) from unwritten
-        self._settled.ring()
+        if self._settled.waiting:
+            self._settled.ring()
         return value
 
     def is_duplicate(self, key: str) -> bool:
@@ -151,7 +157,7 @@ class IdempotencyManager:
     def _wait_for(
         self, key: str, text: bytes | None, write: Write, holder: Holder
     ) -> tuple[Holder, bool]:
-        """`Keys.take` once the work that holds ``key`` is over; `InFlight` if that lasts."""
+        """`Keys.take` once the work of ``holder`` is over, if it runs; `InFlight` if that lasts."""
         give_up = self._clock.monotonic() + self._wait
         mine = False
         while not mine and holder.state is _RUNS:
@@ -164,6 +170,13 @@ class IdempotencyManager:
             self._settled.wait(0.02)
             holder, mine = self._keys.take(key, text, write)
         return holder, mine
+
+    def _fail(self, holder: Holder, error: BaseException) -> None:
+        try:
+            self._keys.fail(holder, error)
+        except StoreError as unwritten:  # unknown when its lease ends; the error matters more
+            error.add_note(f"gonogo: key {holder.key!r}: its outcome was not written: {unwritten}")
+        self._settled.ring()
 
     def _replay(self, holder: Holder) -> Any:
         if holder.state is State.SUCCEEDED:
@@ -190,17 +203,11 @@ def _keys(store: Store | None, clock: Clock, ttl: float | None, lease: float) ->
     return MemoryKeys(clock, ttl, lease)
 
 
-def _written(given: object) -> tuple[bytes | None, Write]:
-    """Arguments as canonical JSON, and how to write others to compare them; see `Answer`.
+def _closely(given: object) -> tuple[bytes | None, Write]:
+    """Arguments that cannot be written plainly, and how to write others to compare them.
 
-    Those that have none are told apart by their key alone.
+    Those that have no JSON form are told apart by their key alone.
     """
-    try:
-        text = encode(given)
-        if not may_be_infinite(text):
-            return text, encode
-    except _UNWRITABLE:
-        pass  # canonical can write a few more
     try:
         return canonical(given), canonical
     except _UNWRITABLE:

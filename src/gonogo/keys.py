@@ -48,7 +48,8 @@ class Answer(Protocol):
 
     @property
     def text(self) -> bytes | None:
-        """The arguments; ``None`` when they have no JSON form."""
+        """The arguments as JSON, ``None`` when they have none: ``[…]`` by place, and where there
+        are some by name as well ``{"":[[…],{…}]}``."""
         ...
 
     @property
@@ -117,6 +118,11 @@ class Keys(Protocol[H]):
 def lapsed(holder: Holder, now: float) -> bool:
     """Whether a key may be given back: what holds it is settled and its time is over."""
     return holder.state in TERMINAL and holder.expires_at is not None and holder.expires_at <= now
+
+
+def paired(text: bytes) -> bytes:
+    """The JSON of a call's arguments by place and by name, from that of `Answer.text`."""
+    return b"[%b,{}]" % text if text.startswith(b"[") else text[4:-1]
 
 
 def conflict(action: str, key: str | None, holder: Holder, differs: str = "") -> KeyConflict:

@@ -13,7 +13,7 @@ from gonogo.clock import Clock
 from gonogo.differences import difference
 from gonogo.errors import ResultUnavailable
 from gonogo.ids import new_id
-from gonogo.keys import NOT_YET, SCOPE, SILENT, SWEPT, Write, conflict, lapsed
+from gonogo.keys import NOT_YET, SCOPE, SILENT, SWEPT, Write, conflict, lapsed, paired
 from gonogo.outcomes import classify
 from gonogo.records import Call, CallFilter, Fault, Outcome, State, advance, move
 from gonogo.secrets import describe
@@ -62,7 +62,7 @@ class LedgerKeys:
         return self._answers
 
     def take(self, key: str, text: bytes | None, write: Write) -> tuple[Call, bool]:
-        fingerprint = "" if text is None else digest(text)
+        fingerprint = "" if text is None else digest(paired(text))
         return self._store.write(lambda tx: self._take(tx, key, fingerprint))
 
     def succeed(self, mine: Call, value: Any, text: bytes | None, write: Write) -> None:

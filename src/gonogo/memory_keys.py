@@ -8,29 +8,56 @@ import threading
 from collections import deque
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from gonogo.clock import Clock
 from gonogo.keys import NOT_YET, SCOPE, SILENT, SWEPT, Write, conflict
 from gonogo.outcomes import classify
 from gonogo.records import Outcome, State
 from gonogo.secrets import describe
+from gonogo.store.memory_prepared import let_go
 
 _RUNS, _SUCCEEDED = State.DISPATCHED, State.SUCCEEDED
 
 
-class Claim(Struct, frozen=True, eq=False):
-    """A key that is taken, and what became of the work that took it; see `Answer` and `Holder`."""
+class Failure(Struct, frozen=True, eq=False):
+    """What is known of work that did not succeed; for its fields see `Holder`."""
+
+    state: State
+    note: str
+    expires_at: float = math.inf
+
+
+class Claim(Struct, eq=False):
+    """A key that is taken, and what became of the work that took it; see `Answer` and `Holder`.
+
+    It ends once, in its place, under the lock of its keys and by one last assignment: of
+    ``failure``, or of ``until`` when ``value`` is there. Who has no lock looks at these first.
+    """
 
     text: bytes | None
     write: Write
-    value: Any
-    until: float
     key: str
     began: float
-    state: State = _RUNS
-    expires_at: float = math.inf
-    note: str | None = None
+    value: Any = None
+    until: float = NOT_YET
+    failure: Failure | None = None
+
+    @property
+    def state(self) -> State:
+        if self.failure is not None:
+            return self.failure.state
+        return _RUNS if self.until == NOT_YET else _SUCCEEDED
+
+    @property
+    def expires_at(self) -> float:
+        if self.failure is not None:
+            return self.failure.expires_at
+        return math.inf if self.until == NOT_YET else self.until
+
+    @property
+    def note(self) -> str | None:
+        return None if self.failure is None else self.failure.note
 
     @property
     def id(self) -> str:
@@ -43,7 +70,7 @@ class MemoryKeys:
     """Claims by key.
 
     Whoever comes first puts one where none is, which is one step of the interpreter. What is there
-    is replaced and removed under the lock.
+    ends and is removed under the lock.
 
     Args:
         ttl: seconds an answer lives; ``None`` for ever.
@@ -54,9 +81,10 @@ class MemoryKeys:
         self._clock = clock
         self._ttl = math.inf if ttl is None else ttl
         self._lease = lease
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # so that who is interrupted can tell whether it has it
         self._claims: dict[str, Claim] = {}
         self._ending: deque[Claim] = deque()  # the first to expire first: all live equally long
+        self._sweep_at = NOT_YET  # before this none of them expires
 
     @property
     def answers(self) -> dict[str, Claim]:
@@ -64,35 +92,37 @@ class MemoryKeys:
 
     def take(self, key: str, text: bytes | None, write: Write) -> tuple[Claim, bool]:
         now = self._clock.now()
-        mine = Claim(text, write, None, NOT_YET, key, now)
+        mine = Claim(text, write, key, now)
         while (holder := self._claims.setdefault(key, mine)) is not mine:
-            if holder.expires_at <= now:
-                self._drop(holder)  # not replaced in its place: the new one comes last
-                continue
-            if holder.text != text:
-                raise conflict(SCOPE, key, holder)
-            if holder.state is not _RUNS or holder.began + self._lease > now:
+            if holder.expires_at > now:
+                self._meet(holder, text, now)
                 return holder, False
-            self._put(holder, _unknown(holder, SILENT), now)
+            self._drop(holder, holder.state)  # not replaced in its place: the new one comes last
         return mine, True
 
     def succeed(self, mine: Claim, value: Any, text: bytes | None, write: Write) -> None:
         now = self._clock.now()
-        ends = now + self._ttl
-        self._put(
-            mine, Claim(text, write, value, ends, mine.key, mine.began, _SUCCEEDED, ends), now
-        )
+        try:  # a ``with`` would be as safe and takes twice as long
+            self._lock.acquire()
+            if mine.failure is None:
+                mine.value = value
+                mine.until = now + self._ttl  # last: now it can be given
+                self._ending.append(mine)
+            if self._sweep_at <= now:
+                self._release(now, SWEPT)
+            self._lock.release()
+        except BaseException:
+            let_go(self._lock)
+            raise
 
     def fail(self, mine: Claim, error: BaseException) -> None:
         outcome, note, now = classify(error), describe(error), self._clock.now()
         if outcome is Outcome.UNKNOWN:
-            self._put(mine, _unknown(mine, note), now)
+            self._end(mine, Failure(State.UNKNOWN, note), now)
         elif outcome is Outcome.REJECTED:
-            ends = now + self._ttl
-            rejected = structs.replace(mine, state=State.FAILED, note=note, expires_at=ends)
-            self._put(mine, rejected, now)
+            self._end(mine, Failure(State.FAILED, note, now + self._ttl), now)
         else:
-            self._drop(mine)
+            self._drop(mine, _RUNS)
 
     def value_of(self, holder: Claim) -> Any:
         return holder.value
@@ -105,29 +135,36 @@ class MemoryKeys:
 
     def forget(self, key: str, reason: str) -> bool:
         holder = self._claims.get(key)
-        return holder is not None and holder.state is State.UNKNOWN and self._drop(holder)
+        return holder is not None and self._drop(holder, State.UNKNOWN)
 
     def release_lapsed(self, now: float, limit: int) -> int:
         with self._lock:
             return self._release(now, limit)
 
-    def _put(self, before: Claim, after: Claim, now: float) -> None:
-        """Let ``after`` take the place of ``before``, unless that has lost it."""
+    def _meet(self, holder: Claim, text: bytes | None, now: float) -> None:
+        """Refuse arguments other than its own; count it as unknown once its lease is over."""
+        if holder.text != text:
+            raise conflict(SCOPE, holder.key, holder)
+        if holder.began + self._lease <= now and holder.state is _RUNS:
+            self._end(holder, Failure(State.UNKNOWN, SILENT), now)
+
+    def _end(self, claim: Claim, failure: Failure, now: float) -> None:
+        """Note how its work failed, unless it has ended."""
         with self._lock:
-            if self._claims.get(before.key) is before:
-                if after.expires_at != math.inf:
-                    self._ending.append(after)
-                self._claims[before.key] = after
-            if self._ending and self._ending[0].expires_at <= now:
+            if claim.state is _RUNS:
+                claim.failure = failure
+                if failure.state is State.FAILED:
+                    self._ending.append(claim)
+            if self._sweep_at <= now:
                 self._release(now, SWEPT)
 
-    def _drop(self, claim: Claim) -> bool:
-        """Free its key, unless it has lost it; whether it had it."""
+    def _drop(self, claim: Claim, state: State) -> bool:
+        """Free its key, if it has it and is in ``state``; whether it was."""
         with self._lock:
-            had = self._claims.get(claim.key) is claim
-            if had:
+            held = claim.state is state and self._claims.get(claim.key) is claim
+            if held:
                 del self._claims[claim.key]
-            return had
+            return held
 
     def _release(self, now: float, limit: int) -> int:
         released = 0
@@ -136,8 +173,5 @@ class MemoryKeys:
             if self._claims.get(claim.key) is claim:
                 del self._claims[claim.key]
                 released += 1
+        self._sweep_at = self._ending[0].expires_at if self._ending else NOT_YET
         return released
-
-
-def _unknown(claim: Claim, note: str) -> Claim:
-    return structs.replace(claim, state=State.UNKNOWN, note=note)

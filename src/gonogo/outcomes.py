@@ -32,7 +32,8 @@ _REFUSING = frozenset({400, 402, 404, 405, 406, 410, 411, 413, 414, 415, 422, 45
 # The request was turned away before it was looked at. 401, 403 and 407 judge who asks, not what is
 # asked: once the credentials are mended the same call must be able to run, so its key is not kept.
 _TURNED_AWAY = frozenset({401, 403, 407, 425, 429})
-_OVER = frozenset({type(None), bool, int, float, str, bytes, dict, list, tuple})
+OVER = frozenset({type(None), bool, int, float, str, bytes, dict, list, tuple})
+"""Types of answers that are no work still to be done; there are others."""
 
 
 def classify(error: BaseException) -> Outcome:
@@ -73,7 +74,7 @@ def retry_after(error: BaseException) -> float | None:
 
 def require_over(value: Any) -> None:
     """Refuse an answer that is work still to be done: nobody would do it, or hear how it ended."""
-    if type(value) in _OVER:
+    if type(value) in OVER:
         return
     if isinstance(value, (Awaitable, GeneratorType, AsyncGeneratorType)):
         if isinstance(value, (CoroutineType, GeneratorType)):

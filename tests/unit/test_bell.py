@@ -13,13 +13,13 @@ def test_all_who_wait_are_woken() -> None:
     waiting = [threading.Thread(target=bell.wait, args=(60.0,), daemon=True) for _ in range(3)]
     for thread in waiting:
         thread.start()
-    while bell._waiting < len(waiting):
+    while bell.waiting < len(waiting):
         threading.Event().wait(0.001)
     bell.ring()
     for thread in waiting:
         thread.join(10)
     assert not any(thread.is_alive() for thread in waiting)
-    assert bell._waiting == 0
+    assert bell.waiting == 0
 
 
 def test_who_waits_in_vain_goes_on() -> None:
@@ -27,4 +27,4 @@ def test_who_waits_in_vain_goes_on() -> None:
     bell = Bell()
     bell.ring()
     bell.wait(0.001)
-    assert bell._waiting == 0
+    assert bell.waiting == 0

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.support.sandboxes import STORES
 
+from gonogo.canonical import canonical, digest
 from gonogo.clock import FakeClock
 from gonogo.errors import (
     ConfigurationError,
@@ -23,6 +24,7 @@ from gonogo.errors import (
     ResultUnavailable,
 )
 from gonogo.idempotency import IdempotencyManager
+from gonogo.keys import SCOPE
 from gonogo.signals import NotApplied, Rejected
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store
@@ -87,7 +89,16 @@ def test_a_replay_looks_at_the_arguments_as_they_were(keys: IdempotencyManager) 
             keys.process_idempotent("k", Work(), other)
 
 
-@pytest.mark.parametrize(("first", "other"), [(None, math.nan), ("NaN", Decimal("NaN"))])
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        (None, math.nan),
+        (None, math.inf),
+        ("NaN", Decimal("NaN")),
+        ("Infinity", Decimal("Infinity")),
+        ("-Infinity", Decimal("-Infinity")),
+    ],
+)
 def test_what_json_cannot_hold_is_not_taken_for_what_it_can(
     keys: IdempotencyManager, first: object, other: object
 ) -> None:
@@ -106,6 +117,42 @@ def test_arguments_that_json_must_be_helped_with_are_told_from_others(
         assert [keys.process_idempotent(key, Work(), given) for _ in range(2)] == ["done", "done"]
         with pytest.raises(KeyConflict):
             keys.process_idempotent(key, Work(), {"1": "b"})
+
+
+def test_arguments_by_name_are_told_from_those_by_place(keys: IdempotencyManager) -> None:
+    """Lists and dicts that look like what is written of a call are arguments like others."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((1,), {}),
+        ((1,), {"b": 2}),
+        (([1], {"b": 2}), {}),
+        (([[1], {"b": 2}],), {}),
+        (({"": [[1], {"b": 2}]},), {}),
+        ((), {"b": 2}),
+        ((1,), {"": 2}),
+        ((), {}),
+    ]
+    for number, (args, kwargs) in enumerate(calls):
+        key = f"k{number}"
+        for _ in range(2):
+            assert keys.process_idempotent(key, Work(number), *args, **kwargs) == number
+        for others, named in calls[:number] + calls[number + 1 :]:
+            with pytest.raises(KeyConflict):
+                keys.process_idempotent(key, Work(), *others, **named)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"b": 2, "a": "x"}])
+def test_a_ledger_knows_the_arguments_of_earlier_versions(
+    fake_clock: FakeClock, kwargs: dict[str, Any]
+) -> None:
+    """The fingerprint on a ledger is that of the canonical JSON of both kinds of arguments."""
+    ledger = MemoryStore()
+    args = ({"cents": 7},)
+    IdempotencyManager(store=ledger, clock=fake_clock).process_idempotent(
+        "k", Work(), *args, **kwargs
+    )
+    holder = ledger.read(lambda tx: tx.calls.holder(SCOPE, "k"))
+    assert holder is not None
+    assert holder.fingerprint == digest(canonical((args, kwargs)))
 
 
 def test_other_arguments_conflict(keys: IdempotencyManager) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from gonogo.windows import SlidingWindow
@@ -26,18 +27,18 @@ def prepare_use(store: MemoryStore, places: Sequence[Place], switches: Collectio
     if len(places) == 1:
         return _prepare_one(store, *places[0], switches)
     controls = store.controls
-    acquire, release = store.lock.acquire, store.lock.release
+    lock = store.lock
 
     def use(cost: int, now: float) -> bool:
         try:
-            acquire()
+            lock.acquire()
             if store.busy or (controls and not controls.isdisjoint(switches)):
                 used = False
             else:
                 used = _grant_all(places, cost, now)
-            release()
+            lock.release()
         except BaseException:
-            _let_go(release)
+            let_go(lock)
             raise
         return used
 
@@ -49,12 +50,12 @@ def _prepare_one(
 ) -> Use:
     """`prepare_use` for one window, with `SlidingWindow.grant` written out where it has room."""
     controls = store.controls
-    acquire, release = store.lock.acquire, store.lock.release
+    lock = store.lock
     times, costs = window._times, window._costs  # for as long as there is the window
 
     def use(cost: int, now: float) -> bool:
         try:
-            acquire()
+            lock.acquire()
             units = window._used + cost
             if store.busy or window.retired or (controls and not controls.isdisjoint(switches)):
                 used = False
@@ -63,13 +64,13 @@ def _prepare_one(
                 window._used = units
                 costs.append(cost)  # first: see _drop
                 times.append(now)
-                release()
+                lock.release()
                 return True
             else:
                 used = window.grant(now, cost, most) is not None
-            release()
+            lock.release()
         except BaseException:
-            _let_go(release)
+            let_go(lock)
             raise
         return used
 
@@ -109,9 +110,9 @@ def _give_back(places: Sequence[Place], end: SlidingWindow, cost: int, now: floa
         window.give_back(window.take(now, 0), cost)  # the mark is the same again
 
 
-def _let_go(release: Callable[[], None]) -> None:
+def let_go(lock: RLock) -> None:
     """Release a lock, unless this thread does not hold it."""
     try:
-        release()
+        lock.release()
     except RuntimeError:
         return
