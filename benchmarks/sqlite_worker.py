@@ -49,14 +49,16 @@ class Worker:
             self._process.kill()
             self._process.wait()
 
-    def idle(self, seconds: float) -> tuple[float, int]:
-        """CPU seconds and statements while nothing is to be done."""
+    def ask(self, seconds: float) -> None:
+        """Begin to watch what it costs while nothing is to be done; see `answer`."""
         assert self._process.stdin is not None
-        known = len(self._answers)
         self._process.stdin.write(f"idle {seconds}\n")
         self._process.stdin.flush()
-        self._await(lambda: len(self._answers) > known)
-        return self._answers[-1]
+
+    def answer(self) -> tuple[float, int]:
+        """CPU seconds and statements of the time that was asked for."""
+        self._await(lambda: bool(self._answers))
+        return self._answers.pop()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
