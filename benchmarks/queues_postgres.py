@@ -43,8 +43,8 @@ TASKS = 32
 """Of Procrastinate, at once."""
 FAST = (OURS, PGQUEUER, BATCHES)
 """They have many times as many jobs to work off, which take them no longer than the others."""
-_COMES_TO_REST = 3.0
-"""Seconds after the last job in which a worker still has something to put away."""
+_COMES_TO_REST = 11.0
+"""Seconds after which every session has told PostgreSQL what it did before; it may take ten."""
 IDLE_HANDS = {"ours": 1, "procrastinate": 1, "pgqueuer": 10, "dbos_queue": 1000}
 """Each one's default, of threads, tasks, a batch, and milliseconds between two looks."""
 SLOW = (DBOS, CELERY, CELERY_DEFAULT)

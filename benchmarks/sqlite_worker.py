@@ -26,7 +26,7 @@ class Worker:
     """A process of `benchmarks.sqlite_worker`; ended with the block."""
 
     def __init__(self, kind: str, folder: str, *, threads: int = 1, poll: float = 0.0) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.sqlite_worker"]
+        self._command = [sys.executable, "-W", "ignore", "-m", "benchmarks.sqlite_worker"]
         self._command += [kind, folder, str(threads), str(poll)]
         self.began: dict[int, float] = {}
         self._answers: list[tuple[float, int]] = []
