@@ -44,51 +44,65 @@ def main() -> int:
     print(_machine(), f"seed {options.seed}", sep="\n", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.filterwarnings("ignore", message="there was no ledger")  # so every one begins here
-    results: dict[str, Result] = {}
+    found: dict[str, Result | None] = {}
     status, began = 0, time.perf_counter()
     try:
         for name in chosen:
-            result = _played(name, effort)
-            if result is None:
-                status = 1
-            else:
-                results[name] = result
-                _keep(results, options)
+            found[name] = _played(name, effort)
+            _keep(found, options)
     except KeyboardInterrupt:
         status = 130
-    missed = tables.missed(results.values())
-    _sum_up(results, missed, time.perf_counter() - began)
-    return status or (1 if options.strict and missed else 0)
+    missed = _sum_up(found, time.perf_counter() - began)
+    return status or (1 if None in found.values() or (options.strict and missed) else 0)
 
 
-def _keep(results: Mapping[str, Result], options: argparse.Namespace) -> None:
+def _keep(found: Mapping[str, Result | None], options: argparse.Namespace) -> None:
     """Write the files that were asked for, with what there is by now."""
+    results = _measured(found)
     if options.page:
         tables_of_all = [line for result in results.values() for line in tables.page(result)]
         table = summary.page(summary.lines(results))
         head = f"{_machine()}; seed {options.seed}."
-        _write(options.page, [head, "", *table, "", *tables_of_all])
+        lost = [f"Not measured: {_lost(found)}.", ""] if _lost(found) else []
+        _write(options.page, [head, "", *lost, *table, "", *tables_of_all])
     if options.json:
         samples = {result.title: result.samples for result in results.values()}
         options.json.write_text(json.dumps({"machine": _machine(), "samples": samples}, indent=1))
 
 
-def _sum_up(results: Mapping[str, Result], missed: list[str], seconds: float) -> None:
+def _sum_up(found: Mapping[str, Result | None], seconds: float) -> list[str]:
+    """Print the one table over all scenes; the targets that were missed."""
+    results = _measured(found)
+    missed = tables.missed(results.values())
     print(f"\n{len(results)} scenes in {seconds / 60:.1f} minutes: ours beside the others")
     print("\n".join(summary.terminal(summary.lines(results))))
     print(f"\n{len(missed)} of {sum(len(r.targets) for r in results.values())} targets missed")
     print("\n".join(f"  {line}" for line in missed), flush=True)
+    if _lost(found):
+        print(f"not measured: {_lost(found)}", flush=True)
+    return missed
+
+
+def _measured(found: Mapping[str, Result | None]) -> dict[str, Result]:
+    return {name: result for name, result in found.items() if result is not None}
+
+
+def _lost(found: Mapping[str, Result | None]) -> str:
+    return ", ".join(name for name, result in found.items() if result is None)
 
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """`TimeoutError` in this block when it takes longer: one that hangs must not keep the rest."""
+    """`TimeoutError` in this block when it takes longer, and after as long again.
+
+    A contender that hangs must keep neither the others nor the scenes that follow.
+    """
 
     def give_up(*_: object) -> None:
         raise TimeoutError(f"not over after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:
@@ -101,7 +115,7 @@ def _played(name: str, effort: Effort) -> Result | None:
     random.seed(effort.seed)
     began = time.perf_counter()
     try:
-        with _at_most(effort.of(300, 1500)):
+        with _at_most(effort.of(600, 2400)):
             result = play(scenes.stage(name), effort)
     except Exception as error:
         print(f"\n{name}: not measured: {type(error).__name__}: {error}", flush=True)

@@ -26,57 +26,58 @@ _LIBRARIES = {
     "libssl": "psycopg",
 }
 _FILES = {
-    "calls": "ceval frame pycore_frame pycore_ceval call pycore_call genobject methodobject "
-    "descrobject classobject funcobject getargs abstract _contextvars context pystate",
-    "names": "dictobject typeobject object pyhash moduleobject cellobject hamt",
-    "memory": "obmalloc gcmodule malloc memset memmove pycore_object tupleobject",
+    "calls": "abstract call ceval ceval_gil classobject context descrobject exceptions frame "
+    "frameobject funcobject genobject getargs methodobject pycore_call pycore_ceval pycore_frame "
+    "pycore_pystate pystate _contextvars",
+    "names": "cellobject dictobject hamt moduleobject pyhash typeobject",
+    "memory": "gcmodule malloc memmove memset object obmalloc pycore_object tupleobject",
 }
 KINDS = (LOOP, *_FILES, *dict.fromkeys(_LIBRARIES.values()), "rest")
 """The interpreter's own loop; calls and their frames; attributes and dicts; memory; libraries."""
 
 
+_PROGRAMS = ("valgrind", "callgrind_control", "callgrind_annotate")
+
+
 def missing() -> str:
     """Why nothing can be counted here; empty where it can."""
-    found = shutil.which("valgrind") and shutil.which("callgrind_annotate")
-    return "" if found else "valgrind is not installed: no instructions are counted"
+    return "" if all(map(shutil.which, _PROGRAMS)) else "valgrind is not installed"
 
 
 def counted(name: str, times: int, url: str | None) -> dict[str, float]:
-    """Instructions of one ``name`` of `benchmarks.works` by kind: twice as many less so many."""
-    with TemporaryDirectory(prefix="gonogo-bench-") as folder:
-        few, many = (_run(Path(folder), name, count, url) for count in (times, 2 * times))
+    """Instructions of one ``name`` of `benchmarks.works` by kind."""
     kinds: Counter[str] = Counter()
-    for place in many:
-        kinds[_kind(*place)] += many[place] - few.get(place, 0)
+    with TemporaryDirectory(prefix="gonogo-bench-") as folder:
+        out = Path(folder) / "counts"
+        _run(out, name, str(times), url or "")
+        told = _said("callgrind_annotate", "--threshold=100", "--auto=no", str(out))
+    for line in filter(None, map(_LINE.match, told.splitlines())):
+        count, file, function, library = line.groups()
+        kinds[_kind(file, function, library or "")] += int(count.replace(",", ""))
     return {kind: kinds[kind] / times for kind in KINDS}
 
 
-Place = tuple[str, str, str]
-"""File, function and library, as far as they are known."""
-
-
-def _run(folder: Path, name: str, times: int, url: str | None) -> dict[Place, int]:
-    out = folder / f"{times}.out"
-    own = folder / f"{times}.db"
-    where = f"sqlite:///{own}" if name.endswith(".sqlite") else url or ""
-    watched = [sys.executable, "-m", "benchmarks.works", name, str(times), where]
-    subprocess.run(
-        ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *watched],
-        check=True,
-        capture_output=True,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
-    )
-    told = subprocess.run(
-        ["callgrind_annotate", "--threshold=100", "--auto=no", str(out)],
-        check=True,
-        capture_output=True,
+def _run(out: Path, *words: str) -> None:
+    """A work in a process of its own, in which nothing is counted but what it does so often."""
+    callgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no"]
+    work = [sys.executable, "-m", "benchmarks.works", *words]
+    with subprocess.Popen(
+        [*callgrind, f"--callgrind-out-file={out}", *work],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
-    )
-    found: Counter[Place] = Counter()
-    for line in filter(None, map(_LINE.match, told.stdout.splitlines())):
-        count, file, function, library = line.groups()
-        found[file, function, library or ""] += int(count.replace(",", ""))
-    return found
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    ) as watched:
+        for word, counting in (("ready", "on"), ("done", "off")):
+            if watched.stdout.readline().strip() != word:
+                raise ChildProcessError(f"{' '.join(work)} ended before it was {word}")
+            _said("callgrind_control", "-i", counting, str(watched.pid))
+            print(file=watched.stdin, flush=True)
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _kind(file: str, function: str, library: str) -> str:

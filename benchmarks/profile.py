@@ -21,8 +21,8 @@ from benchmarks.pg import servers
 from benchmarks.works import WORKS, warm
 
 _TIMES = 200
-_TIMED = 1000
-_REPEATED = 1000
+_TIMED = 300
+_REPEATED = 300
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
     if not chosen:
         print("\n".join(WORKS))
         return 2
-    without = "not asked for" if options.quick else instructions.missing()
+    without = "they were not asked for" if options.quick else instructions.missing()
     rows = []
     with ExitStack() as stack:
         fresh = _databases(stack, chosen)
@@ -43,7 +43,7 @@ def main() -> int:
             rows.append(_row(name, found, _seconds(name, fresh(name)), kinds))
     print("\n".join([*_head(without), *rows]))
     if without:
-        print(f"\nInstructions: {without}.")
+        print(f"\nNo instructions: {without}.")
     return 0
 
 

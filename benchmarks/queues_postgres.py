@@ -154,6 +154,8 @@ def _process(processes: int) -> Stage:
         with _contenders() as contenders:
             ours = contenders[OURS]
             contenders[BATCHES] = Contender(ours.queue, "bookkeeping", ours.url, 100)
+            if processes > 1:
+                del contenders[CELERY_DEFAULT]  # one process shows what the disk takes of it
             yield Scene(
                 f"work off queued jobs, PostgreSQL, {workers}",
                 f"{few:,} trivial jobs to the last one settled, {many:,} of the fastest three; "
@@ -207,6 +209,7 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
                 *(Target(f"{OURS} p95", f"{peer} p95", 1.0) for peer in contenders if peer != OURS),
             ],
             rounds=effort.few,
+            fresh=True,
         )
 
 
@@ -237,8 +240,11 @@ def _idle_crews(contenders: Mapping[str, Contender], stack: ExitStack) -> dict[s
     for crew in crews.values():
         stack.push(crew)
     for name, crew in crews.items():
+        queue = contenders[name].queue
         crew.__enter__()
-        crew.drain(contenders[name].queue, 20)
+        crew.drain(queue, 20)
+        queue.put(0)
+        crew.hear(1)
     return crews
 
 

@@ -172,7 +172,7 @@ WORKS: dict[str, Callable[[str | None], AbstractContextManager[Work]]] = {
     "job.sqlite": _job,
     "job.postgres": _job,
 }
-WARM = 300
+WARM = 100
 """Times after which everything that is made once is there."""
 
 
@@ -187,10 +187,14 @@ def warm(name: str, url: str | None) -> Iterator[Work]:
 
 
 def main(name: str, times: str, url: str = "") -> None:
-    """Do it so many times, for whoever watches this process."""
+    """Do it so many times between two words to whoever watches, each answered by a line."""
     with warm(name, url or None) as work:
         work.before(int(times))
-        work.run(int(times))
+        print("ready", flush=True)
+        sys.stdin.readline()
+        next(map(work.run, [int(times)]))  # enters the interpreter's loop anew, which is seen
+        print("done", flush=True)
+        sys.stdin.readline()
 
 
 if __name__ == "__main__":

@@ -98,7 +98,10 @@ def test_a_scene_that_cannot_be_set_does_not_keep_the_others(
     """A server or a peer may be missing; the run says so, and does not end well."""
     status = run(monkeypatch, tmp_path, one=ImportError("no peer"), two=stage("gonogo", "peer"))
     assert status == 1
-    assert "one: not measured: ImportError: no peer" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "one: not measured: ImportError: no peer" in said
+    assert said.endswith("not measured: one\n")
+    assert "Not measured: one." in (tmp_path / "page.md").read_text()
     assert json.loads((tmp_path / "all.json").read_text())["samples"]["Of gonogo"]
 
 

@@ -48,7 +48,8 @@ def _counted(work: Work, times: int) -> float:
     [
         (("Python/ceval.c", "_PyEval_EvalFrameDefault'2", "libpython3.11.so"), "loop"),
         (("Include/object.h", "_PyEval_EvalFrameDefault", ""), "loop"),
-        (("Objects/frameobject.c", "frame_dealloc", "python3.11"), "rest"),
+        (("Objects/frameobject.c", "frame_dealloc", "python3.11"), "calls"),
+        (("Objects/unicodeobject.c", "PyUnicode_New", "libpython3.11.so"), "rest"),
         (("Objects/dictobject.c", "insertdict", "libpython3.11.so"), "names"),
         (("Objects/obmalloc.c", "_PyObject_Malloc", "libpython3.11.so"), "memory"),
         (("sysdeps/memset-vec-unaligned-erms.S", "__memset", "libc.so.6"), "memory"),
