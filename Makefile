@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lint demo chaos bench bench-full statements constraints hooks clean
+.PHONY: help test check lint demo chaos bench bench-full profile statements constraints hooks clean
 .DELETE_ON_ERROR:
 
 help: ## What can be made
@@ -39,11 +39,14 @@ demo: $(VENV)/.installed ## Rehearse, approve and apply a real payout run
 chaos: $(VENV)/.installed ## Kill, stop, cut and fill for half an hour; the figures of docs/reliability.md
 	@$(BIN)/python -m tests.faults.chaos $(CHAOS)
 
-bench: $(VENV)-bench/.installed ## Beside peers and floors, in ten minutes
+bench: $(VENV)-bench/.installed ## Beside peers and floors, in some seven minutes
 	@$(VENV)-bench/bin/python -m benchmarks $(BENCH)
 
-bench-full: $(VENV)-bench/.installed ## The same for hours: large ledgers, long loads
+bench-full: $(VENV)-bench/.installed ## The same for an hour: large ledgers, long loads
 	@$(VENV)-bench/bin/python -m benchmarks --full $(BENCH)
+
+profile: $(VENV)-bench/.installed ## Where the time of one operation goes: steps, calls, instructions
+	@$(VENV)-bench/bin/python -m benchmarks.profile $(PROFILE)
 
 statements: $(VENV)/.installed ## Compile the statements that come with the package anew
 	@$(BIN)/python -m tests.support.ready

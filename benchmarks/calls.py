@@ -153,7 +153,7 @@ def memory(effort: Effort) -> Iterator[Scene]:
 @contextmanager
 def sqlite(effort: Effort) -> Iterator[Scene]:
     """One caller, the ledger in a file."""
-    times = effort.of(100, 500)
+    times = effort.of(100, 250)
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()))
         ours = stack.enter_context(guarded(f"sqlite:///{place / 'gonogo.db'}"))
@@ -192,7 +192,7 @@ def sqlite(effort: Effort) -> Iterator[Scene]:
 @contextmanager
 def crowded(effort: Effort) -> Iterator[Scene]:
     """Eight threads on one file; what they gain depends on what a sync takes, so that is shown."""
-    times = effort.of(60, 250)
+    times = effort.of(60, 200)
     with ExitStack() as stack:
         ours, raw = _two_files(stack)
         place = Path(stack.enter_context(TemporaryDirectory()))
@@ -218,7 +218,7 @@ def crowded(effort: Effort) -> Iterator[Scene]:
 @contextmanager
 def scaling(effort: Effort) -> Iterator[Scene]:
     """From one thread to many on one file."""
-    times = effort.of(60, 250)
+    times = effort.of(60, 200)
     crowds = (1, 2, 4, 8, 16, 32) if effort.full else (1, 4, 16)
     with ExitStack() as stack:
         ours, raw = _two_files(stack)
@@ -232,7 +232,7 @@ def scaling(effort: Effort) -> Iterator[Scene]:
             settings=f"{GUARDS}; {DURABLE}; threads of one process, {times} calls each a round",
             contenders=contenders,
             unit=RATE,
-            rounds=effort.of(3, 9),
+            rounds=effort.of(3, 5),
         )
 
 
@@ -246,7 +246,7 @@ def latency(effort: Effort) -> Iterator[Scene]:
             title="how long a guarded direct call takes among 8 callers, SQLite file",
             settings=f"{GUARDS}; {DURABLE}; 8 threads without a pause, {times} calls each a round",
             contenders={OURS: _latencies(ours, 8, times), RAW: _latencies(raw, 8, times)},
-            rounds=effort.of(3, 9),
+            rounds=effort.of(3, 5),
         )
 
 

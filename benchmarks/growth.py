@@ -156,6 +156,7 @@ def _pruning(kind: str, effort: Effort) -> Iterator[Scene]:
             },
             [Target("gonogo, pruned once a second middle", "gonogo, nobody prunes middle", _MOST)],
             EACH,
+            rounds=min(7, effort.rounds),
         )
 
 

@@ -28,7 +28,7 @@ Pay = Callable[[Order], object]
 @contextmanager
 def memory(effort: Effort) -> Iterator[Scene]:
     """An order of two fields; the work behind the key does nothing."""
-    ours, theirs, known = _ours(), _powertools(), _order(-1)
+    ours, theirs, known = our_manager(), _powertools(), order(-1)
     for pay in (ours, theirs):
         pay(known)
     yield Scene(
@@ -36,9 +36,9 @@ def memory(effort: Effort) -> Iterator[Scene]:
         "an order of two fields, fingerprinted by both; gonogo: process_idempotent; Powertools: "
         "idempotent_function over a locked dict, with a context so that it need not warn",
         {
-            "gonogo first": repeated(lambda i: ours(_order(i)), 1000),
+            "gonogo first": repeated(lambda i: ours(order(i)), 1000),
             "gonogo replay": repeated(lambda _: ours(known), 2000),
-            "powertools first": repeated(lambda i: theirs(_order(i)), 300),
+            "powertools first": repeated(lambda i: theirs(order(i)), 300),
             "powertools replay": repeated(lambda _: theirs(known), 300),
         },
         [
@@ -48,7 +48,7 @@ def memory(effort: Effort) -> Iterator[Scene]:
     )
 
 
-def _order(number: int) -> Order:
+def order(number: int) -> Order:
     return {"invoice": f"INV-{number}", "cents": 12_000}
 
 
@@ -56,7 +56,7 @@ def _paid(order: Order) -> Order:
     return {"paid": order["cents"]}
 
 
-def _ours() -> Pay:
+def our_manager() -> Pay:
     manager = IdempotencyManager()
     return lambda order: manager.process_idempotent(f"payment:{order['invoice']}", _paid, order)
 

@@ -62,7 +62,7 @@ def _lines(kind: str, what: str, fields: Fields, asked: float | None) -> Iterato
             f"{what}; time, level, action; into an object "
             "whose write() and flush() do nothing. The others mask keys by a remembered pattern; "
             "gonogo also looks for secrets in the texts and follows a correlation id",
-            {"gonogo": repeated(_ours(fields), 5000), **peers},
+            {"gonogo": repeated(our_line(fields), 5000), **peers},
             [Target("gonogo", peer, asked) for peer in peers if asked is not None],
         )
 
@@ -89,7 +89,7 @@ def _mask(fields: Fields) -> Fields:
     return fields
 
 
-def _ours(fields: Fields) -> Callable[[int], object]:
+def our_line(fields: Fields) -> Callable[[int], object]:
     log = StructuredLogger(_logger("benchmark.gonogo"))
     log.configure(json=True, stream=_Nowhere())
     return lambda _: log.log_action("payment", **fields)

@@ -29,7 +29,7 @@ class Effort:
     @property
     def few(self) -> int:
         """Rounds of a scene in which one takes seconds."""
-        return min(self.rounds, self.of(3, 7))
+        return min(self.rounds, self.of(3, 5))
 
     def of(self, quick: int, full: int) -> int:
         """The one or the other number, as this effort wants it."""
@@ -62,21 +62,30 @@ class Target:
             return f"at most {unit.show(self.most)}"
         if self.most < 1:
             return f"at least {1 / self.most:.3g} × as fast as {self.theirs}"
-        return f"at most {self.most:.3g} × the time of {self.theirs}"
+        return f"at most {self.most:.3g} × {'the time' if unit.timed else 'that'} of {self.theirs}"
+
+    @property
+    def limit(self) -> str:
+        """The ratio that is asked, alone."""
+        return f"at least {1 / self.most:.3g} ×" if self.most < 1 else f"at most {self.most:.3g} ×"
 
     def got(self, ratio: float, unit: Unit) -> str:
         """What came of it, in the same words."""
         if self.theirs is None:
             return unit.show(ratio)
-        return f"{1 / ratio:.3g} × as fast" if self.most < 1 else f"{ratio:.3g} × the time"
+        return f"{1 / ratio:.3g} × as fast" if self.most < 1 else unit.times(ratio)
 
 
 @dataclass(frozen=True)
 class Unit:
-    """How a figure is shown."""
+    """How a figure is shown, and whether it is a time."""
 
     show: Callable[[float], str]
-    head: str
+    timed: bool = False
+
+    def times(self, ratio: float) -> str:
+        """A ratio in words."""
+        return f"{ratio:.3g} × {'the time' if self.timed else 'as much'}"
 
 
 def _time(seconds: float) -> str:
@@ -86,11 +95,10 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e9:,.3g} ns"
 
 
-EACH = Unit(_time, "each")
-RATE = Unit(lambda seconds: f"{1 / seconds:,.0f}/s", "rate")
-MEGABYTES = Unit(lambda value: f"{value / 1e6:,.1f} MB", "size")
-NUMBER = Unit(lambda value: f"{value:,.3g}", "value")
-SHARE = Unit(lambda value: f"{value:.2%}", "share")
+EACH = Unit(_time, timed=True)
+RATE = Unit(lambda seconds: f"{1 / seconds:,.0f}/s", timed=True)
+MEGABYTES = Unit(lambda value: f"{value / 1e6:,.1f} MB")
+NUMBER = Unit(lambda value: f"{value:,.3g}")
 
 
 @dataclass
@@ -139,6 +147,28 @@ def repeated(work: Callable[[int], object], times: int) -> Measure:
     return measure
 
 
+class Together:
+    """Contenders that are watched over the same seconds, each with figures of its own.
+
+    Args:
+        watch: one round of all of them, by name.
+    """
+
+    def __init__(self, watch: Callable[[], Mapping[str, Mapping[str, float]]]) -> None:
+        self._watch = watch
+        self._found: dict[str, Mapping[str, float]] = {}
+
+    def of(self, name: str) -> Measure:
+        """The figures of one of them; who is asked a second time begins a new round."""
+
+        def measure() -> Mapping[str, float]:
+            if name not in self._found:
+                self._found = dict(self._watch())
+            return self._found.pop(name)
+
+        return measure
+
+
 class Result:
     """What a scene's rounds gave."""
 
@@ -165,12 +195,20 @@ class Result:
         ratios = [(target, target.ratios(self.samples)) for target in self.targets]
         return [(target, statistics.median(found) if found else None) for target, found in ratios]
 
+    def check(self) -> None:
+        """`LookupError` where a target names a row that nobody measured and nobody failed at."""
+        for target in self.targets:
+            for row in filter(None, (target.ours, target.theirs)):
+                if row not in self.samples and not any(map(row.startswith, self.failed)):
+                    raise LookupError(f"a target names {row!r}, which is no row of {self.title!r}")
+
 
 def play(stage: Stage, effort: Effort) -> Result:
     """Set the scene, measure every contender in every round, and take it down.
 
     A contender that fails is left out of the rounds that follow and named in the result; the
     others go on. The first round is not counted, unless each is fresh: it loads and fills caches.
+    Raises `LookupError` after the first one that counts where a target names a row there is not.
     """
     with stage(effort) as scene:
         result = Result(scene)
@@ -190,6 +228,8 @@ def play(stage: Stage, effort: Effort) -> Result:
                     continue
                 if turn >= 0:
                     result.add(name, measured)
+            if turn == 0:
+                result.check()
         order = {name: place for place, name in enumerate(names)}
         result.samples = dict(sorted(result.samples.items(), key=lambda row: _place(row[0], order)))
         return result

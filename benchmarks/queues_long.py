@@ -100,8 +100,8 @@ _COMMITS = {"SQLite": "WAL, synchronous FULL", "PostgreSQL": servers.SETTINGS}
 
 @contextmanager
 def _steady(kind: str, effort: Effort) -> Iterator[Scene]:
-    """Ten periods of a minute; of two seconds where it has to be quick."""
-    period, periods, keep = float(effort.of(2, 60)), effort.of(5, 10), LEAST
+    """Ten periods of a minute; of a second where it has to be quick."""
+    period, periods, keep = float(effort.of(1, 60)), effort.of(5, 10), LEAST
     logging.disable(logging.CRITICAL)
 
     def measure() -> Mapping[str, float]:

@@ -10,8 +10,19 @@ from contextlib import ExitStack, contextmanager
 
 import psutil
 import psycopg
+from tests.support.postgres import plain
 
-from benchmarks.measure import NUMBER, RATE, Effort, Measure, Scene, Stage, Target, repeated
+from benchmarks.measure import (
+    NUMBER,
+    RATE,
+    Effort,
+    Measure,
+    Scene,
+    Stage,
+    Target,
+    Together,
+    repeated,
+)
 from benchmarks.pg import servers
 from benchmarks.pg.celery_queue import OnRedis
 from benchmarks.pg.crew import Crew
@@ -32,9 +43,13 @@ THREADS = 4
 TASKS = 32
 """Of Procrastinate, at once."""
 FAST = (OURS, PGQUEUER, BATCHES)
-"""They have ten times as many jobs to work off, which take them no longer than the others."""
+"""They have many times as many jobs to work off, which take them no longer than the others."""
+_COMES_TO_REST = 11.0
+"""Seconds after which every session has told PostgreSQL what it did before; it may take ten."""
 IDLE_HANDS = {"ours": 1, "procrastinate": 1, "pgqueuer": 10, "dbos_queue": 1000}
 """Each one's default, of threads, tasks, a batch, and milliseconds between two looks."""
+SLOW = (DBOS, CELERY, CELERY_DEFAULT)
+"""They have no batch."""
 COMMITS = (
     "every contender commits with synchronous_commit on, except that gonogo's claims and settles "
     "are off by design (lost by a crash of the server they are found again); Redis with "
@@ -56,18 +71,24 @@ class Contender:
 
 @contextmanager
 def _contenders() -> Iterator[dict[str, Contender]]:
+    """All of them on one server, each in a database of its own."""
     with ExitStack() as stack:
-        url = stack.enter_context(servers.database())
+        fresh = stack.enter_context(servers.databases())
         durable = stack.enter_context(servers.broker(durable=True))
         default = stack.enter_context(servers.broker(durable=False))
+
+        def on_postgres(queue: Callable[[str], Queue], module: str, hands: int) -> Contender:
+            url = plain(fresh())
+            return Contender(queue(url), module, url, hands)
+
         found = {
-            OURS: Contender(Ours(url), "ours", url, THREADS),
-            PGQUEUER: Contender(Pgqueuer(url), "pgqueuer", url, 100),
-            PROCRASTINATE: Contender(Procrastinate(url), "procrastinate", url, TASKS),
-            DBOS: Contender(Dbos(url), "dbos_queue", url, 100),
+            OURS: on_postgres(Ours, "ours", THREADS),
+            PGQUEUER: on_postgres(Pgqueuer, "pgqueuer", 100),
+            PROCRASTINATE: on_postgres(Procrastinate, "procrastinate", TASKS),
+            DBOS: on_postgres(Dbos, "dbos_queue", 100),
             CELERY: Contender(OnRedis(durable), "celery_queue", durable, 1),
             CELERY_DEFAULT: Contender(OnRedis(default), "celery_queue", default, 1),
-            FLOOR: Contender(Floor(url), "floor", url, 1),
+            FLOOR: on_postgres(Floor, "floor", 1),
         }
         for contender in found.values():
             stack.callback(contender.queue.close)
@@ -87,7 +108,7 @@ def _bookkeeping() -> Iterator[Contender]:
 
 @contextmanager
 def _enqueue(effort: Effort) -> Iterator[Scene]:
-    times = effort.of(100, 1000)
+    times = effort.of(100, 500)
     with _contenders() as contenders:
         yield Scene(
             "queue one job, PostgreSQL",
@@ -100,21 +121,24 @@ def _enqueue(effort: Effort) -> Iterator[Scene]:
 
 @contextmanager
 def _enqueue_many(effort: Effort) -> Iterator[Scene]:
-    size = effort.of(1000, 10_000)
+    size, few = effort.of(1000, 10_000), effort.of(500, 2000)
 
-    def measure(put: Callable[[range], object]) -> Measure:
+    def measure(put: Callable[[range], object], size: int = size) -> Measure:
         once = repeated(lambda n: put(range(n * size, (n + 1) * size)), 1)
         return lambda: once() / size
 
     with _contenders() as contenders:
-        rows = {name: measure(c.queue.put_many) for name, c in contenders.items()}
+        rows = {
+            name: measure(c.queue.put_many, few if name in SLOW else size)
+            for name, c in contenders.items()
+        }
         floor = contenders[FLOOR].queue
         rows["floor: executemany"] = rows.pop(FLOOR)
         rows["floor: COPY"] = measure(floor.copy)
         yield Scene(
             "queue many jobs, PostgreSQL",
-            f"{size} in one batch by each one's own way (DBOS has none: one transaction; Celery "
-            f"has none: one producer); {servers.SETTINGS}; {COMMITS}",
+            f"{size} in one batch by each one's own way, {few} of those that have none (DBOS: one "
+            f"transaction; Celery: one producer); {servers.SETTINGS}; {COMMITS}",
             rows,
             [Target(OURS, PGQUEUER, 1.0)],
             RATE,
@@ -125,11 +149,12 @@ def _enqueue_many(effort: Effort) -> Iterator[Scene]:
 def _process(processes: int) -> Stage:
     @contextmanager
     def stage(effort: Effort) -> Iterator[Scene]:
-        few = effort.of(500, 10_000) * (1 if processes == 1 else 2)
+        many = effort.of(5000, 20_000) * (1 if processes == 1 else 2)
+        few = effort.of(300, 2000)
         workers = "1 worker process" if processes == 1 else f"{processes} worker processes"
 
         def measure(name: str, contender: Contender) -> Measure:
-            jobs = 10 * few if name in FAST else few
+            jobs = many if name in FAST else few
 
             def drained() -> float:
                 with contender.crew(processes) as crew:
@@ -141,9 +166,11 @@ def _process(processes: int) -> Stage:
         with _contenders() as contenders:
             ours = contenders[OURS]
             contenders[BATCHES] = Contender(ours.queue, "bookkeeping", ours.url, 100)
+            if processes > 1:
+                del contenders[CELERY_DEFAULT]  # one process shows what the disk takes of it
             yield Scene(
                 f"work off queued jobs, PostgreSQL, {workers}",
-                f"{few:,} trivial jobs to the last one settled, {10 * few:,} of the fastest three; "
+                f"{few:,} trivial jobs to the last one settled, {many:,} of the fastest three; "
                 f"2 cores for the workers and the server; gonogo with {THREADS} threads a process, "
                 "PgQueuer asyncpg, uvloop and batches of 100, Procrastinate async with concurrency "
                 f"{TASKS}, DBOS polling each 100 ms, Celery prefork with acks_late; "
@@ -163,7 +190,7 @@ def _process(processes: int) -> Stage:
 
 @contextmanager
 def _pickup(effort: Effort) -> Iterator[Scene]:
-    times = effort.of(40, 400)
+    times, of_dbos = effort.of(40, 200), effort.of(2, 5)
 
     def measure(contender: Contender, crew: Crew, times: int) -> Callable[[], Mapping[str, float]]:
         def picked() -> Mapping[str, float]:
@@ -182,13 +209,12 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
         peers = [peer for peer in contenders if peer != OURS]
         contenders[BARE] = stack.enter_context(_bookkeeping())
         rows = {"floor: two commits": _commits(floor, times)}
-        for name, contender in contenders.items():
-            crew = stack.enter_context(contender.crew(1, IDLE_HANDS.get(contender.module)))
-            crew.drain(contender.queue, 20)
-            rows[name] = measure(contender, crew, 5 if name == DBOS else times)
+        for name, crew in _idle_crews(contenders, stack).items():
+            rows[name] = measure(contenders[name], crew, of_dbos if name == DBOS else times)
         yield Scene(
             "an idle worker picks a job up, PostgreSQL",
-            f"{times} jobs a round, from before it is queued until it begins; gonogo, PgQueuer "
+            f"{times} jobs a round (DBOS {of_dbos}), from before it is queued until it begins; "
+            "each side's worker at its defaults; gonogo, PgQueuer "
             "and Procrastinate hear of it by LISTEN/NOTIFY, Celery by BRPOP, DBOS polls every "
             f"second; {servers.SETTINGS}; {COMMITS}",
             rows,
@@ -197,33 +223,43 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
                 *(Target(f"{OURS} p95", f"{peer} p95", 1.0) for peer in peers),
             ],
             rounds=effort.few,
+            fresh=True,
         )
 
 
 @contextmanager
 def _idle(effort: Effort) -> Iterator[Scene]:
-    seconds = effort.of(4, 30)
-
-    def measure(contender: Contender) -> Callable[[], Mapping[str, float]]:
-        def idled() -> Mapping[str, float]:
-            with contender.crew(1, IDLE_HANDS.get(contender.module)) as crew:
-                crew.drain(contender.queue, 20)
-                time.sleep(3)
-                return _spent(crew, contender, seconds)
-
-        return idled
-
-    with _contenders() as contenders:
+    seconds = effort.of(8, 30)
+    with _contenders() as contenders, ExitStack() as stack:
         contenders.pop(FLOOR)
+        crews = _idle_crews(contenders, stack)
+        time.sleep(_COMES_TO_REST)
+        together = Together(lambda: _spent(crews, contenders, seconds))
         yield Scene(
             "a worker process that has nothing to do, PostgreSQL",
-            f"{seconds} s of one process at its defaults: hundredths of a core, and transactions a "
-            "second on the database; both of Celery's processes together",
-            {name: measure(contender) for name, contender in contenders.items()},
+            f"the same {seconds} s of a round for all, one process each at its defaults: "
+            "hundredths of a core, and transactions a second on its database; both of Celery's "
+            "processes together",
+            {name: together.of(name) for name in crews},
             [Target(f"{OURS} core %", None, 0.5), Target(f"{OURS} queries/s", None, 2.0)],
             NUMBER,
             rounds=effort.of(1, 3),
+            fresh=True,
         )
+
+
+def _idle_crews(contenders: Mapping[str, Contender], stack: ExitStack) -> dict[str, Crew]:
+    """A process of each, started side by side and warm; ended with ``stack``."""
+    crews = {name: c.crew(1, IDLE_HANDS.get(c.module)) for name, c in contenders.items()}
+    for crew in crews.values():
+        stack.push(crew)
+    for name, crew in crews.items():
+        queue = contenders[name].queue
+        crew.__enter__()
+        crew.drain(queue, 20)
+        queue.put(0)
+        crew.hear(1)
+    return crews
 
 
 def _commits(queue: Queue, times: int) -> Callable[[], Mapping[str, float]]:
@@ -247,20 +283,29 @@ def _cuts(waits: list[float]) -> Mapping[str, float]:
     return {"p50": cuts[9], "p95": cuts[18]}
 
 
-def _spent(crew: Crew, contender: Contender, seconds: float) -> Mapping[str, float]:
+def _spent(
+    crews: Mapping[str, Crew], contenders: Mapping[str, Contender], seconds: float
+) -> dict[str, Mapping[str, float]]:
+    def so_far() -> dict[str, tuple[float, int | None]]:
+        return {n: (_cpu(crew), _transactions(contenders[n].url)) for n, crew in crews.items()}
+
+    before = so_far()
+    time.sleep(seconds)
+    found: dict[str, Mapping[str, float]] = {}
+    for name, (cpu, asked) in so_far().items():
+        used, known = before[name]
+        found[name] = {"core %": 100 * (cpu - used) / seconds}
+        if asked is not None and known is not None:
+            found[name]["queries/s"] = (asked - known) / seconds
+    return found
+
+
+def _cpu(crew: Crew) -> float:
+    """Of its processes and of theirs, so far."""
     processes = [psutil.Process(process.pid) for process in crew.processes]
     processes += [child for process in processes for child in process.children(recursive=True)]
-    before, asked = sum(map(_cpu, processes)), _transactions(contender.url)
-    time.sleep(seconds)
-    figures = {"core %": 100 * (sum(map(_cpu, processes)) - before) / seconds}
-    if asked is not None:
-        figures["queries/s"] = (_transactions(contender.url) - asked) / seconds
-    return figures
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
+    times = [process.cpu_times() for process in processes]
+    return sum(each.user + each.system for each in times)
 
 
 def _transactions(url: str) -> int | None:

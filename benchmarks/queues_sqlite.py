@@ -12,7 +12,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import sqlite_floors
-from benchmarks.measure import NUMBER, RATE, Effort, Measure, Scene, Stage, Target, repeated
+from benchmarks.measure import (
+    NUMBER,
+    RATE,
+    Effort,
+    Measure,
+    Scene,
+    Stage,
+    Target,
+    Together,
+    repeated,
+)
 from benchmarks.sqlite_queues import Began, Queue, opened
 from benchmarks.sqlite_worker import Worker
 
@@ -96,7 +106,7 @@ def process(threads: int) -> Stage:
 
     @contextmanager
     def stage(effort: Effort) -> Iterator[Scene]:
-        jobs, few = effort.of(2_000, 10_000), effort.of(60, 200)
+        jobs, few = effort.of(2_000, 10_000), effort.of(40, 200)
         ours, huey, dbos = (f"{kind}, {threads} threads" for kind in ("gonogo", "Huey", "DBOS"))
         with folder() as where:
             yield Scene(
@@ -138,7 +148,7 @@ def drained(kind: str, where: Path, jobs: int, threads: int, poll: float = 0.0) 
 
 @contextmanager
 def pickup_inside(effort: Effort) -> Iterator[Scene]:
-    jobs = effort.of(20, 100)
+    jobs, of_dbos = effort.of(20, 100), effort.of(2, 5)
     with folder() as where, ExitStack() as stack:
         floor = stack.enter_context(sqlite_floors.table(where))
         contenders: dict[str, Measure] = {"insert and commit": _commits(floor, jobs)}
@@ -146,14 +156,14 @@ def pickup_inside(effort: Effort) -> Iterator[Scene]:
             began: dict[int, float] = {}
             queue = stack.enter_context(opened(kind, where, _noting(began)))
             queue.start(1)
-            few = jobs if kind == "gonogo" else jobs // 4
+            few = {"gonogo": jobs, "DBOS": of_dbos}.get(kind, jobs // 4)
             contenders[kind] = _pickups(queue, began, few)
         yield Scene(
             "an idle worker picks up a job queued in its process, SQLite",
             f"{EQUAL}; every side as it comes (Huey polls every 0.1 s and ever less often, DBOS "
-            f"every second); {jobs} lone jobs a round (peers {jobs // 4}) at random moments; from "
-            "the return of enqueue to the job's first line. The floor is one commit: one has to "
-            "be on the disk before an effect may begin",
+            f"every second); {jobs} lone jobs a round (Huey {jobs // 4}, DBOS {of_dbos}) at random "
+            "moments; from the return of enqueue to the job's first line. The floor is one commit: "
+            "one has to be on the disk before an effect may begin",
             contenders,
             [
                 Target("gonogo p95", None, 2e-3),
@@ -166,7 +176,7 @@ def pickup_inside(effort: Effort) -> Iterator[Scene]:
 
 @contextmanager
 def pickup_across(effort: Effort) -> Iterator[Scene]:
-    jobs = effort.of(20, 100)
+    jobs, of_dbos = effort.of(20, 100), effort.of(2, 5)
     with folder() as where, ExitStack() as stack:
         contenders = {}
         for name, poll in (("gonogo", 0.0), ("Huey", 0.0), ("DBOS", 0.0), ("Huey, 10 ms", 0.01)):
@@ -174,13 +184,13 @@ def pickup_across(effort: Effort) -> Iterator[Scene]:
             kind = name.partition(",")[0]
             queue = stack.enter_context(opened(kind, own, lambda _: None))
             worker = stack.enter_context(Worker(kind, str(own), poll=poll))
-            few = jobs if kind == "gonogo" or poll else jobs // 4
+            few = {"Huey": jobs // 4, "DBOS": of_dbos}.get(name, jobs)
             contenders[name] = _pickups(queue, worker.began, few)
         yield Scene(
             "an idle worker picks up a job queued by another process, SQLite",
             f"{EQUAL}; every side as it comes, and Huey polling every 10 ms beside; {jobs} lone "
-            f"jobs a round (slow peers {jobs // 4}) at random moments; from the return of enqueue "
-            "to the job's first line in the other process",
+            f"jobs a round (Huey as it comes {jobs // 4}, DBOS {of_dbos}) at random moments; from "
+            "the return of enqueue to the job's first line in the other process",
             contenders,
             [
                 Target("gonogo p95", None, 10e-3),
@@ -255,18 +265,19 @@ def idle(effort: Effort) -> Iterator[Scene]:
         ("DBOS", "DBOS", 0.0),
     )
     with folder() as where, ExitStack() as stack:
-        contenders = {}
+        workers = {}
         for name, kind, poll in sides:
             own = "memory" if "memory" in name else tempfile.mkdtemp(dir=where)
             threads = 4 if "4" in name else 1
             worker = stack.enter_context(Worker(kind, own, threads=threads, poll=poll))
-            contenders[name] = _idling(worker, seconds)
+            workers[name] = worker
+        together = Together(lambda: _idling(workers, seconds))
         yield Scene(
             "an idle worker process, SQLite",
-            f"as each side comes, and Huey polling every 10 ms; {seconds:g} s a round in which "
-            "nothing is queued; statements are all that SQLite runs, BEGIN and COMMIT too (in "
-            "memory: reads and writes of the ledger)",
-            contenders,
+            f"as each side comes, and Huey polling every 10 ms; the same {seconds:g} s of a round "
+            "for all, in which nothing is queued; statements are all that SQLite runs, BEGIN and "
+            "COMMIT too (in memory: reads and writes of the ledger)",
+            {name: together.of(name) for name in workers},
             [
                 target
                 for name in ("gonogo", "gonogo, 4 threads", "gonogo in memory")
@@ -276,16 +287,19 @@ def idle(effort: Effort) -> Iterator[Scene]:
                 )
             ],
             NUMBER,
-            rounds=effort.of(1, 4),
+            rounds=effort.of(1, 3),
+            fresh=True,
         )
 
 
-def _idling(worker: Worker, seconds: float) -> Measure:
-    def measure() -> Mapping[str, float]:
-        cpu, statements = worker.idle(seconds)
-        return {"CPU share": cpu / seconds, "statements a second": statements / seconds}
-
-    return measure
+def _idling(workers: Mapping[str, Worker], seconds: float) -> dict[str, Mapping[str, float]]:
+    for worker in workers.values():
+        worker.ask(seconds)
+    spent = {name: worker.answer() for name, worker in workers.items()}
+    return {
+        name: {"CPU share": cpu / seconds, "statements a second": statements / seconds}
+        for name, (cpu, statements) in spent.items()
+    }
 
 
 SCENES: dict[str, Stage] = {

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks import growth
 from benchmarks.children import Children, children
 from benchmarks.measure import EACH, MEGABYTES, Effort, Measure, Scene, Stage, Target
 
@@ -33,7 +32,7 @@ def rehearsals(effort: Effort) -> Iterator[Scene]:
                 ),
             ],
             EACH,
-            rounds=effort.of(1, 5),
+            rounds=effort.of(1, 3),
         )
 
 
@@ -68,5 +67,4 @@ def _rehearsed(run: Children, size: int, figures: str) -> Measure:
 SCENES: dict[str, Stage] = {
     "rehearse.sqlite": rehearsals,
     "rehearse_memory.sqlite": rehearsals_memory,
-    **growth.SCENES,
 }

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from benchmarks import (
-    calls,
-    components,
-    queues_long,
-    queues_postgres,
-    queues_sqlite,
-    scale,
-    start,
-)
+from collections.abc import Iterable
+from importlib import import_module
+
 from benchmarks.measure import Stage
 
-SCENES: dict[str, Stage] = {
-    **components.SCENES,
-    **calls.SCENES,
-    **queues_sqlite.SCENES,
-    **queues_postgres.SCENES,
-    **queues_long.SCENES,
-    **scale.SCENES,
-    **start.SCENES,
+MODULES: dict[str, tuple[str, ...]] = {
+    "governor": ("governor.memory", "governor.moving", "governor.three"),
+    "idempotency": ("idempotency.memory",),
+    "retry": ("retry.success",),
+    "log_lines": ("log.json", "log.texts"),
+    "promises": ("promises.checks",),
+    "calls": (
+        *("calls.memory", "calls.sqlite", "calls.crowded"),
+        *("calls.scaling", "calls.latency"),
+    ),
+    "queues_sqlite": (
+        *("enqueue-one.sqlite", "enqueue-many.sqlite", "process-1.sqlite", "process-4.sqlite"),
+        *("pickup-inside.sqlite", "pickup-across.sqlite", "idle.sqlite"),
+    ),
+    "queues_postgres": (
+        *("enqueue.postgres", "enqueue_many.postgres", "process.postgres", "process4.postgres"),
+        *("pickup.postgres", "idle.postgres"),
+    ),
+    "queues_long": ("steady.sqlite", "steady.postgres"),
+    "scale": ("rehearse.sqlite", "rehearse_memory.sqlite"),
+    "growth": ("growth.sqlite", "growth.postgres", "prune.sqlite", "prune.postgres"),
+    "start": ("import.process", "command.process", "memory.process", "threads.process"),
 }
-"""By name: ``what.where``, so that ``--only queue`` plays all queues."""
+"""The scenes of each module, by name: ``what.where``, so that ``--only idle`` plays all of it."""
+
+NAMES = tuple(name for names in MODULES.values() for name in names)
+
+
+def stage(name: str) -> Stage:
+    """The scene of this name; its peers are imported now: `ImportError` where one is missing."""
+    module = next(module for module, names in MODULES.items() if name in names)
+    found: Stage = import_module(f"benchmarks.{module}").SCENES[name]
+    return found
+
+
+def chosen(starts: Iterable[str] | None) -> list[str]:
+    """The scenes whose name begins with one of these; all of them where none are given."""
+    begins = tuple(starts or ("",))
+    return [name for name in NAMES if name.startswith(begins)]

@@ -26,7 +26,7 @@ class Worker:
     """A process of `benchmarks.sqlite_worker`; ended with the block."""
 
     def __init__(self, kind: str, folder: str, *, threads: int = 1, poll: float = 0.0) -> None:
-        self._command = [sys.executable, "-m", "benchmarks.sqlite_worker"]
+        self._command = [sys.executable, "-W", "ignore", "-m", "benchmarks.sqlite_worker"]
         self._command += [kind, folder, str(threads), str(poll)]
         self.began: dict[int, float] = {}
         self._answers: list[tuple[float, int]] = []
@@ -49,14 +49,16 @@ class Worker:
             self._process.kill()
             self._process.wait()
 
-    def idle(self, seconds: float) -> tuple[float, int]:
-        """CPU seconds and statements while nothing is to be done."""
+    def ask(self, seconds: float) -> None:
+        """Begin to watch what it costs while nothing is to be done; see `answer`."""
         assert self._process.stdin is not None
-        known = len(self._answers)
         self._process.stdin.write(f"idle {seconds}\n")
         self._process.stdin.flush()
-        self._await(lambda: len(self._answers) > known)
-        return self._answers[-1]
+
+    def answer(self) -> tuple[float, int]:
+        """CPU seconds and statements of the time that was asked for."""
+        self._await(lambda: bool(self._answers))
+        return self._answers.pop()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

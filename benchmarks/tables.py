@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from benchmarks.measure import Result, Target
+from benchmarks.summary import REACHED, verdict
 
 
 def terminal(result: Result) -> Iterator[str]:
@@ -19,7 +20,7 @@ def terminal(result: Result) -> Iterator[str]:
     for name, why in result.failed.items():
         yield f"  {name:<34}not measured: {why[:300]}"
     for target, ratio in result.verdicts():
-        yield f"    {_verdict(target, ratio):<8} {_sentence(result, target, ratio)}"
+        yield f"    {verdict(target, ratio):<8} {_sentence(result, target, ratio)}"
 
 
 def page(result: Result) -> Iterator[str]:
@@ -40,7 +41,7 @@ def page(result: Result) -> Iterator[str]:
         yield f"| {name} | not measured: {why[:200]} | |{' |' if head else ''}"
     yield ""
     for target, ratio in result.verdicts():
-        yield f"- **{_verdict(target, ratio)}**: {_sentence(result, target, ratio)}"
+        yield f"- **{verdict(target, ratio)}**: {_sentence(result, target, ratio)}"
     yield ""
 
 
@@ -50,14 +51,8 @@ def missed(results: Iterable[Result]) -> list[str]:
         f"{result.title}: {_sentence(result, target, ratio)}"
         for result in results
         for target, ratio in result.verdicts()
-        if _verdict(target, ratio) != "reached"
+        if verdict(target, ratio) != REACHED
     ]
-
-
-def _verdict(target: Target, ratio: float | None) -> str:
-    if ratio is None:
-        return "unknown"
-    return "reached" if ratio <= target.most else "MISSED"
 
 
 def _sentence(result: Result, target: Target, ratio: float | None) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 
 from benchmarks.pg.queue import Queue
 
 _MARK = struct.Struct("=d")
+_GRACE = 0.5
+"""Seconds in which a process may end by itself; by then nothing of what it did is open."""
 _PATIENCE = 120.0
 """Seconds without a word after which a contender counts as stuck."""
 
@@ -36,6 +40,7 @@ class Crew:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("BENCHMARK_ERRORS") else subprocess.DEVNULL,
+                start_new_session=True,
             )
             for number in range(processes)
         ]
@@ -48,12 +53,14 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
             process.terminate()
+        until = time.monotonic() + _GRACE
         for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and its own processes
+            process.wait()
         os.close(self._heard)
 
     def hear(self, count: int) -> list[float]:

@@ -55,6 +55,10 @@ class PostgresServer:
         finally:
             self._drop(name)
 
+    def lasting(self) -> str:
+        """The URL of a fresh database that stays for as long as the server does."""
+        return self._url_of(self._create("template1"))
+
     def template(self, name: str, prepare: Callable[[str], None]) -> None:
         """Have a template ``name``, filled once by ``prepare(url)``, which must disconnect."""
         if name not in self._templates:
@@ -105,12 +109,16 @@ def plain(url: str) -> str:
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
+def given() -> str | None:
+    """The URL of a server that is already there, if there is one to be used."""
+    return os.environ.get("GONOGO_TEST_POSTGRES_URL") or None
+
+
 def address(servers: Servers) -> str:
     """The URL of this run's server; raises `ServerMissing` where there is none."""
     if find_spec("psycopg") is None:
         raise ServerMissing("the extra 'postgres' is not installed")
-    given = os.environ.get("GONOGO_TEST_POSTGRES_URL")
-    return given if given else servers.address("postgres", start)
+    return given() or servers.address("postgres", start)
 
 
 def start(servers: Servers, folder: Path) -> str:
