@@ -24,16 +24,20 @@ _LIBRARIES = {
     "psycopg": "psycopg",
     "libpq": "psycopg",
     "libssl": "psycopg",
+    "libc.so": "libc",
 }
 _FILES = {
     "calls": "abstract call ceval ceval_gil classobject context descrobject exceptions frame "
     "frameobject funcobject genobject getargs methodobject pycore_call pycore_ceval pycore_frame "
     "pycore_pystate pystate _contextvars",
     "names": "cellobject dictobject hamt moduleobject pyhash typeobject",
-    "memory": "gcmodule malloc memmove memset object obmalloc pycore_object tupleobject",
+    "memory": "gcmodule object obmalloc pycore_object tupleobject",
 }
 KINDS = (LOOP, *_FILES, *dict.fromkeys(_LIBRARIES.values()), "rest")
-"""The interpreter's own loop; calls and their frames; attributes and dicts; memory; libraries."""
+"""The interpreter's own loop; calls and their frames; attributes and dicts; memory; libraries.
+
+The last of them is that of C, which copies, clears and locks for all the others.
+"""
 
 
 _PROGRAMS = ("valgrind", "callgrind_control", "callgrind_annotate")

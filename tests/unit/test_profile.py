@@ -52,7 +52,7 @@ def _counted(work: Work, times: int) -> float:
         (("Objects/unicodeobject.c", "PyUnicode_New", "libpython3.11.so"), "rest"),
         (("Objects/dictobject.c", "insertdict", "libpython3.11.so"), "names"),
         (("Objects/obmalloc.c", "_PyObject_Malloc", "libpython3.11.so"), "memory"),
-        (("sysdeps/memset-vec-unaligned-erms.S", "__memset", "libc.so.6"), "memory"),
+        (("sysdeps/memset-vec-unaligned-erms.S", "__memset", "/usr/lib/libc.so.6"), "libc"),
         (("???", "0x0", "/x/site-packages/msgspec/_core.so"), "records, JSON"),
         (("sqlite3.c", "sqlite3_step", "/usr/lib/libsqlite3.so.0"), "SQLite"),
         (("???", "PQexec", "/x/site-packages/psycopg_binary.libs/libpq.so"), "psycopg"),
