@@ -270,10 +270,10 @@ class Stamps:
         """See `iso`."""
         start, head = self._ten
         into = seconds - start
-        if not 0 <= into < _ALMOST:
+        if not 0 < into < _ALMOST:
             start = math.floor(seconds / 10) * 10.0
             head, into = _iso_second(int(start))[:-1], seconds - start
-            if into >= _ALMOST:
+            if not 0 < into < _ALMOST:
                 return iso(seconds)
             self._ten = start, head
         return f"{head}{into:.6f}Z"
