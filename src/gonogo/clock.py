@@ -26,8 +26,8 @@ _PATIENCE = 5.0
 _SLOW = 0.02
 """Seconds an answer should take: by half of that it may be wrong."""
 
-_ALMOST = 0.999_999
-"""What is nearer to the end of its second may round up into the next one."""
+_ALMOST = 9.999_999
+"""What is nearer to the end of its ten seconds may round up into the next ones."""
 
 _AGAIN = 2
 """How often it is asked again after a slow answer; the fastest one counts."""
@@ -259,22 +259,21 @@ def _iso_second(seconds: int) -> str:
 
 
 class Stamps:
-    """`iso`, to the microsecond, for moments that mostly share a second, which is written once."""
+    """`iso`, to the microsecond, for moments that mostly share ten seconds, written once."""
 
-    __slots__ = ("_second",)
+    __slots__ = ("_ten",)
 
     def __init__(self) -> None:
-        self._second = (math.nan, "")  # one attribute: other threads may be in another second
+        self._ten = (math.nan, "")  # one attribute: other threads may be in other seconds
 
     def iso(self, seconds: float) -> str:
         """See `iso`."""
-        second, head = self._second
-        into = seconds - second
-        if not 0 <= into < _ALMOST:
-            second = float(math.floor(seconds))
-            head, into = f"{_iso_second(int(second))}.", seconds - second
-            if into >= _ALMOST:
+        start, head = self._ten
+        into = seconds - start
+        if not 0 < into < _ALMOST:
+            start = math.floor(seconds / 10) * 10.0
+            head, into = _iso_second(int(start))[:-1], seconds - start
+            if not 0 < into < _ALMOST:
                 return iso(seconds)
-            self._second = second, head
-        digits = str(int(into * 1_000_000 + 1_000_000.5))  # the first is there to be cut off
-        return head + digits[1:] + "Z"
+            self._ten = start, head
+        return f"{head}{into:.6f}Z"

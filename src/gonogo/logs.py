@@ -30,6 +30,7 @@ LEVELS = {
     "critical": logging.CRITICAL,
 }
 _RESERVED = frozenset({"timestamp", "level", "action", "correlation_id"})
+_MAX_ACTIONS = 4096
 _encode = msgspec.json.Encoder().encode
 
 current_id: ContextVar[str | None] = ContextVar("gonogo_correlation_id", default=None)
@@ -103,6 +104,7 @@ class StructuredLogger:
         self._threshold = _level(level)
         self._lock = threading.Lock()
         self._failures = 0
+        self._actions: dict[str, str] = {}  # names that hold no secret
 
     @property
     def failures(self) -> int:
@@ -124,21 +126,23 @@ class StructuredLogger:
         Fields are redacted and made plain. A field named like one of the four is kept as
         ``field.<name>``; a level that is not known is written as ``info``.
         """
+        if "action" in fields or "timestamp" in fields or "correlation_id" in fields:
+            return self.log_action(name, level, **{_free_name(key): fields[key] for key in fields})
         number = LEVELS.get(level)
         if number is None:
             level, number = _mend_level(level)
+        action = self._actions.get(name) if type(name) is str else None
+        if action is None:
+            action = self._learn(name)
+        self._redactor.cover(fields)
         now = self._clock.now()
         record: dict[str, Any] = {
             "timestamp": self._stamps.iso(now),
             "level": level,
-            "action": redact_text(str(name)),
+            "action": action,
             "correlation_id": current_id.get(),
+            **fields,
         }
-        if fields:
-            self._redactor.fields(fields, record)
-            if len(record) < len(_RESERVED) + len(fields):  # one is named like one of ours
-                free = {_free_name(key): value for key, value in fields.items()}
-                return self.log_action(name, level, **free)
         if number >= self._threshold and self.logger.isEnabledFor(number):
             self._write(number, now, record)
         return record
@@ -186,21 +190,28 @@ class StructuredLogger:
         """
         line: logging.LogRecord | None = None
         logger: logging.Logger | None = self.logger
-        as_it_is = not self.logger.filters
+        filters = self.logger.filters
         while logger is not None:
             for handler in logger.handlers:
-                if type(handler) is logging.NullHandler or number < handler.level:
+                if number < handler.level:
                     continue
                 try:
-                    if as_it_is and type(handler) is _Sink and not handler.filters:
+                    if type(handler) is _Sink and not filters and not handler.filters:
                         handler.put(record)
-                    else:
+                    elif type(handler) is not logging.NullHandler:
                         line = line or _line(self.logger.name, number, now, record)
                         if self.logger.filter(line):
                             handler.handle(line)
                 except Exception:  # noqa: BLE001  an observer never breaks what it observes
                     self._count_failure()
             logger = logger.parent if logger.propagate else None
+
+    def _learn(self, name: object) -> str:
+        """The name as it is shown; one without a secret is remembered, for it comes again."""
+        action = redact_text(str(name))
+        if type(name) is str and action == name and len(self._actions) < _MAX_ACTIONS:
+            self._actions[name] = action
+        return action
 
     def _count_failure(self) -> None:
         with self._lock:

@@ -15,8 +15,8 @@ from gonogo.errors import ConfigurationError
 from gonogo.secrets import MASK, SHORTEST, Secret, may_hold_secret, redact_text, show_error
 
 _MAX_KNOWN = 4096
-_LEAST, _MOST = -(10**12), 10**12
-"""Whole numbers between these have too few digits to be a payment card's."""
+_LEAST, _MOST = -(2**30), 2**30
+"""Whole numbers between these have too few digits to be a payment card's, and are compared fast."""
 
 _KEY = re.compile(
     r"passw(?:or)?d|passwd|passphrase|secret|token|authorization|api[-_]?key|access[-_]?key"
@@ -86,42 +86,33 @@ class Redactor:
             return redact_text(value, self._max_text)  # type: ignore[arg-type]  # same
         return _Walk(self).visit(value, path, 0)
 
-    def fields(
-        self, fields: Mapping[str, object], into: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def fields(self, fields: Mapping[str, object]) -> dict[str, Any]:
         """A plain copy of a mapping of names to values that is safe to show."""
-        shown: dict[str, Any] = {} if into is None else into
+        shown = dict(fields)
+        self.cover(shown)
+        return shown
+
+    def cover(self, fields: dict[str, Any]) -> None:
+        """Make a mapping of names to values plain and safe to show, in its place."""
         known, short = self._hidden, self._short
-        plain: list[str] = []
+        texts: dict[str, str] = {}
         for key, value in fields.items():
             try:
                 hidden = known[key]
             except KeyError:
                 hidden = self._learn(key)
             if hidden:
-                shown[key] = MASK
+                fields[key] = MASK
             elif type(value) is str:  # most are
-                if "=" in value or ":" in value:
-                    shown[key] = redact_text(value, self._max_text)
-                elif len(value) < short:
-                    shown[key] = value
-                else:  # to be looked at with the others
-                    shown[key] = MASK
-                    plain.append(key)
-            elif type(value) is int and _LEAST < value < _MOST:
-                shown[key] = value
-            else:
-                shown[key] = self.redact(value, key)
-        if plain:
-            self._show(plain, fields, shown)
-        return shown
-
-    def _show(self, keys: list[str], fields: Mapping[str, Any], shown: dict[str, Any]) -> None:
-        """Show the texts under ``keys``: as they are, where all together hold no secret."""
-        together = "\n".join([fields[key] for key in keys])
-        harmless = len(together) <= self._max_text and not may_hold_secret(together)
-        for key in keys:
-            shown[key] = fields[key] if harmless else redact_text(fields[key], self._max_text)
+                if len(value) >= short or "=" in value or ":" in value:
+                    texts[key] = value  # to be looked at with the others
+            elif type(value) is not int or value >= _MOST or value <= _LEAST:
+                fields[key] = self.redact(value, key)
+        if texts:
+            together = "\n".join(texts.values())
+            if len(together) > self._max_text or may_hold_secret(together):
+                for key, text in texts.items():
+                    fields[key] = redact_text(text, self._max_text)
 
     def _learn(self, key: str) -> bool:
         hidden = self.hides(key, key)

@@ -8,7 +8,7 @@ from itertools import compress, product
 from traceback import format_exception
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from gonogo.card_numbers import mask_cards, may_hold_card
+from gonogo.card_numbers import LEAST, mask_cards, may_hold_card
 from gonogo.containers import items, parts
 
 T = TypeVar("T")
@@ -58,11 +58,11 @@ class Secret(Generic[T]):
 class _Form(NamedTuple):
     """How a secret looks: what names it (group 1) is kept, what follows is masked.
 
-    A text has none of this form unless it contains one of ``marks`` and, in lower case, one of
-    ``hints``: cheaper to look for.
+    A text has none of this form unless it contains one of ``marks``, where there are any, and its
+    gist one of ``hints``: cheaper to look for.
     """
 
-    marks: str
+    marks: tuple[str, ...]
     hints: tuple[str, ...]
     pattern: re.Pattern[str]
 
@@ -72,52 +72,54 @@ class _Form(NamedTuple):
 
 _FORMS = (
     _Form(
-        "",
+        (),
         ("bearer", "basic"),
         re.compile(r"(\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{6,}", re.IGNORECASE),
     ),
     _Form(
-        "",
-        ("-----begin ",),
+        ("-----",),
+        ("begin",),
         re.compile(
             r"()-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL
         ),
     ),
-    _Form("", ("eyj",), re.compile(r"()\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")),
+    _Form(("J",), ("eyj",), re.compile(r"()\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")),
+    _Form(("@",), ("://",), re.compile(r"(://[^\s:/@]{0,200}:)[^\s/@]+(?=@)")),
     _Form(
-        "@",
-        ("://",),
-        re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s:/@]{0,200}:)[^\s/@]+(?=@)", re.IGNORECASE),
-    ),
-    _Form(
-        ":=",
-        ("passw", "secret", "token", "key"),
+        (":", "="),
+        ("passw", "secret", "token", "apikey"),
         re.compile(
             r"""(\b[\w-]{0,40}(?:passw(?:or)?d|secret|token|api[-_]?key)[\w-]{0,40}["']?\s?[=:]\s?["']?)"""
             r"""(?!\[secret\])[^\s&"',;]+""",
             re.IGNORECASE,
         ),
     ),
-    _Form("", ("akia",), re.compile(r"()\bAKIA[0-9A-Z]{16}\b")),
+    _Form(("K",), ("akia",), re.compile(r"()\bAKIA[0-9A-Z]{16}\b")),
     _Form(
-        "_",
-        ("_live_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
+        ("_",),
+        ("klive", "ghp", "gho", "ghu", "ghs", "ghr"),
         re.compile(r"()\b(?:sk|rk)_live_\w{8,}|()\bgh[pousr]_\w{20,}"),
     ),
 )
 SHORTEST = 12
 """Characters that each of these and a card number take at least, but those with ``=`` or ``:``."""
 
-_HINTS = {
+_MARKS = (":", "=", "@", "_", "J", "K", "-----")
+_MARKED = {
     there: tuple(
-        hint
-        for form in _FORMS
-        if form.marks in {"", *compress((":=", "_", "@"), there)}
-        for hint in form.hints
+        form for form in _FORMS if not form.marks or {*form.marks} & {*compress(_MARKS, there)}
     )
-    for there in product((False, True), repeat=3)
+    for there in product((False, True), repeat=len(_MARKS))
 }
-"""What to look for, by which marks are there."""
+"""The forms that a text can have, by which marks are there."""
+
+_GAPS = b" -_"
+_GIST = bytes(
+    ord("0") if byte > 127 or chr(byte).isdigit() else ord(chr(byte).lower()) for byte in range(256)
+)
+_DIGITS = "0" * LEAST
+_SAME = {"\u0130": "i", "\u0131": "i", "\u017f": "s", "\u212a": "k"}
+"""The letters that an expression which ignores case takes for those of ASCII."""
 
 
 def redact_text(text: str, limit: int = 8192) -> str:
@@ -132,13 +134,21 @@ def redact_text(text: str, limit: int = 8192) -> str:
     cut = len(text) > limit
     if cut:
         text = text[: limit + 64]
-    text = mask_cards(_mask_forms(text), MASK)
+    gist = _gist(text)
+    for form in _hinted(text, gist):
+        text = form.mask(text)
+    if _DIGITS in gist:
+        text = mask_cards(text, MASK)
     return text[:limit] + "…" if cut else text
 
 
 def may_hold_secret(text: str) -> bool:
-    """Whether `redact_text` would have to look closely; if not, then at no part of it either."""
-    return _is_hinted(text, _folded(text)) or may_hold_card(text)
+    """Whether `redact_text` could mask anything in it; if not, then in no part of it either."""
+    gist = _gist(text)
+    for form in _hinted(text, gist):
+        if form.pattern.search(text):
+            return True
+    return _DIGITS in gist and may_hold_card(text)
 
 
 def writable(text: str) -> str:
@@ -175,30 +185,30 @@ def spellings(secret: object, depth: int = 4) -> Iterator[str]:
         yield str(secret)
 
 
-def _mask_forms(text: str) -> str:
-    lowered = _folded(text)
-    if not _is_hinted(text, lowered):
-        return text
-    for form in _FORMS:
+def _gist(text: str) -> str:
+    """What to look for hints in: small letters, no gaps, each digit and each stranger a ``0``."""
+    if not text.isascii():
+        for letter, plain in _SAME.items():
+            text = text.replace(letter, plain)
+    return text.encode(errors="replace").translate(_GIST, _GAPS).decode()
+
+
+def _hinted(text: str, gist: str) -> Iterator[_Form]:
+    """The forms that are worth a close look."""
+    there = (
+        ":" in text,
+        "=" in text,
+        "@" in text,
+        "_" in text,
+        "J" in text,
+        "K" in text,
+        "-----" in text,
+    )
+    for form in _MARKED[there]:
         for hint in form.hints:
-            if hint in lowered:
-                text = form.mask(text)
+            if hint in gist:
+                yield form
                 break
-    return text
-
-
-def _is_hinted(text: str, lowered: str) -> bool:
-    for hint in _HINTS[":" in text or "=" in text, "_" in text, "@" in text]:
-        if hint in lowered:
-            return True
-    return False
-
-
-def _folded(text: str) -> str:
-    """In lower case, with the letters that an expression which ignores case takes for ASCII's."""
-    if text.isascii():
-        return text.lower()
-    return text.replace("\u0130", "i").replace("\u0131", "i").casefold()
 
 
 def describe(error: BaseException, limit: int = 500) -> str:

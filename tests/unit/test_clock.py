@@ -169,9 +169,9 @@ def test_stamps_are_iso_texts(moments: list[float]) -> None:
         assert abs(shown.total_seconds() - seconds) < 0.000_001
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.25, 0.999_999_9, -0.5, 1_800_000_000.999_999_8])
+@pytest.mark.parametrize("seconds", [0.0, -0.0, 0.25, 9.999_999_9, -0.5, 1_800_000_009.999_999_8])
 def test_a_stamp_rounds_as_iso_does(seconds: float) -> None:
-    """The last moment of a second is the first of the next, before the Epoch as well."""
+    """The last moment of ten seconds is the first of the next, before the Epoch as well."""
     stamps = Stamps()
     assert stamps.iso(seconds) == iso(seconds)
     assert stamps.iso(seconds) == iso(seconds)

@@ -12,11 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError
 from gonogo.logs import StructuredLogger, carry, correlation, get_correlation_id
 from gonogo.secrets import Secret
+
+SECRETS = [
+    "password=hunter2",
+    "Bearer hunter2-hunter2",
+    "https://me:hunter2@db",
+    "4111 1111-1111 1111",
+]
 
 
 class Failing(logging.Handler):
@@ -315,6 +324,48 @@ def test_other_libraries_are_printed_in_the_same_shape(log: StructuredLogger) ->
     assert line["message"] == "lost password=[secret]"
     assert line["correlation_id"] == "outer"
     assert line["error"]["type"] == "KeyError"
+
+
+class Loud(str):
+    """A text that prints as another one."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.upper()
+
+
+def test_names_are_shown_without_secrets_each_time(log: StructuredLogger) -> None:
+    """Remembered or not, of whatever type; ever new ones do not fill the memory."""
+    for _ in range(2):
+        assert log.log_action("pay token=abc")["action"] == "pay token=[secret]"
+        assert log.log_action("pay")["action"] == "pay"
+        assert log.log_action(Loud("pay"))["action"] == "PAY"
+        assert log.log_action(["pay"])["action"] == "['pay']"  # type: ignore[arg-type]  # as comes
+    for number in range(5000):
+        log.log_action(f"action-{number}")
+    assert len(log._actions) == 4096
+    assert "pay token=abc" not in log._actions
+    assert log.log_action("pay secret: abc")["action"] == "pay secret: [secret]"
+
+
+@given(
+    st.dictionaries(st.text(max_size=20), st.text() | st.sampled_from(SECRETS) | st.integers()),
+    st.sampled_from(["\n", '"', "\\", "\x00", "\x1f", "\ud800", "\u2028", " "]),
+)
+def test_what_is_written_is_what_is_returned(fields: dict[str, Any], around: str) -> None:
+    """And no secret is in either, whatever stands around it and has to be escaped."""
+    logger = logging.Logger("tests.gonogo.alone")
+    log = StructuredLogger(logger)
+    stream = io.StringIO()
+    log.configure(stream=stream)
+    fields = {f"x{key}": value for key, value in fields.items()}
+    for place, secret in enumerate(SECRETS):
+        fields[f"s{place}{around}"] = f"{around}{secret}{around}"
+    record = log.log_action("pay", **fields)
+    assert [json.loads(line) for line in stream.getvalue()[:-1].split("\n")] == [record]
+    assert "hunter2" not in str(record)
+    assert not any("4111 1111" in value for value in record.values() if isinstance(value, str))
 
 
 # Correlation

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle  # noqa: TID251  to see that it refuses
+import re
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -20,7 +22,15 @@ from hypothesis import strategies as st
 from gonogo.card_numbers import _DIGITS, _masked
 from gonogo.errors import ConfigurationError
 from gonogo.redactor import Redactor
-from gonogo.secrets import _FORMS, Secret, describe, redact_text, show_error
+from gonogo.secrets import (
+    _FORMS,
+    _SAME,
+    Secret,
+    describe,
+    may_hold_secret,
+    redact_text,
+    show_error,
+)
 
 VISA = "4111111111111111"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc\n-----END RSA PRIVATE KEY-----"
@@ -436,6 +446,9 @@ def test_a_short_text_is_cut_as_well() -> None:
         ("BAS\u0130C abcdef", "BAS\u0130C [secret]"),
         ("bas\u0131c abcdef", "bas\u0131c [secret]"),
         ("to\u212aen=abc", "to\u212aen=[secret]"),
+        ("größe, pa\u017f\u017fword=abc", "größe, pa\u017f\u017fword=[secret]"),
+        ("größe, api key=1, API_KEY=abc", "größe, api key=1, API_KEY=[secret]"),
+        ("x_://me:hunter2@db", "x_://me:[secret]@db"),
         ("größe: " + VISA, "größe: [secret]"),
         ("4\u0661\u0661\u0661 1111 1111 1111", "[secret]"),
     ],
@@ -474,6 +487,47 @@ def test_texts_are_shown_together_as_each_by_itself(texts: list[str], limit: int
     shown = Redactor(max_text=limit).fields(fields)
     assert shown == {key: redact_text(text, limit) for key, text in fields.items()}
     assert list(shown) == list(fields)
+
+
+@given(TEXTS)
+def test_what_a_glance_passes_has_nothing_to_mask(text: str) -> None:
+    """A text, and any that has it for a line, is passed only if the close look leaves it alone."""
+    if not may_hold_secret(f"before\n{text}\nafter"):
+        assert redact_text(text) == text
+
+
+def test_no_letter_of_another_script_hides_a_hint() -> None:
+    """What an expression that ignores case takes for a letter of ASCII is known, all of it."""
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    strangers = {char for char in re.findall("[a-z]", every, re.IGNORECASE) if not char.isascii()}
+    assert strangers == set(_SAME)
+
+
+FIELDS = st.dictionaries(
+    TEXTS | st.sampled_from(["password", "note", 'a"b', "a\\u0062", "\ud800"]),
+    TEXTS | st.integers() | st.none() | st.floats() | st.just(int(VISA)) | st.lists(TEXTS),
+    max_size=5,
+)
+
+
+@given(FIELDS, st.sampled_from([8, 40, 8192]))
+def test_fields_are_covered_as_each_by_itself(fields: dict[str, Any], limit: int) -> None:
+    """Looked at together or one by one, whatever their names and neighbours: the same is shown."""
+    redactor = Redactor(max_text=limit)
+    one_by_one = {
+        key: "[secret]" if redactor.is_secret(key) else redactor.redact(value, key)
+        for key, value in fields.items()
+    }
+    before = dict(fields)
+    assert redactor.fields(fields) == one_by_one
+    assert fields == before or any(value != value for value in fields.values())
+
+
+@pytest.mark.parametrize("number", [2**30 - 1, 2**30, -(2**30), 10**12 - 1, 10**12, int(VISA)])
+def test_numbers_are_shown_like_those_inside(number: int) -> None:
+    """Where a glance at a number ends, nothing changes but what is a payment card's."""
+    shown = Redactor().fields({"a": number})
+    assert shown == {"a": "[secret]" if number == int(VISA) else number}
 
 
 @given(st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just(int(VISA)))
