@@ -560,6 +560,22 @@ def test_hot_questions_use_their_index(store, build, shape, index):
     assert not any("SCAN gonogo_calls" in row[3] for row in plan), plan
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        "INSERT INTO gonogo_calls (id) VALUES ('a')",
+        "UPDATE gonogo_calls SET state = 'b', held = 0, lane = 'c', lease_until = 0",
+        "DELETE FROM gonogo_calls WHERE id = 'a'",
+    ],
+)
+def test_a_write_makes_no_table_for_the_condition_of_an_index(store, write):
+    """A list in such a condition would be made into a table of its own for every row."""
+    insert(store)
+    done = [step[1] for step in store._writer._raw.execute(f"EXPLAIN {write}")]
+    assert "IdxInsert" in done or "IdxDelete" in done
+    assert "OpenEphemeral" not in done
+
+
 class Nulls(dict):
     """Every parameter a statement may ask for, as NULL."""
 
