@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from gonogo.clock import Clock
 from gonogo.keys import NOT_YET, SCOPE, SILENT, SWEPT, Write, conflict
+from gonogo.locks import let_go
 from gonogo.outcomes import classify
 from gonogo.records import Outcome, State
 from gonogo.secrets import describe
-from gonogo.store.memory_prepared import let_go
 
 _RUNS, _SUCCEEDED = State.DISPATCHED, State.SUCCEEDED
 

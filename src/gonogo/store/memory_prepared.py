@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from threading import RLock
 from typing import TYPE_CHECKING
 
+from gonogo.locks import let_go
 from gonogo.windows import SlidingWindow
 
 if TYPE_CHECKING:
@@ -108,11 +108,3 @@ def _give_back(places: Sequence[Place], end: SlidingWindow, cost: int, now: floa
         if window is end:
             return
         window.give_back(window.take(now, 0), cost)  # the mark is the same again
-
-
-def let_go(lock: RLock) -> None:
-    """Release a lock, unless this thread does not hold it."""
-    try:
-        lock.release()
-    except RuntimeError:
-        return
