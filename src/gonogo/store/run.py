@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from gonogo.store.texts import Statements, Text
@@ -33,13 +33,23 @@ class Run:
     Args:
         execute: the connection's own ``execute(text, parameters)``.
         translate: the error of the store for an error of the driver.
+        execute_many: its ``executemany``, where that is faster than one after the other.
         failures: the driver's root of errors.
         locks: whether what is read stays locked until the end, where several can write at once.
         keeps: whether the connection empties ``kept`` when a transaction is taken back, and at the
             beginning of one when somebody else has written since the last.
     """
 
-    __slots__ = ("_execute", "_failures", "_translate", "kept", "locks", "news", "texts")
+    __slots__ = (
+        "_execute",
+        "_execute_many",
+        "_failures",
+        "_translate",
+        "kept",
+        "locks",
+        "news",
+        "texts",
+    )
 
     def __init__(
         self,
@@ -48,6 +58,7 @@ class Run:
         failures: type[Exception],
         translate: Callable[[Exception], Exception],
         *,
+        execute_many: Callable[[str, Iterable[Any]], Any] | None = None,
         locks: bool = False,
         keeps: bool = False,
     ) -> None:
@@ -56,6 +67,7 @@ class Run:
         self.kept: dict[str, Any] | None = {} if keeps else None
         self.texts = texts
         self._execute = execute
+        self._execute_many = execute_many
         self._failures = failures
         self._translate = translate
 
@@ -66,3 +78,15 @@ class Run:
         except self._failures as error:
             raise self._translate(error) from error
         return cursor
+
+    def many(self, text: Text, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Run it with each of ``rows``; what it answers is not read."""
+        if self._execute_many is None:
+            for row in rows:
+                self(text, row)
+            return
+        placed = text.placed
+        try:
+            self._execute_many(text, map(placed, rows) if placed else rows)
+        except self._failures as error:
+            raise self._translate(error) from error

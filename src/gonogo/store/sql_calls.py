@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from gonogo.records import Call, CallFilter, State
@@ -31,15 +32,13 @@ class SqlCalls:
         return self._one(statements.call_by_key, {"action": action, "key": key})
 
     def insert(self, call: Call) -> None:
-        given = CALLS.given(call)
-        self._run(self._run.texts.insert(schema.calls, tuple(given)), given)
-        self._note(call)
-        if call.slots and call.state is State.DISPATCHED:
-            self._fill(call)
+        self.insert_many((call,))
 
     def insert_many(self, calls: Sequence[Call]) -> None:
+        for columns, rows in groupby(map(CALLS.given, calls), tuple):
+            self._run.many(self._run.texts.insert(schema.calls, columns), rows)
         for call in calls:
-            self.insert(call)
+            self._note_inserted(call)
 
     def replace(self, before: Call, after: Call) -> bool:
         changed = CALLS.changes(before, after) or {"state": str(after.state)}
@@ -206,6 +205,11 @@ class SqlCalls:
             text = self._run.texts.text(statements.is_awaited)
             (kept["awaited"],) = self._run(text, {}).fetchone()
         return bool(kept["awaited"])
+
+    def _note_inserted(self, call: Call) -> None:
+        self._note(call)
+        if call.slots and call.state is State.DISPATCHED:
+            self._fill(call)
 
     def _note(self, call: Call) -> None:
         if call.after is not None and self._run.kept is not None:

@@ -55,7 +55,14 @@ class Connection:
             self._configure()
         except sqlite3.Error as error:
             raise translate(error, self._where) from error
-        run = Run(texts, self._raw.execute, sqlite3.Error, self._failed, keeps=not reads)
+        run = Run(
+            texts,
+            self._raw.execute,
+            sqlite3.Error,
+            self._failed,
+            execute_many=self._raw.executemany,
+            keeps=not reads,
+        )
         self._kept = run.kept if run.kept is not None else {}
         self._news = run.news
         self._tables = SqlTransaction(run)
