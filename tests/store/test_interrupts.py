@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+from linecache import getline
 
 import psycopg
 import pytest
@@ -13,7 +15,10 @@ from tests.support.postgres import plain
 
 from gonogo.errors import StoreUnavailable
 from gonogo.records import State
+from gonogo.store import postgres_answers
 from gonogo.store.postgres_prepared import Prepared
+
+SENDS = postgres_answers.__file__
 
 SLOW_COMMIT = """
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql
@@ -77,6 +82,36 @@ def test_ctrl_c_while_the_server_commits(ledger, postgres_url):
         other.execute("SELECT pg_advisory_unlock(42)")
         ledger.write(insert)
         assert counts(ledger) == {State.PENDING: 1}
+
+
+def interrupt_once_sent():
+    """An interrupt at the line after the one that sends a message."""
+    sent = False
+
+    def line(frame, event, _):
+        nonlocal sent
+        if event == "line" and sent:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        sent = "send_query(" in getline(frame.f_code.co_filename, frame.f_lineno)
+        return line
+
+    sys.settrace(lambda frame, *_: line if frame.f_code.co_filename == SENDS else None)
+
+
+def test_ctrl_c_as_soon_as_the_server_has_heard(ledger, postgres_url):
+    """The server is told to stop, also when nobody had begun to wait for its answer."""
+
+    def work(tx):
+        insert(tx)
+        interrupt_once_sent()
+
+    ledger.write(lambda tx: None)
+    with psycopg.connect(plain(postgres_url), autocommit=True) as other:
+        other.execute(SLOW_COMMIT)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.write(work)
+        assert counts(ledger) == {}
 
 
 @pytest.mark.parametrize("heard", [True, False])

@@ -11,10 +11,10 @@ from typing import Any
 
 import psycopg
 from psycopg import errors, generators
-from psycopg.abc import Transformer
+from psycopg.abc import PQGen, Transformer
 from psycopg.adapt import Transformer as Reader
 from psycopg.pq import ExecStatus
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGconn, PGresult
 
 _FINE = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY})
 
@@ -72,9 +72,15 @@ class Messages:
         """Send statements of the simple protocol; raises the driver's error where one failed."""
         raw = self._raw
         with raw.lock:
-            raw.pgconn.send_query(words.encode(self._encoding))
-            results = raw.wait(generators.execute(raw.pgconn))
+            results = raw.wait(_exchange(raw.pgconn, words.encode(self._encoding)))
         for result in results:
             if result.status not in _FINE:
                 raise errors.error_from_result(result, self._encoding)
         return Answers(results, self._reader)
+
+
+def _exchange(pgconn: PGconn, words: bytes) -> PQGen[list[PGresult]]:
+    """Sent where the driver waits, because an interrupt there is told to the server as well."""
+    pgconn.send_query(words)
+    results: list[PGresult] = yield from generators.execute(pgconn)
+    return results
