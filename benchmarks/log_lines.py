@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
 
 import loguru
+import msgspec
 import orjson
 import structlog
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from benchmarks.measure import Effort, Scene, Stage, Target, repeated
 from gonogo import StructuredLogger
+from gonogo.clock import Stamps, SystemClock
+from gonogo.logs import current_id
 
 Fields = MutableMapping[str, Any]
 
@@ -33,6 +37,7 @@ TEXTS: Fields = {
     "url": "https://api.example.com/orders/77?page=2",
     "note": "The invoice INV-7 of ACME Steel was paid in full",
 }
+FLOOR = "floor: the same line, nothing hidden"
 _SECRET = re.compile(r"passw|secret|token|authorization|api[-_]?key|cookie|credential", re.I)
 
 
@@ -62,9 +67,35 @@ def _lines(kind: str, what: str, fields: Fields, asked: float | None) -> Iterato
             f"{what}; time, level, action; into an object "
             "whose write() and flush() do nothing. The others mask keys by a remembered pattern; "
             "gonogo also looks for secrets in the texts and follows a correlation id",
-            {"gonogo": repeated(our_line(fields), 5000), **peers},
+            {
+                "gonogo": repeated(our_line(fields), 5000),
+                **peers,
+                FLOOR: repeated(_bare(fields), 5000),
+            },
             [Target("gonogo", peer, asked) for peer in peers if asked is not None],
         )
+
+
+def _bare(fields: Fields) -> Callable[[int], object]:
+    """The same line in one straight function: nothing is looked at, no level, no other handler."""
+    clock, stamps, stream, lock = SystemClock(), Stamps(), _Nowhere(), threading.RLock()
+    encode = msgspec.json.Encoder().encode
+
+    def log_action(name: str, /, level: str = "info", **given: Any) -> dict[str, Any]:
+        record = {
+            "timestamp": stamps.iso(clock.now()),
+            "level": level,
+            "action": name,
+            "correlation_id": current_id.get(),
+            **given,
+        }
+        text = encode(record).decode() + "\n"
+        with lock:
+            stream.write(text)
+            stream.flush()
+        return record
+
+    return lambda _: log_action("payment", **fields)
 
 
 class _Nowhere:
