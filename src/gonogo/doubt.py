@@ -231,8 +231,8 @@ class Doubts:
 
     def _alert(self, tx: Transaction, call: Call) -> Alert:
         context = {"call": call.id, "key": call.key, "attempt": call.attempt, "note": call.note}
-        alerts, now = self._pipeline.alerts, self._clock.now()
-        return alerts.fire(tx, call.action, NOT_DONE, Severity.ERROR, context, now)
+        alerts, at = self._pipeline.alerts, call.settled_at or self._clock.now()
+        return alerts.fire(tx, call.action, NOT_DONE, Severity.ERROR, context, at)
 
     def _write(
         self,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from gonogo.errors import ConfigurationError, Drifted, Halted, NotReady, RateLimited, Refused
 from gonogo.pauses import QueuePaused
 from gonogo.pipeline import Pipeline
-from gonogo.records import AHEAD, Call, Severity, State, advance
+from gonogo.records import AHEAD, Alert, Call, Severity, State, advance
 from gonogo.settlement import FOR_GOOD, in_doubt, withdrawn
+from gonogo.store.port import Transaction
 
 PARKED = 60.0
 """Seconds a call waits when this process cannot run it: the action is not declared here."""
@@ -72,7 +73,8 @@ class Returns:
     def park(self, call: Call, why: str) -> Call:
         """Put it back for a process that can run it: this one cannot."""
         after = self.release(call, PARKED, f"parked: {why}")
-        self._alert(call, "parked: this process cannot run it", why)
+        reason, context = "parked: this process cannot run it", _about(call, why)
+        self._pipeline.alerts.alert(call.action, reason, Severity.ERROR, context, patience=0)
         return after
 
     def fail(self, call: Call, why: str) -> Call:
@@ -80,20 +82,24 @@ class Returns:
         now = self._clock.now()
         action = self._pipeline.actions.get(call.action)
         after = withdrawn(action, call, State.FAILED, now, why)
-        if not self._conclude(call, after, now):  # somebody else has the call by now
+        alerts, context = self._pipeline.alerts, _about(call, why)
+
+        def work(tx: Transaction) -> Alert | None:
+            if not self._pipeline.conclude(tx, call, after, now):
+                return None
+            return alerts.fire(tx, call.action, FOR_GOOD, Severity.ERROR, context, now)
+
+        alert = self._pipeline.store.write(work, durable=False)
+        if alert is None:  # somebody else has the call by now
             return self._pipeline.get(call.id) or call
         self._pipeline.tell("call.withdrawn", after, state=after.state.value, reason=why)
-        self._alert(call, FOR_GOOD, why)
+        alerts.publish(alert)
         return after
 
-    def _conclude(self, call: Call, after: Call, now: float) -> bool:
-        return self._pipeline.store.write(
-            lambda tx: self._pipeline.conclude(tx, call, after, now), durable=False
-        )
 
-    def _alert(self, call: Call, reason: str, why: str) -> None:
-        context = {"call": call.id, "key": call.key, "why": why}
-        self._pipeline.alerts.alert(call.action, reason, Severity.ERROR.value, context, patience=0)
+def _about(call: Call, why: str) -> dict[str, str | None]:
+    """What an alert tells of a call."""
+    return {"call": call.id, "key": call.key, "why": why}
 
 
 def _note(call: Call) -> str | None:

@@ -8,8 +8,10 @@ from tests.support.scene import WHO, Provider, Sandboxes, drain, payment, remind
 from gonogo.backoff import Retry
 from gonogo.closings import MOST
 from gonogo.errors import Halted
+from gonogo.evidence import absent
 from gonogo.orchestrator import SandboxOrchestrator
-from gonogo.settlement import NOT_DONE, REJECTED
+from gonogo.records import State
+from gonogo.settlement import FOR_GOOD, NOT_DONE, REJECTED
 from gonogo.signals import NotApplied, Rejected
 
 
@@ -107,3 +109,36 @@ def test_nothing_is_closed_that_cannot_be_seen(sandboxes: Sandboxes) -> None:
         drain(sandbox)
     assert len(provider.book) == MOST + 1
     assert look(sandboxes, sandbox) == [NOT_DONE]
+
+
+@pytest.mark.parametrize("way", ["too late", "absent"])
+def test_an_alert_ends_though_time_goes_on_while_it_is_raised(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """It is as old as the failure that it tells of, so that the failure is found again."""
+    clock, now = sandboxes.clock, sandboxes.clock.now
+
+    def ticking() -> float:
+        clock.advance(0.001)
+        return now()
+
+    monkeypatch.setattr(clock, "now", ticking)
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO, seconds=86_400)
+    once = {"retry": Retry(max_retries=0), "deadline": 60.0}
+    pay = payment(sandbox, provider, verify_after=0.0, **once)
+    if way == "absent":
+        pay.verify(lambda call: absent())
+        provider.script = [TimeoutError("no answer")]
+        handle = pay.enqueue("A")
+        drain(sandbox)
+        assert sandbox.recovery.verify(pay, handle.call()).state is State.FAILED
+    else:
+        pay.enqueue_in(50, "A")
+        clock.advance(60)
+        drain(sandbox)
+    assert open_alerts(sandbox) == [NOT_DONE if way == "absent" else FOR_GOOD]
+    pay.enqueue("A")
+    drain(sandbox)
+    assert provider.book == ["A"]
+    assert look(sandboxes, sandbox) == []
