@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from gonogo.alerts import AlertSystem
 from gonogo.clock import Clock
+from gonogo.errors import Halted
 from gonogo.halts import switches
 from gonogo.records import Alert, AlertState, CallFilter, State
 from gonogo.settlement import FOR_GOOD, IN_DOUBT, NEVER_BEGUN, NOT_DONE, REJECTED, TOO_LATE
@@ -18,7 +19,10 @@ MOST = 100
 """Failed calls behind an alert that are looked at; of more, a person says that it is over."""
 
 BY = "gonogo"
-HALTED = "refused: Halted"
+REFUSED = "refused: "
+"""How the reasons of alerts about refusals begin; the name of the error follows."""
+
+_HALTED = f"{REFUSED}{Halted.__name__}"
 
 
 class Closings:
@@ -55,6 +59,12 @@ class Closings:
 
             self._alerts.close(alert.task, alert.reason, by=BY, why=why, unless=unless)
 
+    def close_doubts(self, action: str) -> None:
+        """Resolve the alert about unknown outcomes of ``action``, if there is none any more."""
+        self._alerts.close(
+            action, IN_DOUBT, by=BY, why=_SETTLED, unless=lambda tx: _any_doubt(tx, action)
+        )
+
     def _open(self, tx: Transaction) -> list[Alert]:
         found = tx.alerts.find(limit=self._alerts.most)
         return [a for a in found if a.state is not AlertState.RESOLVED and a.reason in _MATTERS]
@@ -63,9 +73,12 @@ class Closings:
 Lasts = Callable[[Transaction, Alert, float], bool]
 
 
+def _any_doubt(tx: Transaction, action: str) -> bool:
+    return bool(tx.calls.find(CallFilter(states=(State.UNKNOWN,), action=action, limit=1)))
+
+
 def _in_doubt(tx: Transaction, alert: Alert, now: float) -> bool:
-    doubts = CallFilter(states=(State.UNKNOWN,), action=alert.task, limit=1)
-    return bool(tx.calls.find(doubts))
+    return _any_doubt(tx, alert.task)
 
 
 def _halted(tx: Transaction, alert: Alert, now: float) -> bool:
@@ -86,9 +99,10 @@ def _failed(tx: Transaction, alert: Alert, now: float) -> bool:
 
 
 _FAILURES = (NOT_DONE, REJECTED, FOR_GOOD, TOO_LATE, NEVER_BEGUN)
+_SETTLED = "no call of this action is in doubt any more"
 _DONE_SINCE = "what failed has been done by later calls with the same keys"
 _MATTERS: dict[str, tuple[str, Lasts]] = {
-    IN_DOUBT: ("no call of this action is in doubt any more", _in_doubt),
-    HALTED: ("it is not halted any more", _halted),
+    IN_DOUBT: (_SETTLED, _in_doubt),
+    _HALTED: ("it is not halted any more", _halted),
     **dict.fromkeys(_FAILURES, (_DONE_SINCE, _failed)),
 }

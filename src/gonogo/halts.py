@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from gonogo.store.port import Transaction
 
 HALTS = "halt:"
-HALT_ALL = "halt:*"
-"""Name of the control that halts every action; ``halt:<action>`` halts one."""
+"""How the name of a control begins that halts something; the name of an action follows."""
+
+HALT_ALL = f"{HALTS}*"
+"""Name of the control that halts every action."""
 
 
 def switches(action: str) -> tuple[str, str]:
     """Names of the controls that halt ``action``."""
-    return HALT_ALL, f"halt:{action}"
+    return HALT_ALL, HALTS + action
 
 
 def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None:
@@ -73,4 +75,4 @@ def _name(action: object) -> str:
         return HALT_ALL
     if not isinstance(action, str) or not action.strip() or action == "*":
         raise ConfigurationError(f"{action!r} is not an action's name; give none for everything")
-    return f"halt:{action}"
+    return HALTS + action

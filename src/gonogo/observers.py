@@ -10,12 +10,10 @@ from contextlib import nullcontext
 
 from gonogo.alerts import AlertSystem
 from gonogo.clock import Clock
-from gonogo.closings import Closings
+from gonogo.closings import REFUSED, Closings
 from gonogo.events import Event, EventBus
 from gonogo.heartbeat import SchedulerHeartbeat, Status
 from gonogo.logs import LEVELS, StructuredLogger, correlation
-from gonogo.records import CallFilter, State
-from gonogo.settlement import IN_DOUBT
 
 QUIET = 60.0
 """Seconds in which the same refusal of the same action raises one alert."""
@@ -56,21 +54,16 @@ def alert_on_refusals(events: EventBus, alerts: AlertSystem, clock: Clock) -> No
             last[event.action, kind] = now
         context = {"call": event.call_id, "key": event.key, "why": event.detail.get("reason")}
         name = event.action or "sandbox"
-        alerts.alert(name, f"refused: {kind}", "warning", context, patience=0)
+        alerts.alert(name, f"{REFUSED}{kind}", "warning", context, patience=0)
 
     events.subscribe(alert, names=("call.refused",), quick=True)
 
 
-def close_settled_doubts(events: EventBus, alerts: AlertSystem) -> None:
+def close_settled_doubts(events: EventBus, closings: Closings) -> None:
     """Resolve an action's alert about unknown outcomes when the last of them is settled."""
 
     def close(event: Event) -> None:
-        action = event.action or ""
-        doubts = CallFilter(states=(State.UNKNOWN,), action=action, limit=1)
-        why = "no call of this action is in doubt any more"
-        alerts.close(
-            action, IN_DOUBT, by="gonogo", why=why, unless=lambda tx: bool(tx.calls.find(doubts))
-        )
+        closings.close_doubts(event.action or "")
 
     events.subscribe(close, names=("call.resolved", "call.late_result"), quick=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gonogo.clock import iso
 from gonogo.deadlines import CheckResult
-from gonogo.halts import HALT_ALL
+from gonogo.halts import HALT_ALL, HALTS
 from gonogo.records import Control, Verdict
 
 HOLD = "hold"
@@ -21,7 +21,7 @@ Line = tuple[Verdict, CheckResult]
 
 def is_switch(name: str) -> bool:
     """Whether a line of this name tells what people said, and not what a check did."""
-    return name in {HOLD, HALT} or name.startswith(f"{HALT}:")
+    return name in {HOLD, HALT} or name.startswith(HALTS)
 
 
 def held(control: Control, now: float) -> CheckResult:

@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from gonogo.action import Action
-from gonogo.halts import HALTS, switches
+from gonogo.halts import switches
 from gonogo.pauses import PREFIX
 from gonogo.records import Call, Control
-from gonogo.said import HOLD
+from gonogo.said import HOLD, is_switch
 
 Actions = Mapping[str, Action[Any, Any]]
 
 
 def stopped(actions: Actions, controls: Mapping[str, Control], now: float) -> set[str]:
     """Those of ``actions`` that are halted at ``now``, or held."""
-    if not any(name == HOLD or name.startswith(HALTS) for name in controls):
+    if not any(map(is_switch, controls)):
         return set()
     return {name for name in tuple(actions) if _stop(actions, name, controls, now)}
 

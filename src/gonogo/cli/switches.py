@@ -80,12 +80,12 @@ def halt(session: Session, action: str | None, seconds: float | None, by: str, r
 @pass_session
 def resume(session: Session, action: str | None, by: str, reason: str) -> None:
     """End the halt of ACTION, or the halt of everything."""
-    from gonogo.halts import HALT_ALL  # noqa: PLC0415 - help needs none of the components
+    from gonogo.halts import HALT_ALL, HALTS  # noqa: PLC0415 - help needs none of the components
 
     sandbox = session.sandbox
     if not sandbox.resume(action, by=by, reason=reason):
-        halts = [name for name in _controls(session) if name.startswith("halt:")]
-        names = ["everything" if n == HALT_ALL else n.removeprefix("halt:") for n in halts]
+        halts = [name for name in _controls(session) if name.startswith(HALTS)]
+        names = ["everything" if n == HALT_ALL else n.removeprefix(HALTS) for n in halts]
         raise NotFound(
             f"{action or 'everything'} is not halted, nothing was changed; halted: "
             f"{', '.join(names) or 'nothing'}",
