@@ -98,9 +98,10 @@ class IdempotencyManager:
         text: bytes | None
         write: Write = encode
         try:
-            text = plain = encode(given)
-            shown = plain.decode()
-            if "null" in shown or "NaN" in shown or "Infinity" in shown:  # may_be_infinite
+            text = encoded = encode(given)
+            shown = encoded.decode()
+            # as `may_be_infinite` asks, without the call
+            if "null" in shown or "NaN" in shown or "Infinity" in shown:
                 text, write = _closely(given)
         except _UNWRITABLE:
             text, write = _closely(given)

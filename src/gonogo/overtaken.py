@@ -11,7 +11,7 @@ from gonogo.records import Call, PlanRecord, PlanState
 from gonogo.store.port import Transaction
 
 ENOUGH = 100
-"""Calls with keys that others hold, of which one that has not lapsed tells."""
+"""Calls whose keys others hold that are looked at; one holder that has not lapsed is enough."""
 
 
 def takers(

@@ -247,8 +247,11 @@ class Planner:
         """Cancel the calls of an applied plan of which nothing was sent yet; the others go on.
 
         A call that may have happened in an earlier attempt becomes unknown, as when it is cancelled
-        alone. Killed in the middle it is done again: what is cancelled stays so. Raises `PlanError`
-        when the plan was not applied.
+        alone. Where it was interrupted, cancel again: what is cancelled stays so.
+
+        Raises:
+            PlanError: when the plan was not applied.
+            NotFound: when there is none of that id.
         """
         require_who_and_why("cancelling a plan", by, reason)
         now = self.now()

@@ -520,7 +520,7 @@ def test_fields_are_covered_as_each_by_itself(fields: dict[str, Any], limit: int
     }
     before = dict(fields)
     assert redactor.fields(fields) == one_by_one
-    assert fields == before or any(value != value for value in fields.values())
+    assert fields == before
 
 
 @pytest.mark.parametrize("number", [2**30 - 1, 2**30, -(2**30), 10**12 - 1, 10**12, int(VISA)])

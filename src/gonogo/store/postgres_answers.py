@@ -1,7 +1,8 @@
 """Messages to a PostgreSQL server and its answers, without a cursor of the driver for each.
 
 A cursor learns anew how to read each type, and walks from answer to answer: as much of the
-processor as the rest of a short message.
+processor as the rest of a short message. The driver's manual leaves out `generators.execute` and
+`Connection.wait`, with which its own cursors wait; every test on a server shows when they change.
 """
 
 from __future__ import annotations

@@ -38,13 +38,6 @@ class DraftCalls(SqlCalls):
         super().__init__(draft)
         self._draft = draft
 
-    def insert(self, call: Call) -> None:
-        if self._draft.guesses and _is_plain(call):
-            self._draft.insert(schema.calls, rows.CALLS, (call,))
-            self._note(call)
-        else:
-            super().insert(call)
-
     def insert_many(self, calls: Sequence[Call]) -> None:
         if calls and self._draft.guesses and all(map(_is_plain, calls)):
             self._draft.insert(schema.calls, rows.CALLS, calls)
