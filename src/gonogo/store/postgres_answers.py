@@ -1,23 +1,25 @@
 """Messages to a PostgreSQL server and its answers, without a cursor of the driver for each.
 
 A cursor learns anew how to read each type, and walks from answer to answer: as much of the
-processor as the rest of a short message. The driver's manual leaves out `generators.execute` and
-`Connection.wait`, with which its own cursors wait; every test on a server shows when they change.
+processor as the rest of a short message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from select import POLLIN, POLLOUT, poll
 from typing import Any
 
 import psycopg
-from psycopg import errors, generators
-from psycopg.abc import PQGen, Transformer
+from psycopg import errors
+from psycopg.abc import Transformer
 from psycopg.adapt import Transformer as Reader
-from psycopg.pq import ExecStatus
-from psycopg.pq.abc import PGconn, PGresult
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
 _FINE = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY})
+_PATIENCE = 5.0
+"""Seconds in which a message that was interrupted must be over; else the session is given up."""
 
 
 class Answers:
@@ -66,22 +68,52 @@ class Messages:
 
     def __init__(self, raw: psycopg.Connection[Any]) -> None:
         self._raw = raw
+        self._pgconn = raw.pgconn
         self._encoding = raw.info.encoding
         self._reader: Transformer = Reader(raw)
+        self._readable, self._either = poll(), poll()
+        self._readable.register(raw.pgconn.socket, POLLIN)
+        self._either.register(raw.pgconn.socket, POLLIN | POLLOUT)
 
     def send(self, words: str) -> Answers:
         """Send statements of the simple protocol; raises the driver's error where one failed."""
-        raw = self._raw
-        with raw.lock:
-            results = raw.wait(_exchange(raw.pgconn, words.encode(self._encoding)))
+        try:
+            self._pgconn.send_query(words.encode(self._encoding))
+            results = self._results()
+        except psycopg.Error:
+            raise
+        except BaseException:
+            self._give_up()
+            raise
         for result in results:
             if result.status not in _FINE:
                 raise errors.error_from_result(result, self._encoding)
         return Answers(results, self._reader)
 
+    def _results(self, patience: float | None = None) -> list[PGresult]:
+        """All that the server says, once all is sent; `TimeoutError` after so long a silence."""
+        pgconn = self._pgconn
+        found: list[PGresult] = []
+        wait = None if patience is None else patience * 1000
+        while pgconn.flush():
+            for _, ready in self._either.poll(wait):
+                if ready & ~POLLOUT:  # libpq asks for it: who is not read from may not read either
+                    pgconn.consume_input()
+        while True:
+            while pgconn.is_busy():
+                if not self._readable.poll(wait):
+                    raise TimeoutError
+                pgconn.consume_input()
+            if (result := pgconn.get_result()) is None:
+                return found
+            found.append(result)
 
-def _exchange(pgconn: PGconn, words: bytes) -> PQGen[list[PGresult]]:
-    """Sent where the driver waits, because an interrupt there is told to the server as well."""
-    pgconn.send_query(words)
-    results: list[PGresult] = yield from generators.execute(pgconn)
-    return results
+    def _give_up(self) -> None:
+        """Have the server end what it does for us, so that the session can be used again."""
+        if self._pgconn.transaction_status != TransactionStatus.ACTIVE:
+            return
+        try:
+            self._raw.cancel_safe(timeout=_PATIENCE)
+            self._results(_PATIENCE)
+        except (psycopg.Error, TimeoutError):
+            self._raw.close()
