@@ -94,15 +94,12 @@ class Messages:
         """All that the server says, once all is sent; `TimeoutError` after so long a silence."""
         pgconn = self._pgconn
         found: list[PGresult] = []
-        wait = None if patience is None else patience * 1000
         while pgconn.flush():
-            for _, ready in self._either.poll(wait):
-                if ready & ~POLLOUT:  # libpq asks for it: who is not read from may not read either
-                    pgconn.consume_input()
+            if _wait(self._either, patience) & ~POLLOUT:  # who is not read from may not read either
+                pgconn.consume_input()
         while True:
             while pgconn.is_busy():
-                if not self._readable.poll(wait):
-                    raise TimeoutError
+                _wait(self._readable, patience)
                 pgconn.consume_input()
             if (result := pgconn.get_result()) is None:
                 return found
@@ -117,3 +114,11 @@ class Messages:
             self._results(_PATIENCE)
         except (psycopg.Error, TimeoutError):
             self._raw.close()
+
+
+def _wait(socket: poll, patience: float | None) -> int:
+    """For what the socket is ready; `TimeoutError` when it is for nothing after so many seconds."""
+    ready = socket.poll(None if patience is None else patience * 1000)
+    if not ready:
+        raise TimeoutError("the server says nothing")
+    return ready[0][1]
