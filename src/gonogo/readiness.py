@@ -18,6 +18,9 @@ from gonogo.said import HALT, HOLD, Line, halted, held, is_switch, unreadable
 from gonogo.secrets import describe
 from gonogo.store.port import Store, Transaction
 
+_NOT_LOOKED: tuple[list[Line], float] = [], float("-inf")
+"""Halts that are believed in until then."""
+
 _ORDER = (Verdict.GO, Verdict.NO_GO, Verdict.HOLD)
 """What wins over what stands before it."""
 
@@ -80,8 +83,7 @@ class SandboxReadinessChecker:
         self._go_until: dict[str | None, float] = {}
         self._generation = 0
         self._unsaved: Control | None = None
-        self._halts: list[Line] | None = None
-        self._halts_until = float("-inf")
+        self._halts = _NOT_LOOKED  # one attribute: other threads may look as well
         if events is not None:
             events.subscribe(self._heed, names=("control.changed",), quick=True)
 
@@ -312,17 +314,15 @@ class SandboxReadinessChecker:
 
     def _known_halts(self) -> list[Line]:
         """`_look_for_halts`, or what it found within the time that a hold is believed."""
-        halts = self._halts
-        if halts is not None and self._clock.now() < self._halts_until:
-            return halts
-        return self._look_for_halts()
+        halts, until = self._halts
+        return halts if self._clock.now() < until else self._look_for_halts()
 
     def _look_for_halts(self) -> list[Line]:
         """What each halt on the ledger means for the verdict, and its line in the evidence."""
         if self._store is None:
             return []
         now = self._clock.now()
-        self._halts = None
+        self._halts = _NOT_LOOKED
         generation = self._generation
         try:
             found = halted(self._store.read(lambda tx: tx.controls.all()), now)
@@ -331,13 +331,13 @@ class SandboxReadinessChecker:
             return [unreadable(evidence, now, HALT)]
         with self._lock:
             if generation == self._generation:
-                self._halts, self._halts_until = found, now + self._hold_cache
+                self._halts = found, now + self._hold_cache
         return found
 
     def _heed(self, _: Event) -> None:
         """Somebody in this process threw a switch: halts read before do not count."""
         with self._lock:
-            self._halts = None
+            self._halts = _NOT_LOOKED
             self._generation += 1
 
     def _decide(
