@@ -19,7 +19,7 @@ from gonogo.secrets import describe
 from gonogo.store.port import Store, Transaction
 
 _NOT_LOOKED: tuple[list[Line], float] = [], float("-inf")
-"""Halts that are believed in until then."""
+"""Of halts: those that are known, and until when they are believed."""
 
 _ORDER = (Verdict.GO, Verdict.NO_GO, Verdict.HOLD)
 """What wins over what stands before it."""
