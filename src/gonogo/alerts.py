@@ -238,17 +238,23 @@ class AlertSystem:
         return self._decide(alert_id, AlertState.RESOLVED, by, reason, expected)
 
     def close(
-        self, task: str, reason: str, *, by: str, why: str, unless: Callable[[Transaction], bool]
+        self,
+        task: str,
+        reason: str,
+        *,
+        by: str,
+        why: str,
+        lasts: Callable[[Transaction, Alert], bool],
     ) -> None:
-        """Resolve what is open on ``task`` for ``reason``, unless the ledger says otherwise.
+        """Resolve each alert that is open on ``task`` for ``reason``, unless its matter ``lasts``.
 
-        ``unless`` is asked in the transaction that would resolve it.
+        That is asked in the transaction that would resolve it.
         """
 
         def open_now(tx: Transaction) -> list[Alert]:
             found = tx.alerts.find(task=task, limit=self.most)
             of_it = [a for a in found if a.reason == reason and a.state != AlertState.RESOLVED]
-            return of_it if of_it and not unless(tx) else []
+            return [alert for alert in of_it if not lasts(tx, alert)]
 
         def work(tx: Transaction) -> None:
             for alert in open_now(tx):

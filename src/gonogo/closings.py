@@ -51,19 +51,21 @@ class Closings:
     def run_once(self) -> None:
         """Look at each alert that is not resolved. Raises `StoreError` without the ledger."""
         self._next = self._clock.monotonic() + EVERY
-        for alert in self._store.read(self._open):
-            why, lasts = _MATTERS[alert.reason]
-
-            def unless(tx: Transaction, alert: Alert = alert, lasts: Lasts = lasts) -> bool:
-                return lasts(tx, alert, self._clock.now())
-
-            self._alerts.close(alert.task, alert.reason, by=BY, why=why, unless=unless)
+        found = self._store.read(self._open)
+        for task, reason in dict.fromkeys((alert.task, alert.reason) for alert in found):
+            self._close(task, reason)
 
     def close_doubts(self, action: str) -> None:
         """Resolve the alert about unknown outcomes of ``action``, if there is none any more."""
-        self._alerts.close(
-            action, IN_DOUBT, by=BY, why=_SETTLED, unless=lambda tx: _any_doubt(tx, action)
-        )
+        self._close(action, IN_DOUBT)
+
+    def _close(self, task: str, reason: str) -> None:
+        why, lasts = _MATTERS[reason]
+
+        def goes_on(tx: Transaction, alert: Alert) -> bool:
+            return lasts(tx, alert, self._clock.now())
+
+        self._alerts.close(task, reason, by=BY, why=why, lasts=goes_on)
 
     def _open(self, tx: Transaction) -> list[Alert]:
         found = tx.alerts.find(limit=self._alerts.most)
@@ -73,12 +75,9 @@ class Closings:
 Lasts = Callable[[Transaction, Alert, float], bool]
 
 
-def _any_doubt(tx: Transaction, action: str) -> bool:
-    return bool(tx.calls.find(CallFilter(states=(State.UNKNOWN,), action=action, limit=1)))
-
-
 def _in_doubt(tx: Transaction, alert: Alert, now: float) -> bool:
-    return _any_doubt(tx, alert.task)
+    doubts = CallFilter(states=(State.UNKNOWN,), action=alert.task, limit=1)
+    return bool(tx.calls.find(doubts))
 
 
 def _halted(tx: Transaction, alert: Alert, now: float) -> bool:
@@ -99,10 +98,9 @@ def _failed(tx: Transaction, alert: Alert, now: float) -> bool:
 
 
 _FAILURES = (NOT_DONE, REJECTED, FOR_GOOD, TOO_LATE, NEVER_BEGUN)
-_SETTLED = "no call of this action is in doubt any more"
 _DONE_SINCE = "what failed has been done by later calls with the same keys"
 _MATTERS: dict[str, tuple[str, Lasts]] = {
-    IN_DOUBT: (_SETTLED, _in_doubt),
+    IN_DOUBT: ("no call of this action is in doubt any more", _in_doubt),
     _HALTED: ("it is not halted any more", _halted),
     **dict.fromkeys(_FAILURES, (_DONE_SINCE, _failed)),
 }

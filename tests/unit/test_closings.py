@@ -142,3 +142,20 @@ def test_an_alert_ends_though_time_goes_on_while_it_is_raised(
     drain(sandbox)
     assert provider.book == ["A"]
     assert look(sandboxes, sandbox) == []
+
+
+def test_each_alert_is_looked_at_by_itself(sandboxes: Sandboxes) -> None:
+    """One of another severity that tells of more is not closed with its neighbour."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, provider, retry=Retry(max_retries=0))
+    provider.script = [NotApplied("busy")]
+    for _ in range(2):
+        sandbox.alert_system.alert("pay", NOT_DONE, "critical")
+    for _ in range(2):
+        pay.enqueue("A")
+        drain(sandbox)
+    assert provider.book == ["A"]
+    assert look(sandboxes, sandbox) == [NOT_DONE]
+    resolved = [a for a in sandbox.alert_system.alerts if a["state"] == "resolved"]
+    assert [a["severity"] for a in resolved] == ["error"]
