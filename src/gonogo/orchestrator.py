@@ -203,7 +203,8 @@ class SandboxOrchestrator:
         log_events(self.events, self.logger)
         alert_on_refusals(self.events, self.alert_system, self.clock)
         close_settled_doubts(self.events, self.alert_system)
-        close_ended_halts(self.events, Closings(self.store, self.clock, self.alert_system))
+        closings = Closings(self.store, self.clock, self.alert_system, retention=s.retention)
+        close_ended_halts(self.events, closings)
         alert_on_sickness(self.heartbeat, self.alert_system)
         self.checks = Checks(self)
 

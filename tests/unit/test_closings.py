@@ -9,7 +9,8 @@ from gonogo.backoff import Retry
 from gonogo.closings import MOST
 from gonogo.errors import Halted
 from gonogo.orchestrator import SandboxOrchestrator
-from gonogo.settlement import NOT_DONE, REJECTED
+from gonogo.records import State
+from gonogo.settlement import FOR_GOOD, NOT_DONE, REJECTED
 from gonogo.signals import NotApplied, Rejected
 
 
@@ -107,3 +108,28 @@ def test_nothing_is_closed_that_cannot_be_seen(sandboxes: Sandboxes) -> None:
         drain(sandbox)
     assert len(provider.book) == MOST + 1
     assert look(sandboxes, sandbox) == [NOT_DONE]
+
+
+def test_a_failure_told_of_a_moment_after_it_is_not_taken_for_another_ones(
+    sandboxes: Sandboxes,
+) -> None:
+    """An alert raised after its commit still is about its own call."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO, seconds=86_400)
+    pay = payment(sandbox, provider, retry=Retry(max_retries=0), deadline=5.0)
+    late = pay.enqueue("late")
+    sandbox.events.subscribe(
+        lambda _: sandboxes.clock.advance(0.01), names=("call.withdrawn",), quick=True
+    )
+    sandboxes.clock.advance(6)
+    drain(sandbox)
+    assert (open_alerts(sandbox), late.call().state) == ([FOR_GOOD], State.FAILED)
+    provider.script = [NotApplied("busy")]
+    for _ in range(2):
+        pay.enqueue("other")
+        drain(sandbox)
+    assert provider.book == ["other"]
+    assert look(sandboxes, sandbox) == [FOR_GOOD]
+    pay.enqueue("late")
+    drain(sandbox)
+    assert look(sandboxes, sandbox) == []
