@@ -148,3 +148,25 @@ def test_a_halt_that_keeps_nothing_back_ends_no_worker(sandboxes: Sandboxes) -> 
     sandboxes.clock.advance(3.0)
     drain(sandbox)
     assert sent == ["soon"]
+
+
+def test_what_is_stopped_hides_nobody(sandboxes: Sandboxes) -> None:
+    """What others have due is done in its time, and a worker that ends when idle waits for it."""
+    sandbox, provider, sent = sandboxes(), Provider(), list[str]()
+    jobs(sandbox, provider)
+    remind = reminder(sandbox, sent.append)
+    sandbox.halt("pay", **WHO)
+    assert not sandbox.worker.run_once()
+    remind.enqueue("now")
+    assert sandbox.delivery.next_due() == 0
+    assert not sandbox.delivery.idle()
+    drain(sandbox)
+    sandboxes.clock.advance(6.0)
+    assert not sandbox.worker.run_once()
+    assert sandbox.delivery.idle(5.0)
+    remind.enqueue_in(0.5, "soon")
+    assert sandbox.delivery.next_due() == pytest.approx(0.5)
+    assert not sandbox.delivery.idle(5.0)
+    sandboxes.clock.advance(0.5)
+    drain(sandbox)
+    assert (sent, provider.book) == (["now", "soon"], [])
