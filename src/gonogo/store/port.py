@@ -219,7 +219,7 @@ class Alerts(Protocol):
     def get(self, alert_id: str) -> Alert | None: ...
 
     def change(self, before: Alert, state: AlertState, actor: str) -> bool:
-        """Set the state if it is still ``before.state``."""
+        """Set the state if it is still ``before.state``, and was not counted again since."""
         ...
 
     def find(
