@@ -258,7 +258,8 @@ class AlertSystem:
 
         def work(tx: Transaction) -> None:
             for alert in open_now(tx):
-                self._change(tx, alert, AlertState.RESOLVED, by, why)
+                if tx.alerts.change(alert, AlertState.RESOLVED, by):  # else it was raised again
+                    self._record(tx, alert, AlertState.RESOLVED, by, why)
 
         if self._store.read(open_now):
             self._store.write(work, durable=False)
@@ -283,12 +284,20 @@ class AlertSystem:
         self, tx: Transaction, before: Alert, state: AlertState, actor: str, why: str
     ) -> Alert:
         """Set the state and record who did it; `Refused` when it is not as in ``before``."""
-        if not tx.alerts.change(before, state, actor):
-            raise _changed(tx.alerts.get(before.id) or before)
+        while not tx.alerts.change(before, state, actor):
+            now = tx.alerts.get(before.id)
+            if now is None or now.state is not before.state:
+                raise _changed(now or before)
+            before = now  # it was only counted again
+        self._record(tx, before, state, actor, why)
+        return structs.replace(before, state=state, changed_by=actor)
+
+    def _record(
+        self, tx: Transaction, before: Alert, state: AlertState, actor: str, why: str
+    ) -> None:
         about = {"task": before.task, "before": before.state.value, "count": before.count}
         what, subject, now = f"alert.{state.value}", f"alert:{before.id}", self._clock.now()
         tx.decisions.append(decision(what, subject, by=actor, reason=why, now=now, **about))
-        return structs.replace(before, state=state, changed_by=actor)
 
 
 def _view(alert: Alert) -> AlertView:

@@ -27,7 +27,9 @@ class Chores:
         self._keys = pipeline.keys
         self._recovery = recovery
         self._retention = Retention(pipeline.store, pipeline.clock, keep=retention)
-        self._closings = Closings(pipeline.store, pipeline.clock, pipeline.alerts)
+        self._closings = Closings(
+            pipeline.store, pipeline.clock, pipeline.alerts, retention=retention
+        )
         self._every = min(LOOK_EVERY, lease / 3)
         self._look_at = self._clock.monotonic()
 

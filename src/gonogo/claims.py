@@ -105,18 +105,31 @@ class Claims:
         now = self._clock.now()
         passing = self._passed_over(now)
 
-        def work(tx: Transaction) -> tuple[float | None, bool]:
+        def work(tx: Transaction) -> list[float]:
+            """When something falls due, or is looked at again although it is left alone."""
             controls = tx.controls.all()
-            run_at = tx.calls.next_run_at(running(controls, queues, now))
-            return run_at, bool(stopped(self._actions, controls, now))
+            on, stops = running(controls, queues, now), stopped(self._actions, controls, now)
+            run_at = tx.calls.next_run_at(on)
+            if run_at is None or run_at > now or not (stops or passing):
+                return [] if run_at is None else [run_at]
+            again = [*passing.values(), now + LONGEST_PASS] if stops else passing.values()
+            free = tx.calls.next_run_at(on, stops.union(passing))
+            return [*again] if free is None else [*again, free]
 
-        run_at, some_stopped = self._store.read(work)
-        if run_at is None:
-            return None
-        again = [*passing.values(), now + LONGEST_PASS] if some_stopped else passing.values()
-        if run_at <= now and again:  # what is due may well be theirs
-            run_at = min(again)
-        return max(0.0, run_at - now)
+        times = self._store.read(work)
+        return max(0.0, min(times) - now) if times else None
+
+    def next_free(self, queues: Sequence[str]) -> float | None:
+        """Seconds until something falls due that is not stopped; ``None`` when nothing does."""
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> float | None:
+            controls = tx.controls.all()
+            stops = stopped(self._actions, controls, now)
+            return tx.calls.next_run_at(running(controls, queues, now), stops)
+
+        run_at = self._store.read(work)
+        return None if run_at is None else max(0.0, run_at - now)
 
     def begin(self, call: Call) -> Call:
         """Count the attempt of a call that was claimed ahead, before any code of its own runs.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from gonogo.alerts import AlertSystem
 from gonogo.clock import Clock
 from gonogo.errors import Halted
 from gonogo.halts import switches
-from gonogo.records import Alert, AlertState, CallFilter, State
+from gonogo.records import Alert, AlertState, Call, CallFilter, State
 from gonogo.settlement import FOR_GOOD, IN_DOUBT, NEVER_BEGUN, NOT_DONE, REJECTED, TOO_LATE
 from gonogo.store.port import Store, Transaction
 
@@ -17,6 +18,9 @@ EVERY = 60.0
 
 MOST = 100
 """Failed calls behind an alert that are looked at; of more, a person says that it is over."""
+
+SLACK = 60.0
+"""Seconds by which a failure may be older than its alert: some are raised after the commit."""
 
 BY = "gonogo"
 REFUSED = "refused: "
@@ -30,12 +34,18 @@ class Closings:
 
     A failure is over when a later call with its key has succeeded. Of a call without a key, or one
     that was forgotten, nobody can tell: a person does.
+
+    Args:
+        retention: seconds for which finished calls are kept; see `Retention`.
     """
 
-    def __init__(self, store: Store, clock: Clock, alerts: AlertSystem) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, alerts: AlertSystem, *, retention: float | None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._alerts = alerts
+        self._keep = math.inf if retention is None else retention
         self._next = float("-inf")
 
     @property
@@ -63,7 +73,8 @@ class Closings:
         why, lasts = _MATTERS[reason]
 
         def goes_on(tx: Transaction, alert: Alert) -> bool:
-            return lasts(tx, alert, self._clock.now())
+            now = self._clock.now()
+            return lasts(tx, alert, now, now - self._keep)
 
         self._alerts.close(task, reason, by=BY, why=why, lasts=goes_on)
 
@@ -72,31 +83,39 @@ class Closings:
         return [a for a in found if a.state is not AlertState.RESOLVED and a.reason in _MATTERS]
 
 
-Lasts = Callable[[Transaction, Alert, float], bool]
+Lasts = Callable[[Transaction, Alert, float, float], bool]
+"""Whether it is not over now; calls that ended before the second moment may be forgotten."""
 
 
-def _in_doubt(tx: Transaction, alert: Alert, now: float) -> bool:
+def _in_doubt(tx: Transaction, alert: Alert, now: float, kept: float) -> bool:
     doubts = CallFilter(states=(State.UNKNOWN,), action=alert.task, limit=1)
     return bool(tx.calls.find(doubts))
 
 
-def _halted(tx: Transaction, alert: Alert, now: float) -> bool:
+def _halted(tx: Transaction, alert: Alert, now: float, kept: float) -> bool:
     found = map(tx.controls.all().get, switches(alert.task))
     return any(control is not None and control.active(now) for control in found)
 
 
-def _failed(tx: Transaction, alert: Alert, now: float) -> bool:
-    failures = CallFilter(states=(State.FAILED,), action=alert.task, limit=MOST + 1)
-    since = [c for c in tx.calls.find(failures) if (c.settled_at or 0.0) >= alert.first_seen]
-    if not alert.count <= len(since) <= MOST:  # some were forgotten, or there are many
-        return True
-    for call in since:
-        holder = None if call.key is None else tx.calls.holder(call.action, call.key)
-        if holder is None or holder.state is not State.SUCCEEDED:
-            return True
-    return False
+def _failed(tx: Transaction, alert: Alert, now: float, kept: float) -> bool:
+    if alert.count == 1:
+        only = tx.calls.get(str(alert.context.get("call")))
+        return only is None or not _made_good(tx, only)
+    since = alert.first_seen - SLACK
+    failures = tx.calls.find(CallFilter(states=_FAILED, action=alert.task, limit=MOST + 1))
+    if since <= kept or len(failures) > MOST or _in_doubt(tx, alert, now, kept):
+        return True  # some of them may not be among these
+    found = [call for call in failures if (call.settled_at or 0.0) >= since]
+    return alert.count > len(found) or not all(_made_good(tx, call) for call in found)
 
 
+def _made_good(tx: Transaction, call: Call) -> bool:
+    if call.state is State.FAILED and call.key is not None:
+        call = tx.calls.holder(call.action, call.key) or call
+    return call.state is State.SUCCEEDED
+
+
+_FAILED = (State.FAILED,)
 _FAILURES = (NOT_DONE, REJECTED, FOR_GOOD, TOO_LATE, NEVER_BEGUN)
 _DONE_SINCE = "what failed has been done by later calls with the same keys"
 _MATTERS: dict[str, tuple[str, Lasts]] = {

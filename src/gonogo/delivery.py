@@ -91,7 +91,7 @@ class Delivery:
         self._first_beats: dict[str, float] = {}
         self._asking = threading.RLock()  # which tells whose it is
         self._renewed_at = self._asked_at = self._begun_at = self._clock.monotonic()
-        self._refused_at = float("-inf")
+        self._refused_at = self._kept_back_at = float("-inf")
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
 
     @property
@@ -174,7 +174,7 @@ class Delivery:
         self._asked_at = now = self._clock.monotonic()
         self._pace.note(now, got)
         if self._claims.kept_back:
-            self._refused_at = now
+            self._kept_back_at = now
         self._all_taken = got < wanted
         return now
 
@@ -215,7 +215,8 @@ class Delivery:
     def idle(self, within: float = 0.0) -> bool:
         """Whether nothing is under way here, and nothing of these queues is due ``within`` seconds.
 
-        Nor is what falls due and was only refused for so long: it waits for a limit or a person.
+        Nor is what falls due and was only refused or kept back for so long: it waits for a limit
+        or a person.
         Looks for evidence about unknown calls count as well, and the ends of leases whose owners
         have shown no sign of life since this was first asked.
         """
@@ -230,9 +231,18 @@ class Delivery:
         )
 
     def _only_refuses(self, seconds: float) -> bool:
-        """Whether calls were refused here, and none was begun for so long."""
-        since = self._clock.monotonic() - self._begun_at
-        return self._refused_at > self._begun_at and since >= seconds > 0
+        """Whether calls were refused here or kept back, and none was begun for so long.
+
+        What falls due meanwhile and is not kept back will be begun.
+        """
+        if not self._clock.monotonic() - self._begun_at >= seconds > 0:
+            return False
+        if self._refused_at > self._begun_at:
+            return True
+        if self._kept_back_at <= self._begun_at:
+            return False
+        free = self._claims.next_free(self.queues)
+        return free is None or free > seconds
 
     def _may_fall_to_us(self, tx: Transaction, due: float) -> bool:
         """Whether a lease ends until ``due`` that its owner has not been seen to renew."""

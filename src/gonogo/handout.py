@@ -10,7 +10,7 @@ from gonogo.clock import Clock
 from gonogo.errors import ConfigurationError
 from gonogo.pauses import running
 from gonogo.records import Call, State, advance
-from gonogo.stops import Actions, stopped
+from gonogo.stops import Actions, all_stopped, stopped
 from gonogo.store.port import Store, Transaction
 
 BROKER = "the broker"
@@ -85,7 +85,11 @@ class HandOut:
         now = self._clock.now()
 
         def work(tx: Transaction) -> float | None:
-            return tx.calls.next_run_at(running(tx.controls.all(), self._queues, now))
+            controls = tx.controls.all()
+            if all_stopped(controls, now):
+                return None
+            stops = stopped(self._actions, controls, now)
+            return tx.calls.next_run_at(running(controls, self._queues, now), stops)
 
         run_at = self._store.read(work)
         return run_at is not None and run_at <= now
@@ -96,6 +100,8 @@ class HandOut:
         if room <= 0:
             return []
         controls = tx.controls.all()
+        if all_stopped(controls, now):
+            return []
         claimed = tx.calls.claim(
             owner=BROKER,
             queues=running(controls, self._queues, now),

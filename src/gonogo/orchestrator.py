@@ -202,7 +202,7 @@ class SandboxOrchestrator:
         self._router = Router(self.pipeline, self.jobs, self.planner)
         log_events(self.events, self.logger)
         alert_on_refusals(self.events, self.alert_system, self.clock)
-        closings = Closings(self.store, self.clock, self.alert_system)
+        closings = Closings(self.store, self.clock, self.alert_system, retention=s.retention)
         close_settled_doubts(self.events, closings)
         close_ended_halts(self.events, closings)
         alert_on_sickness(self.heartbeat, self.alert_system)

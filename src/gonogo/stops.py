@@ -10,19 +10,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from gonogo.action import Action
-from gonogo.halts import switches
+from gonogo.halts import HALT_ALL, HALTS, switches
 from gonogo.pauses import PREFIX
 from gonogo.records import Call, Control
-from gonogo.said import HOLD, is_switch
+from gonogo.said import HOLD
 
 Actions = Mapping[str, Action[Any, Any]]
 
 
 def stopped(actions: Actions, controls: Mapping[str, Control], now: float) -> set[str]:
-    """Those of ``actions`` that are halted at ``now``, or held."""
-    if not any(map(is_switch, controls)):
+    """Those of ``actions`` that are halted at ``now``, or held, and all that are halted by name."""
+    halts = [name for name in controls if name.startswith(HALTS)]
+    if not halts and HOLD not in controls:
         return set()
-    return {name for name in tuple(actions) if _stop(actions, name, controls, now)}
+    known = {name for name in tuple(actions) if _stop(actions, name, controls, now)}
+    return known.union(name.removeprefix(HALTS) for name in halts if controls[name].active(now))
+
+
+def all_stopped(controls: Mapping[str, Control], now: float) -> bool:
+    """Whether everything is halted at ``now``, be it known or not."""
+    halt = controls.get(HALT_ALL)
+    return halt is not None and halt.active(now)
 
 
 def stop_of(

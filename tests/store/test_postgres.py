@@ -17,10 +17,12 @@ from tests.support.postgres import execute, logged_in, plain
 from tests.support.proxy import Proxy
 
 from gonogo import SandboxOrchestrator
+from gonogo.alerts import AlertSystem
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
 from gonogo.records import Control, Outcome, State
 from gonogo.store import open_store
+from gonogo.store.port import Transaction
 from gonogo.store.postgres import PostgresStore
 from gonogo.store.postgres_connection import Connection
 from gonogo.store.postgres_fate import Numbered, Witness, Witnessed
@@ -514,3 +516,25 @@ def test_a_missing_driver_is_said_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "gonogo.store.postgres", None)
     with pytest.raises(ConfigurationError, match=r'pip install "gonogo\[postgres\]"'):
         open_store(parse("postgresql://ops@127.0.0.1/ledger"))
+
+
+def test_an_alert_that_is_raised_again_while_it_closes_stays_open(
+    ledger: PostgresStore, postgres_url: str
+) -> None:
+    """Another process may commit a failure after this one has looked whether there is one."""
+    other = PostgresStore(postgres_url)
+    first, second = AlertSystem(store=ledger), AlertSystem(store=other)
+    first.alert("pay", "failed")
+    looks: list[bool] = []
+
+    def fails_meanwhile(tx: Transaction) -> bool:
+        looks.append(False)
+        if len(looks) == 2:  # in the transaction that would resolve it
+            second.alert("pay", "failed", patience=0)
+        return False
+
+    first.close("pay", "failed", by="gonogo", why="it is over", unless=fails_meanwhile)
+    assert [(a["state"], a["count"]) for a in first.alerts] == [("open", 2)]
+    first.close("pay", "failed", by="gonogo", why="it is over", unless=lambda tx: False)
+    assert [(a["state"], a["count"]) for a in first.alerts] == [("resolved", 2)]
+    other.close()

@@ -140,6 +140,19 @@ def test_next_run_at_is_the_earliest_in_the_queues(store):
     assert store.read(lambda tx: tx.calls.next_run_at(["none"])) is None
 
 
+def test_next_run_at_leaves_out_what_is_passed_over(store):
+    """The earliest time of a call of another action, whether due or not."""
+    put(store, queued(run_at=NOW - 5), queued(action="mail", run_at=NOW + 3, priority=2))
+    put(store, queued(action="mail", run_at=NOW + 2), queued(action="mail", queue="other"))
+
+    def earliest(*passing):
+        return store.read(lambda tx: tx.calls.next_run_at(["main"], passing))
+
+    assert earliest() == earliest("none") == NOW - 5
+    assert earliest("pay") == NOW + 2
+    assert earliest("pay", "mail") is None
+
+
 def test_next_run_at_knows_what_became_due(store):
     """A due call that a claim left behind is still the earliest."""
     put(store, queued(priority=1), queued(run_at=NOW - 3))

@@ -66,6 +66,14 @@ def test_an_alert_changes_only_from_the_expected_state(store):
     one = store.write(lambda tx: tx.alerts.fire(alert(1)))
     assert store.write(lambda tx: tx.alerts.change(one, AlertState.RESOLVED, "ann"))
     assert not store.write(lambda tx: tx.alerts.change(one, AlertState.ACKNOWLEDGED, "bob"))
+
+
+def test_an_alert_that_was_counted_again_is_not_changed_by_who_has_not_seen_it(store):
+    """What it tells of since may be another matter."""
+    one = store.write(lambda tx: tx.alerts.fire(alert(1)))
+    two = store.write(lambda tx: tx.alerts.fire(alert(2)))
+    assert not store.write(lambda tx: tx.alerts.change(one, AlertState.RESOLVED, "ann"))
+    assert store.write(lambda tx: tx.alerts.change(two, AlertState.RESOLVED, "ann"))
     assert store.read(lambda tx: tx.alerts.get("a1").changed_by) == "ann"
 
 

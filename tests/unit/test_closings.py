@@ -159,3 +159,28 @@ def test_each_alert_is_looked_at_by_itself(sandboxes: Sandboxes) -> None:
     assert look(sandboxes, sandbox) == [NOT_DONE]
     resolved = [a for a in sandbox.alert_system.alerts if a["state"] == "resolved"]
     assert [a["severity"] for a in resolved] == ["error"]
+
+
+def test_a_failure_told_of_a_moment_after_it_is_not_taken_for_another_ones(
+    sandboxes: Sandboxes,
+) -> None:
+    """An alert raised after its commit still is about its own call."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO, seconds=86_400)
+    pay = payment(sandbox, provider, retry=Retry(max_retries=0), deadline=5.0)
+    late = pay.enqueue("late")
+    sandbox.events.subscribe(
+        lambda _: sandboxes.clock.advance(0.01), names=("call.withdrawn",), quick=True
+    )
+    sandboxes.clock.advance(6)
+    drain(sandbox)
+    assert (open_alerts(sandbox), late.call().state) == ([FOR_GOOD], State.FAILED)
+    provider.script = [NotApplied("busy")]
+    for _ in range(2):
+        pay.enqueue("other")
+        drain(sandbox)
+    assert provider.book == ["other"]
+    assert look(sandboxes, sandbox) == [FOR_GOOD]
+    pay.enqueue("late")
+    drain(sandbox)
+    assert look(sandboxes, sandbox) == []

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.support.scene import WHO, Provider, Sandboxes, drain, payment, reminder, story
 
+from gonogo.handout import HandOut
 from gonogo.jobs import Handle
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
@@ -148,3 +149,56 @@ def test_a_halt_that_keeps_nothing_back_ends_no_worker(sandboxes: Sandboxes) -> 
     sandboxes.clock.advance(3.0)
     drain(sandbox)
     assert sent == ["soon"]
+
+
+def test_what_is_stopped_hides_nobody(sandboxes: Sandboxes) -> None:
+    """What others have due is done in its time, and a worker that ends when idle waits for it."""
+    sandbox, provider, sent = sandboxes(), Provider(), list[str]()
+    jobs(sandbox, provider)
+    remind = reminder(sandbox, sent.append)
+    sandbox.halt("pay", **WHO)
+    assert not sandbox.worker.run_once()
+    remind.enqueue("now")
+    assert sandbox.delivery.next_due() == 0
+    assert not sandbox.delivery.idle()
+    drain(sandbox)
+    sandboxes.clock.advance(6.0)
+    assert not sandbox.worker.run_once()
+    assert sandbox.delivery.idle(5.0)
+    remind.enqueue_in(0.5, "soon")
+    assert sandbox.delivery.next_due() == pytest.approx(0.5)
+    assert not sandbox.delivery.idle(5.0)
+    sandboxes.clock.advance(0.5)
+    drain(sandbox)
+    assert (sent, provider.book) == (["now", "soon"], [])
+
+
+@pytest.mark.parametrize("switch", ["halt of the action", "halt of everything"])
+def test_a_halted_call_is_not_handed_out_by_who_does_not_know_it(
+    shared: Sandboxes, switch: str
+) -> None:
+    """Its message would come back, and be sent again, for as long as the halt lasts."""
+    sandbox, stranger, provider = shared(), shared(), Provider()
+    first, *_ = jobs(sandbox, provider)
+    THROWN[switch](sandbox)
+    broker = HandOut(
+        stranger.store, shared.clock, {}, queues=("default",), resend_after=60.0, ahead=10
+    )
+    before = first.call()
+    assert broker.give() == []
+    assert first.call() == before
+    ENDED[switch](sandbox)
+    assert len(broker.give()) == 3
+
+
+def test_what_is_halted_by_name_is_not_parked(shared: Sandboxes) -> None:
+    """A worker that does not know the action leaves it in its place as well."""
+    sandbox, stranger, provider = shared(), shared(), Provider()
+    first, *_ = jobs(sandbox, provider)
+    sandbox.halt("pay", **WHO)
+    before = first.call()
+    drain(stranger)
+    assert first.call() == before
+    sandbox.resume("pay", **WHO)
+    drain(sandbox)
+    assert provider.book == ["A", "B", "C"]

@@ -244,7 +244,7 @@ class MemoryAlerts:
 
     def change(self, before: Alert, state: AlertState, actor: str) -> bool:
         known = self.rows.get(before.id)
-        if known is None or known.state is not before.state:
+        if known is None or (known.state, known.count) != (before.state, before.count):
             return False
         self.rows.put(known.id, structs.replace(known, state=state, changed_by=actor))
         if state is AlertState.RESOLVED:

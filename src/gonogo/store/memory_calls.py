@@ -154,8 +154,8 @@ class MemoryCalls:
         members = self._of(self._lanes.get(lane, ()))
         return heapq.nsmallest(limit, members, key=attrgetter("waits", "run_at", "id"))
 
-    def next_run_at(self, queues: Sequence[str]) -> float | None:
-        return self._queues.next_run_at(queues)
+    def next_run_at(self, queues: Sequence[str], passing: Collection[str] = ()) -> float | None:
+        return self._queues.next_run_at(queues, passing)
 
     def backlog(self) -> dict[str, int]:
         pending = (call.queue for call in self._rows.values() if call.state is _PENDING)

@@ -69,9 +69,12 @@ class Queues:
             queue = self._by_action[place] = Queue(self._rows, *place)
         queue.push(call)
 
-    def next_run_at(self, names: Sequence[str]) -> float | None:
-        asked = [queue for (name, _), queue in self._by_action.items() if name in names]
-        found = (queue.next_run_at() for queue in asked)
+    def next_run_at(self, names: Sequence[str], passing: Collection[str]) -> float | None:
+        found = (
+            queue.next_run_at()
+            for (name, action), queue in self._by_action.items()
+            if name in names and action not in passing
+        )
         return min((run_at for run_at in found if run_at is not None), default=None)
 
     def first(

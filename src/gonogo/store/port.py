@@ -132,8 +132,11 @@ class Calls(Protocol):
         """
         ...
 
-    def next_run_at(self, queues: Sequence[str]) -> float | None:
-        """The earliest ``run_at`` of a pending call in ``queues`` that does not wait, if any."""
+    def next_run_at(self, queues: Sequence[str], passing: Collection[str] = ()) -> float | None:
+        """The earliest ``run_at`` of a pending call in ``queues`` that does not wait, if any.
+
+        Calls of the actions ``passing`` are left out.
+        """
         ...
 
     def prune(self, before: float, limit: int) -> int:
@@ -216,7 +219,7 @@ class Alerts(Protocol):
     def get(self, alert_id: str) -> Alert | None: ...
 
     def change(self, before: Alert, state: AlertState, actor: str) -> bool:
-        """Set the state if it is still ``before.state``."""
+        """Set the state if it is still ``before.state``, and was not counted again since."""
         ...
 
     def find(

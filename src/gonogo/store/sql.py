@@ -129,7 +129,7 @@ class SqlAlerts:
 
     def _update(self, before: Alert, changed: dict[str, Any]) -> bool:
         text = self._run.texts.update(statements.change_alert, tuple(changed))
-        fence = {"if_id": before.id, "if_state": str(before.state)}
+        fence = {"if_id": before.id, "if_state": str(before.state), "if_count": before.count}
         return self._run(text, {**changed, **fence}).rowcount == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from itertools import groupby
@@ -139,9 +140,12 @@ class SqlCalls:
             return []
         return self._all(statements.calls_waiting_on, {"id": call_id}, self._run.locks)
 
-    def next_run_at(self, queues: Sequence[str]) -> float | None:
+    def next_run_at(self, queues: Sequence[str], passing: Collection[str] = ()) -> float | None:
         if not queues:
             return None
+        if passing:
+            firsts = self._due(queues, math.inf, 1, passing)
+            return min((first.run_at for first in firsts), default=None)
         text = self._run.texts.text(statements.next_run_at, len(queues))
         earliest: float | None = self._run(text, names("queue", queues)).fetchone()[0]
         return earliest

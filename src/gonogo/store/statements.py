@@ -412,7 +412,9 @@ def unresolved_alert(locked: bool = False) -> ClauseElement:
 
 def change_alert() -> ClauseElement:
     return update(alerts).where(
-        alerts.c.id == bindparam("if_id"), alerts.c.state == bindparam("if_state")
+        alerts.c.id == bindparam("if_id"),
+        alerts.c.state == bindparam("if_state"),
+        alerts.c.count == bindparam("if_count"),
     )
 
 
