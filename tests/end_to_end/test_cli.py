@@ -495,6 +495,21 @@ def test_switches_say_what_they_did_and_are_recorded(gonogo: Program) -> None:
     assert one["reason"] == "a test"
 
 
+def test_a_switch_that_stands_is_not_shortened(gonogo: Program) -> None:
+    """Refused, with who and the remedy; one as long is written; nothing set, nothing ended."""
+    assert gonogo("halt", "payment", *WHO).code == Exit.OK
+    shorter = gonogo("halt", "payment", "--for", "2s", *WHO, "--json")
+    assert (shorter.code, shorter.error["remedy"]) == (Exit.REFUSED, "gonogo resume payment")
+    assert "payment is halted by ops@example.com since" in shorter.error["message"]
+    assert gonogo("halt", "payment", *WHO).code == Exit.OK
+    gonogo("hold", *WHO)
+    assert gonogo("hold", "--for", "2s", *WHO).code == Exit.REFUSED
+    assert gonogo("release", *WHO).code == Exit.OK
+    nothing = gonogo("release", *WHO)
+    assert (nothing.code, nothing.out) == (Exit.NOT_FOUND, "")
+    assert "nothing is held, nothing was changed" in nothing.err
+
+
 def test_alerts_are_listed_acknowledged_and_resolved(gonogo: Program) -> None:
     """A resolved alert leaves the list, and can still be found."""
     in_doubt(gonogo)

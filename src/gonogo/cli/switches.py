@@ -119,7 +119,8 @@ def hold(session: Session, seconds: float | None, by: str, reason: str) -> None:
 @pass_session
 def release(session: Session, by: str, reason: str) -> None:
     """End a hold: the checks give the verdict again."""
-    session.sandbox.release(by=by, reason=reason)
+    if not session.sandbox.release(by=by, reason=reason):
+        raise NotFound("nothing is held, nothing was changed")
     _done(session, "released", None, "the checks give the verdict again")
 
 
