@@ -331,6 +331,56 @@ def test_sigterm_lets_a_worker_end_what_it_has_begun(gonogo: Program) -> None:
     assert states["payment:SLOW"] == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("stop", "go", "told"),
+    [
+        (("halt", "payment"), ("resume", "payment"), "payment is halted by ops@example.com since"),
+        (("hold",), ("release",), "what is irreversible is held by ops@example.com since"),
+        (
+            ("queues", "pause", "default"),
+            ("queues", "resume", "default"),
+            "queue 'default' is paused by ops@example.com since",
+        ),
+    ],
+)
+def test_what_is_stopped_is_told_where_somebody_decides_or_waits(
+    gonogo: Program, stop: tuple[str, ...], go: tuple[str, ...], told: str
+) -> None:
+    """Whoever looks at a plan, approves, applies or works is told who, and how it goes on."""
+    plan = rehearsed(gonogo, "INV-1", "INV-2")
+    gonogo(*stop, *WHO)
+    note = f"note: {told}"
+    shown = gonogo("plan", "show", plan)
+    assert note in shown.err
+    assert f"; gonogo {' '.join(go)} lets it go\n" in shown.err
+    (one,) = gonogo("plan", "show", plan, "--json").json["stopped"]
+    assert (one["actor"], one["calls"]) == ("ops@example.com", 2)
+    assert note in gonogo("approve", plan, *WHO, "--yes").err
+    waited = gonogo("apply", plan, "--wait", "--timeout", "0.1s")
+    assert note in waited.err
+    idle = ("worker", "--until-idle", "--patience", "0.1s")
+    for worker in (idle, ("worker", "--once")):
+        idled = gonogo(*worker)
+        assert (idled.code, idled.out) == (Exit.UNFINISHED, "nothing was performed\n")
+        assert f"stopped: 2 due, but {told}" in idled.err
+    (kept,) = gonogo(*idle, "--json").json["stopped"]
+    assert (kept["calls"], kept["why"].startswith(told)) == (2, True)
+    gonogo(*go, *WHO)
+    assert (gonogo(*idle).code, "note" in gonogo("plan", "show", plan).err) == (Exit.OK, False)
+
+
+def test_a_worker_says_that_the_lock_keeps_what_nobody_approved(gonogo: Program) -> None:
+    """Jobs that were queued while unlocked are due, and refused."""
+    gonogo("arm", *WHO)
+    python = [COMMAND[0], "-c", "import app; app.pay.enqueue('INV-1', 1)"]
+    subprocess.run(python, cwd=gonogo.folder, env=gonogo.env, capture_output=True, check=True)
+    gonogo("lock", *WHO)
+    for worker in (("worker", "--until-idle", "--patience", "0.1s"), ("worker", "--once")):
+        idled = gonogo(*worker)
+        assert (idled.code, idled.out) == (Exit.UNFINISHED, "nothing was performed\n")
+        assert "stopped: 1 due, but the sandbox is locked (dry-run)" in idled.err
+
+
 def test_a_worker_takes_only_from_its_queues(gonogo: Program) -> None:
     """--queues names where jobs are taken from."""
     applied(gonogo, "INV-1")
