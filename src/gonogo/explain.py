@@ -131,7 +131,10 @@ def _pending(call: Call, now: float, workers: Workers | None) -> str:
 
 def _dispatched(call: Call, now: float, workers: Workers | None) -> str:
     if call.lease_until is not None and call.lease_until <= now:
-        return f"{call.owner} was performing it and went silent; recovery will settle it."
+        return (
+            f"{call.owner} was performing it and went silent: a worker (gonogo worker) finds that, "
+            f"or gonogo resolve {call.id} settles it."
+        )
     sign = _sign(call, now, workers)
     return f"it is being performed by {call.owner} (attempt {call.attempt}){sign}."
 
