@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 
 from gonogo.durations import spell_duration, spell_time
-from gonogo.halts import HALT_ALL
 from gonogo.handout import BROKER
 from gonogo.records import NEVER, Attempt, Beat, Call, Control, Decision, Outcome, State
 from gonogo.settlement import FOUND_SILENT
+from gonogo.standing import remedy, spell_switch
 
 _HAPPENED = {
     Outcome.SUCCEEDED: "it succeeded",
@@ -111,18 +111,8 @@ def _where(call: Call, now: float, workers: Workers | None, stop: Control | None
 
 def _kept(call: Call, now: float, stop: Control) -> str:
     """What keeps it in its place, and how it is let go."""
-    kind, _, name = stop.name.partition(":")
-    what, command = {
-        "halt": (f"{name} is halted", f"gonogo resume {name}"),
-        "hold": ("what is irreversible is held", "gonogo release"),
-        "pause": (f"queue {name!r} is paused", f"gonogo queues resume {name}"),
-    }[kind]
-    if stop.name == HALT_ALL:
-        what, command = "everything is halted", "gonogo resume"
     place = "it is due" if call.run_at <= now else f"it waits until {spell_time(call.run_at)}"
-    end = "" if stop.until is None else f", until {spell_time(stop.until)}"
-    since = f"since {spell_time(stop.set_at)}{end}"
-    return f"{place}, but {what} by {stop.actor} {since}: {stop.reason}. {command} lets it go."
+    return f"{place}, but {spell_switch(stop)}. {remedy(stop)} lets it go."
 
 
 def _pending(call: Call, now: float, workers: Workers | None) -> str:
@@ -141,7 +131,10 @@ def _pending(call: Call, now: float, workers: Workers | None) -> str:
 
 def _dispatched(call: Call, now: float, workers: Workers | None) -> str:
     if call.lease_until is not None and call.lease_until <= now:
-        return f"{call.owner} was performing it and went silent; recovery will settle it."
+        return (
+            f"{call.owner} was performing it and went silent: a worker (gonogo worker) finds that, "
+            f"or gonogo resolve {call.id} settles it."
+        )
     sign = _sign(call, now, workers)
     return f"it is being performed by {call.owner} (attempt {call.attempt}){sign}."
 

@@ -484,6 +484,7 @@ class GovernorEnforcer:
 
         Raises:
             ConfigurationError: without ``by`` and ``reason``, or when ``until`` has passed.
+            Refused: a halt that lasts longer stands; `resume` ends it first.
         """
         now = self._clock.now()
         control = self._store.write(lambda tx: set_halt(tx, action, by, reason, until, now))

@@ -9,6 +9,7 @@ from gonogo.decisions import decision, require_who_and_why
 from gonogo.durations import spell_time
 from gonogo.errors import ConfigurationError, Halted
 from gonogo.records import Control
+from gonogo.standing import ALL, replacing, standing
 
 if TYPE_CHECKING:
     from gonogo.store.port import Transaction
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 HALTS = "halt:"
 """How the name of a control begins that halts something; the name of an action follows."""
 
-HALT_ALL = f"{HALTS}*"
+HALT_ALL = f"{HALTS}{ALL}"
 """Name of the control that halts every action."""
 
 
@@ -50,13 +51,21 @@ def _raise_halted(control: Control, action: str, now: float) -> None:
 def set_halt(
     tx: Transaction, action: str | None, by: str, reason: str, until: float | None, now: float
 ) -> Control:
-    """Halt ``action`` (``None``: everything) and record who decided it and why."""
+    """Halt ``action`` (``None``: everything) and record who decided it, why, and in whose place.
+
+    Raises:
+        ConfigurationError: without who and why, or when ``until`` has passed.
+        Refused: a halt that lasts longer stands.
+    """
     require_who_and_why("halting", by, reason)
     if until is not None and until <= now:
         raise ConfigurationError("halt: 'until' has passed; give a later time or none")
     control = Control(name=_name(action), actor=by, reason=reason, set_at=now, until=until)
+    replaced = replacing(standing(tx.controls.all(), control.name, now), control)
     tx.controls.put(control)
-    tx.decisions.append(decision("halt", control.name, by=by, reason=reason, now=now, until=until))
+    tx.decisions.append(
+        decision("halt", control.name, by=by, reason=reason, now=now, until=until, **replaced)
+    )
     return control
 
 
@@ -64,15 +73,16 @@ def clear_halt(tx: Transaction, action: str | None, by: str, reason: str, now: f
     """End a halt and record who decided it and why; false when there was none."""
     require_who_and_why("resuming", by, reason)
     name = _name(action)
-    cleared = tx.controls.clear(name)
-    if cleared:
-        tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
-    return cleared
+    if standing(tx.controls.all(), name, now) is None:
+        return False
+    tx.controls.clear(name)
+    tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
+    return True
 
 
 def _name(action: object) -> str:
     if action is None:
         return HALT_ALL
-    if not isinstance(action, str) or not action.strip() or action == "*":
+    if not isinstance(action, str) or not action.strip() or action == ALL:
         raise ConfigurationError(f"{action!r} is not an action's name; give none for everything")
     return HALTS + action

@@ -432,7 +432,8 @@ class SandboxOrchestrator:
         """Take nothing more from ``queue``, on any machine; what is under way goes on.
 
         ``until`` (epoch seconds) is when it ends by itself; without it, `unpause` ends it. Raises
-        `ConfigurationError` without who and why, or when ``until`` has passed.
+        `ConfigurationError` without who and why, or when ``until`` has passed, and `Refused` where
+        a pause that lasts longer stands.
         """
         now = self.clock.now()
         control = self.store.write(lambda tx: set_pause(tx, queue, by, reason, until, now))
@@ -461,10 +462,11 @@ class SandboxOrchestrator:
         """Say stop: the verdict is HOLD; see `SandboxReadinessChecker.hold`."""
         self.readiness_checker.hold(by=by, reason=reason, until=until)
 
-    def release(self, *, by: str, reason: str) -> None:
+    def release(self, *, by: str, reason: str) -> bool:
         """End a hold; see `SandboxReadinessChecker.release`."""
-        self.readiness_checker.release(by=by, reason=reason)
+        released = self.readiness_checker.release(by=by, reason=reason)
         self._deliver()
+        return released
 
     def resolve(
         self,

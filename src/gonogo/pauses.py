@@ -10,6 +10,7 @@ from msgspec import Struct
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, Refused
 from gonogo.records import Control
+from gonogo.standing import replacing, standing
 
 if TYPE_CHECKING:
     from gonogo.store.port import Transaction
@@ -78,13 +79,17 @@ def set_pause(
 
     Raises:
         ConfigurationError: without who and why, without a queue, or when ``until`` has passed.
+        Refused: a pause that lasts longer stands.
     """
     require_who_and_why("pausing a queue", by, reason)
     if until is not None and until <= now:
         raise ConfigurationError("pause: 'until' has passed; give a later time or none")
     control = Control(name=_name(queue), actor=by, reason=reason, set_at=now, until=until)
+    replaced = replacing(standing(tx.controls.all(), control.name, now), control)
     tx.controls.put(control)
-    tx.decisions.append(decision("pause", control.name, by=by, reason=reason, now=now, until=until))
+    tx.decisions.append(
+        decision("pause", control.name, by=by, reason=reason, now=now, until=until, **replaced)
+    )
     return control
 
 
@@ -92,10 +97,11 @@ def clear_pause(tx: Transaction, queue: str, by: str, reason: str, now: float) -
     """End a pause and record who decided it and why; false when there was none."""
     require_who_and_why("resuming a queue", by, reason)
     name = _name(queue)
-    cleared = tx.controls.clear(name)
-    if cleared:
-        tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
-    return cleared
+    if standing(tx.controls.all(), name, now) is None:
+        return False
+    tx.controls.clear(name)
+    tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
+    return True
 
 
 def _name(queue: object) -> str:

@@ -11,11 +11,12 @@ from msgspec import Struct, structs
 from gonogo.clock import Clock, SystemClock, iso
 from gonogo.deadlines import Check, CheckResult, ask_all
 from gonogo.decisions import decision, require_who_and_why
-from gonogo.errors import ConfigurationError, NotReady
+from gonogo.errors import ConfigurationError, NotReady, Refused
 from gonogo.events import Event, EventBus, control_changed
 from gonogo.records import Control, Verdict
 from gonogo.said import HALT, HOLD, Line, halted, held, is_switch, unreadable
 from gonogo.secrets import describe
+from gonogo.standing import outlasts, replacing, standing
 from gonogo.store.port import Store, Transaction
 
 _NOT_LOOKED: tuple[list[Line], float] = [], float("-inf")
@@ -210,6 +211,7 @@ class SandboxReadinessChecker:
 
         Raises:
             ConfigurationError: nobody, or no reason, was named, or ``until`` is over.
+            Refused: a hold that lasts longer stands; `release` ends it first.
             StoreError: the ledger could not keep it. It holds in this process all the same.
         """
         require_who_and_why("a hold", by, reason)
@@ -218,23 +220,63 @@ class SandboxReadinessChecker:
             raise ConfigurationError("a hold must end in the future; leave until out for no end")
         control = Control(name=HOLD, actor=by, reason=reason, set_at=now, until=until)
         with self._lock:
-            self._unsaved = control
+            before, lasting = self._unsaved, None
+            if before is not None and outlasts(before, control):
+                lasting = before
+            if self._store is None:
+                replacing(_if_on(self._held, now), control)
+                self._held = control
+            self._unsaved = lasting or control
             self._forget()
-        self._decide(lambda tx: tx.controls.put(control), "hold", by, reason, until)
-        self._set_hold(control)
+        try:
+            self._keep(control)
+        except Refused:
+            with self._lock:
+                self._unsaved = before
+            raise
+        self._set_hold(control, lasting)
         control_changed(self._events, now, HOLD, by, on=True)
 
-    def release(self, *, by: str, reason: str) -> None:
-        """End a hold; recorded also when there was none.
+    def _keep(self, control: Control) -> None:
+        """Write a hold on the ledger, with who decided it, why, and in whose place."""
+
+        def work(tx: Transaction) -> None:
+            replaced = replacing(standing(tx.controls.all(), HOLD, control.set_at), control)
+            end = {} if control.until is None else {"until": control.until}
+            by, reason, now = control.actor, control.reason, control.set_at
+            made = decision("hold", "readiness", by=by, reason=reason, now=now, **end, **replaced)
+            tx.controls.put(control)
+            tx.decisions.append(made)
+
+        if self._store is not None:
+            self._store.write(work)
+
+    def release(self, *, by: str, reason: str) -> bool:
+        """End a hold; false when there was none.
 
         Raises:
             ConfigurationError: nobody, or no reason, was named.
             StoreError: the ledger could not be written; the hold stays.
         """
         require_who_and_why("releasing a hold", by, reason)
-        self._decide(lambda tx: tx.controls.clear(HOLD), "release", by, reason, None)
+        now = self._clock.now()
+        with self._lock:
+            mine = (self._unsaved, self._held if self._store is None else None)
+            here = any(_if_on(control, now) for control in mine)
+        made = decision("release", "readiness", by=by, reason=reason, now=now)
+
+        def work(tx: Transaction) -> bool:
+            if not here and standing(tx.controls.all(), HOLD, now) is None:
+                return False
+            tx.controls.clear(HOLD)
+            tx.decisions.append(made)
+            return True
+
+        released = here if self._store is None else self._store.write(work)
         self._set_hold(None)
-        control_changed(self._events, self._clock.now(), HOLD, by, on=False)
+        if released:
+            control_changed(self._events, now, HOLD, by, on=False)
+        return released
 
     def get_status(self) -> dict[str, Any]:
         """The verdict over all groups as plain data.
@@ -285,10 +327,10 @@ class SandboxReadinessChecker:
                 f"readiness group {group!r} is not known; there are {', '.join(sorted(known))}"
             )
 
-    def _set_hold(self, control: Control | None) -> None:
+    def _set_hold(self, control: Control | None, unsaved: Control | None = None) -> None:
         """Believe what was just written: verdicts and readings begun before do not count."""
         with self._lock:
-            self._held, self._unsaved = control, None
+            self._held, self._unsaved = control, unsaved
             self._held_until = self._clock.now() + self._hold_cache
             self._forget()
 
@@ -340,25 +382,9 @@ class SandboxReadinessChecker:
             self._halts = _NOT_LOOKED
             self._generation += 1
 
-    def _decide(
-        self,
-        work: Callable[[Transaction], object],
-        what: str,
-        by: str,
-        reason: str,
-        until: float | None,
-    ) -> None:
-        if self._store is None:
-            return
-        now = self._clock.now()
-        detail = {} if until is None else {"until": until}
-        made = decision(what, "readiness", by=by, reason=reason, now=now, **detail)
 
-        def both(tx: Transaction) -> None:
-            work(tx)
-            tx.decisions.append(made)
-
-        self._store.write(both)
+def _if_on(control: Control | None, now: float) -> Control | None:
+    return control if control is not None and control.active(now) else None
 
 
 def _answers(readiness: Readiness) -> list[CheckResult]:

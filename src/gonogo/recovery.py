@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gonogo.decisions import Resolution
 from gonogo.doubt import VERIFY_TIMEOUT, Doubts
-from gonogo.errors import StoreError
+from gonogo.errors import Refused, StoreError
 from gonogo.records import Alert, Call, Severity, State, advance
 from gonogo.secrets import describe
 from gonogo.settlement import NEVER_BEGUN, TOO_LATE, unheard, withdrawn
@@ -64,12 +64,25 @@ class Recovery:
         ``landed``: it happened, ``result`` is its result. ``absent``: it did not happen; it ends
         as failed and its key is free. ``retry``: it did not happen; run it again.
 
-        A call that was rejected takes ``absent`` too: the cause is mended, and its key is free.
+        A call that was rejected takes ``absent`` too: the cause is mended, and its key is free. One
+        whose process went silent is recovered first, as a worker would.
 
         Raises `ConfigurationError` without who and why, `NotFound` when there is no such call, and
         `Refused` when it is not unknown (any more).
         """
+        try:
+            return self._doubts.resolve(call_id, resolution, by=by, reason=reason, result=result)
+        except Refused:
+            if not self._was_left(call_id):
+                raise
         return self._doubts.resolve(call_id, resolution, by=by, reason=reason, result=result)
+
+    def _was_left(self, call_id: str) -> bool:
+        """Whether it was begun by a process that went silent, and is recovered now."""
+        call = self._pipeline.get(call_id)
+        if call is None or call.state is not State.DISPATCHED:
+            return False
+        return self.recover(call).fence != call.fence
 
     def _tidy_up(self, limit: int) -> int:
         now = self._clock.now()

@@ -6,16 +6,39 @@ switch is gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from msgspec import Struct
 
 from gonogo.action import Action
 from gonogo.halts import HALT_ALL, HALTS, switches
 from gonogo.pauses import PREFIX
 from gonogo.records import Call, Control
 from gonogo.said import HOLD
+from gonogo.standing import standing
 
 Actions = Mapping[str, Action[Any, Any]]
+
+
+class Stop(Struct, frozen=True):
+    """A switch that is on, and how many of the calls that were looked at it keeps."""
+
+    control: Control
+    calls: int
+
+
+def stops(
+    calls: Iterable[Call], actions: Actions, controls: Mapping[str, Control], now: float
+) -> list[Stop]:
+    """The switches that keep any of ``calls`` at ``now``; of planned ones, once they are queued."""
+    places = Counter((call.action, _queue(call, actions)) for call in calls)
+    kept: Counter[str] = Counter()
+    for (action, queue), count in places.items():
+        if control := _stop_at(queue, action, actions, controls, now):
+            kept[control.name] += count
+    return [Stop(controls[name], count) for name, count in kept.items()]
 
 
 def stopped(actions: Actions, controls: Mapping[str, Control], now: float) -> set[str]:
@@ -39,10 +62,22 @@ def stop_of(
     """The switch that keeps a queued call from being claimed at ``now``, if any."""
     if not controls or call.queue is None:
         return None
-    paused = controls.get(PREFIX + call.queue)
-    if paused is not None and paused.active(now):
-        return paused
-    return _stop(actions, call.action, controls, now)
+    return _stop_at(call.queue, call.action, actions, controls, now)
+
+
+def _stop_at(
+    queue: str, action: str, actions: Actions, controls: Mapping[str, Control], now: float
+) -> Control | None:
+    paused = standing(controls, PREFIX + queue, now)
+    return paused or _stop(actions, action, controls, now)
+
+
+def _queue(call: Call, actions: Actions) -> str:
+    """The queue of a call, or the one that it will be put in."""
+    if call.queue is not None:
+        return call.queue
+    action = actions.get(call.action)
+    return "default" if action is None else action.policy.queue
 
 
 def _stop(
@@ -51,5 +86,5 @@ def _stop(
     action = actions.get(name)
     held = action is not None and action.policy.irreversible
     names = (*switches(name), HOLD) if held else switches(name)
-    found = (controls.get(one) for one in names)
-    return next((one for one in found if one is not None and one.active(now)), None)
+    found = (standing(controls, one, now) for one in names)
+    return next((one for one in found if one is not None), None)

@@ -15,6 +15,7 @@ from gonogo.handle import Handle
 from gonogo.pauses import SCHEDULE
 from gonogo.records import Control, Schedule, State
 from gonogo.schedule import Rhythm
+from gonogo.standing import replacing, standing
 from gonogo.store.port import Store, Transaction
 
 
@@ -83,6 +84,7 @@ class Timetable:
         Raises:
             ConfigurationError: without who and why, or when ``until`` has passed.
             NotFound: there is no schedule of that name.
+            Refused: a pause that lasts longer stands.
         """
         require_who_and_why("pausing a schedule", by, reason)
         now = self._clock.now()
@@ -91,10 +93,12 @@ class Timetable:
         control = Control(name=SCHEDULE + name, actor=by, reason=reason, set_at=now, until=until)
 
         def work(tx: Transaction) -> None:
+            before = standing(tx.controls.all(), control.name, now)
+            detail = {"until": until, **replacing(before, control)}
             _move_on(tx, name, now if until is None else until)
             tx.controls.put(control)
             tx.decisions.append(
-                decision("pause", control.name, by=by, reason=reason, now=now, until=until)
+                decision("pause", control.name, by=by, reason=reason, now=now, **detail)
             )
 
         self._store.write(work)

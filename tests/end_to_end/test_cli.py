@@ -331,6 +331,56 @@ def test_sigterm_lets_a_worker_end_what_it_has_begun(gonogo: Program) -> None:
     assert states["payment:SLOW"] == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("stop", "go", "told"),
+    [
+        (("halt", "payment"), ("resume", "payment"), "payment is halted by ops@example.com since"),
+        (("hold",), ("release",), "what is irreversible is held by ops@example.com since"),
+        (
+            ("queues", "pause", "default"),
+            ("queues", "resume", "default"),
+            "queue 'default' is paused by ops@example.com since",
+        ),
+    ],
+)
+def test_what_is_stopped_is_told_where_somebody_decides_or_waits(
+    gonogo: Program, stop: tuple[str, ...], go: tuple[str, ...], told: str
+) -> None:
+    """Whoever looks at a plan, approves, applies or works is told who, and how it goes on."""
+    plan = rehearsed(gonogo, "INV-1", "INV-2")
+    gonogo(*stop, *WHO)
+    note = f"note: {told}"
+    shown = gonogo("plan", "show", plan)
+    assert note in shown.err
+    assert f"; gonogo {' '.join(go)} lets it go\n" in shown.err
+    (one,) = gonogo("plan", "show", plan, "--json").json["stopped"]
+    assert (one["actor"], one["calls"]) == ("ops@example.com", 2)
+    assert note in gonogo("approve", plan, *WHO, "--yes").err
+    waited = gonogo("apply", plan, "--wait", "--timeout", "0.1s")
+    assert note in waited.err
+    idle = ("worker", "--until-idle", "--patience", "0.1s")
+    for worker in (idle, ("worker", "--once")):
+        idled = gonogo(*worker)
+        assert (idled.code, idled.out) == (Exit.UNFINISHED, "nothing was performed\n")
+        assert f"stopped: 2 due, but {told}" in idled.err
+    (kept,) = gonogo(*idle, "--json").json["stopped"]
+    assert (kept["calls"], kept["why"].startswith(told)) == (2, True)
+    gonogo(*go, *WHO)
+    assert (gonogo(*idle).code, "note" in gonogo("plan", "show", plan).err) == (Exit.OK, False)
+
+
+def test_a_worker_says_that_the_lock_keeps_what_nobody_approved(gonogo: Program) -> None:
+    """Jobs that were queued while unlocked are due, and refused."""
+    gonogo("arm", *WHO)
+    python = [COMMAND[0], "-c", "import app; app.pay.enqueue('INV-1', 1)"]
+    subprocess.run(python, cwd=gonogo.folder, env=gonogo.env, capture_output=True, check=True)
+    gonogo("lock", *WHO)
+    for worker in (("worker", "--until-idle", "--patience", "0.1s"), ("worker", "--once")):
+        idled = gonogo(*worker)
+        assert (idled.code, idled.out) == (Exit.UNFINISHED, "nothing was performed\n")
+        assert "stopped: 1 due, but the sandbox is locked (dry-run)" in idled.err
+
+
 def test_a_worker_takes_only_from_its_queues(gonogo: Program) -> None:
     """--queues names where jobs are taken from."""
     applied(gonogo, "INV-1")
@@ -480,7 +530,8 @@ def test_switches_say_what_they_did_and_are_recorded(gonogo: Program) -> None:
     assert gonogo("halt", "payment", *WHO).out.startswith("halted: payment is refused until")
     assert gonogo("resume", "gift", *WHO).code == Exit.NOT_FOUND
     assert gonogo("resume", "payment", *WHO).code == Exit.OK
-    assert "'paymnt' is not an action" in gonogo("halt", "paymnt", *WHO).err
+    slip = gonogo("halt", "paymnt", *WHO).out
+    assert "BUT this application has no action 'paymnt': did you mean payment?" in slip
     told = gonogo("decisions", "--json").json
     assert [d["what"] for d in told] == [
         "halt",
@@ -493,6 +544,21 @@ def test_switches_say_what_they_did_and_are_recorded(gonogo: Program) -> None:
     assert {d["actor"] for d in told} == {"ops@example.com"}
     (one,) = gonogo("decisions", "--subject", "halt:paymnt", "--json").json
     assert one["reason"] == "a test"
+
+
+def test_a_switch_that_stands_is_not_shortened(gonogo: Program) -> None:
+    """Refused, with who and the remedy; one as long is written; nothing set, nothing ended."""
+    assert gonogo("halt", "payment", *WHO).code == Exit.OK
+    shorter = gonogo("halt", "payment", "--for", "2s", *WHO, "--json")
+    assert (shorter.code, shorter.error["remedy"]) == (Exit.REFUSED, "gonogo resume payment")
+    assert "payment is halted by ops@example.com since" in shorter.error["message"]
+    assert gonogo("halt", "payment", *WHO).code == Exit.OK
+    gonogo("hold", *WHO)
+    assert gonogo("hold", "--for", "2s", *WHO).code == Exit.REFUSED
+    assert gonogo("release", *WHO).code == Exit.OK
+    nothing = gonogo("release", *WHO)
+    assert (nothing.code, nothing.out) == (Exit.NOT_FOUND, "")
+    assert "nothing is held, nothing was changed" in nothing.err
 
 
 def test_alerts_are_listed_acknowledged_and_resolved(gonogo: Program) -> None:

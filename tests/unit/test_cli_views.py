@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gonogo.cli.views import doing, liveness
+from gonogo.cli.views import did, doing, liveness
 from gonogo.records import Beat, Call, State
 
 IDLE = {"running": 0, "queues": "default,mail", "asked_at": 95.0}
@@ -50,6 +50,23 @@ def test_what_a_process_performs_is_named() -> None:
     three = f"{first}, pay (pay:1) for 41s, pay (pay:2) for 40s"
     assert doing(beat, calls[:3], 102.0) == three
     assert doing(beat, calls, 102.0) == f"{three}, 2 more"
+
+
+def test_what_a_silent_process_did_is_told_in_the_past() -> None:
+    """When its calls began; of a worker that has no call of its own any more, nothing."""
+    worker = Beat(name="host:1", kind="worker", at=100.0, detail={**IDLE, "running": 6})
+    call = Call(
+        id="1",
+        action="pay",
+        key="pay:1",
+        state=State.DISPATCHED,
+        created_at=0.0,
+        dispatched_at=60.0,
+    )
+    assert did(worker, [call], 200.0) == "was last seen performing pay (pay:1) begun 2m 20s ago"
+    assert did(worker, [], 200.0) == ""
+    heartbeat = Beat(name="host:1", kind="heartbeat", at=100.0, detail={"checks": {"a": True}})
+    assert did(heartbeat, [], 200.0) == "when last heard of: finds all well"
 
 
 def test_a_process_is_silent_after_a_lease() -> None:

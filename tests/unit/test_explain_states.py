@@ -40,7 +40,8 @@ CALL = Call(
         ),
         (
             {"state": State.DISPATCHED, "lease_until": NOW},
-            "host:1 was performing it and went silent; recovery will settle it.",
+            "host:1 was performing it and went silent: a worker (gonogo worker) finds that, "
+            "or gonogo resolve c1 settles it.",
         ),
         ({"state": State.SUCCEEDED, "settled_at": NOW}, "succeeded at 2027-01-15 08:00:00Z."),
         ({"state": State.FAILED}, "failed; it did not happen."),

@@ -630,6 +630,35 @@ def test_only_the_unknown_is_resolved(armed: SandboxOrchestrator) -> None:
     assert not pay.enqueue("A").is_new
 
 
+def test_what_a_silent_process_left_is_resolved_without_a_worker(sandboxes: Sandboxes) -> None:
+    """Once its lease is over, and not before; its story tells of the silence too."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    handle = payment(sandbox, provider).enqueue("A")
+    dispatched(sandbox)
+    with pytest.raises(Refused, match=r"performs it\. If that process died"):
+        sandbox.resolve(handle, "landed", **WHO)
+    sandboxes.clock.advance(sandbox.settings.lease)
+    with pytest.raises(ConfigurationError):
+        sandbox.resolve(handle, "landed", by="", reason="")
+    assert handle.state() is State.DISPATCHED
+    assert sandbox.resolve(handle, "landed", result="seen", **WHO).state is State.SUCCEEDED
+    assert (handle.result(0), provider.book) == ("seen", [])
+    assert "was found silent" in " ".join(sandbox.explain(handle))
+
+
+def test_what_a_silent_process_left_and_may_be_repeated_is_not_resolved(
+    sandboxes: Sandboxes,
+) -> None:
+    """It waits for its next attempt, so that there is nothing to decide."""
+    sandbox = sandboxes()
+    handle = reminder(sandbox, str).enqueue("a")
+    dispatched(sandbox)
+    sandboxes.clock.advance(60)
+    with pytest.raises(Refused, match="is pending, not unknown: nothing to resolve"):
+        sandbox.resolve(handle, "landed", **WHO)
+
+
 def test_a_decision_during_a_look_stands(armed: SandboxOrchestrator) -> None:
     """A person decides while the verifier is asked: the decision counts, the answer is too late."""
     pay, handle = in_doubt(armed)

@@ -31,7 +31,6 @@ def heard(sandbox: SandboxOrchestrator, name: str) -> list[Event]:
         (lambda s: s.halt("payment", by="ana", reason="r"), "halt:payment", True),
         (lambda s: s.halt(by="ana", reason="r"), "halt:*", True),
         (lambda s: s.readiness_checker.hold(by="ana", reason="r"), "hold", True),
-        (lambda s: s.readiness_checker.release(by="ana", reason="r"), "hold", False),
     ],
 )
 def test_a_switch_is_told(
@@ -41,6 +40,15 @@ def test_a_switch_is_told(
     events = heard(sandbox, "control.changed")
     switch(sandbox)
     assert [event.detail for event in events] == [{"control": control, "by": "ana", "set": on}]
+
+
+def test_a_release_is_told(sandbox: SandboxOrchestrator) -> None:
+    """Once, and only where something was held."""
+    sandbox.hold(by="ana", reason="r")
+    events = heard(sandbox, "control.changed")
+    assert sandbox.release(by="ben", reason="r")
+    assert not sandbox.release(by="ben", reason="r")
+    assert [event.detail for event in events] == [{"control": "hold", "by": "ben", "set": False}]
 
 
 def test_resuming_what_was_not_halted_is_silent(sandbox: SandboxOrchestrator) -> None:

@@ -47,7 +47,10 @@ class Exit(IntEnum):
     For `crash-test`: not safe.
     """
     UNFINISHED = 12
-    """The time to wait was over before everything had ended; it goes on without us."""
+    """The time to wait was over before everything had ended, or what is due is stopped.
+
+    It goes on without us.
+    """
     INTERRUPTED = 130
     """Ctrl-C."""
     PIPE = 141

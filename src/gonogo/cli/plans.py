@@ -26,6 +26,7 @@ from gonogo.cli.exits import Exit
 from gonogo.cli.finding import plan_id, target_id
 from gonogo.cli.job_arguments import bind
 from gonogo.cli.output import clean
+from gonogo.cli.stopped import note_stops, stop_views, stops_of
 from gonogo.cli.views import opened, plan_view, standing, when, whole_plan_view
 from gonogo.cli.waiting import wait_for
 from gonogo.errors import ConfigurationError, Refused
@@ -165,12 +166,14 @@ def approve(session: Session, target: str, by: str, reason: str, yes: bool) -> N
     chosen = target_id(sandbox, target)
     is_plan = sandbox.store.read(lambda tx: tx.plans.get(chosen)) is not None
     plan = sandbox.plan(chosen) if is_plan else None
+    stops = note_stops(session, plan.calls if plan else [sandbox.call(chosen)])
     if not yes:
         about = _totals(plan) if plan else [_about(sandbox.call(chosen))]
         _confirm(session, chosen, [clean(line) for line in about])
     approved = sandbox.approve(chosen, by=by, reason=reason)
     if isinstance(approved, PlanRecord):
-        _done(session, approved, "approved", "nothing happens until it is applied")
+        effect = "nothing happens until it is applied"
+        _done(session, approved, "approved", effect, stopped=stop_views(stops))
         if plan and yes:
             for line in (*spell_waiting(plan.calls), *spell_overtaken(plan.overtaken)):
                 session.out.note(f"note: {clean(line)}")
@@ -227,13 +230,16 @@ def apply(session: Session, plan: str, by: str | None, wait: bool, timeout: floa
     record = sandbox.planner.record(chosen)
     calls = "1 call is" if len(queued) == 1 else f"{len(queued):,} calls are"
     effect = f"{calls} queued for the workers"
+    of_plan = sandbox.store.read(lambda tx: tx.calls.of_plan(chosen))
+    stopped = stop_views(note_stops(session, of_plan))
+    told = {"queued": len(queued), "stopped": stopped}
     if not wait:
-        _done(session, record, "applied", effect, queued=len(queued))
+        _done(session, record, "applied", effect, **told)
         session.out.note(f"Next: gonogo worker, and gonogo calls list --plan {chosen}")
         return Exit.OK
     session.out.note(f"applied: {effect}")
     end = wait_for(session, chosen, queued, timeout)
-    _done(session, record, "applied", end.sentence, queued=len(queued), states=end.states)
+    _done(session, record, "applied", end.sentence, **told, states=end.states)
     return end.exit
 
 
@@ -245,8 +251,10 @@ def _done(session: Session, record: PlanRecord, done: str, effect: str, **more: 
 
 def _show(session: Session, plan: Plan, every: bool = False) -> None:
     if session.out.json:
-        session.out.data(whole_plan_view(plan), ())
+        stopped = stop_views(stops_of(session.sandbox, plan.calls))
+        session.out.data({**whole_plan_view(plan), "stopped": stopped}, ())
         return
+    note_stops(session, plan.calls)
     text = plan.text(_arguments) if every else str(plan)
     session.out.data(None, (clean(line) for line in text.splitlines()))
 

@@ -8,7 +8,7 @@ import click
 from msgspec import structs
 
 from gonogo.cli.base import Command, Group, Session, by, duration, pass_session, reason, shown_name
-from gonogo.cli.views import control_view, doing, liveness, performing_view, when
+from gonogo.cli.views import control_view, did, doing, liveness, performing_view, when
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
 from gonogo.records import Beat, Call, State
@@ -108,7 +108,7 @@ def workers(session: Session) -> None:
             beat.name,
             liveness(beat, now, lease),
             f"{spell_duration(max(0.0, now - beat.at))} ago",
-            doing(beat, performed.get(beat.name, ()), now),
+            (doing if beat.is_fresh(now, lease) else did)(beat, performed.get(beat.name, ()), now),
         )
         for beat in beats
     ]

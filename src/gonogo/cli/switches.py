@@ -63,14 +63,22 @@ def halt(session: Session, action: str | None, seconds: float | None, by: str, r
     What is under way is not stopped; what waits stays in the queue.
     """
     sandbox = session.sandbox
-    if action is not None and action not in sandbox.actions:
-        known = ", ".join(sorted(sandbox.actions)) or "none"
-        session.out.note(
-            f"note: {action!r} is not an action of this application; there are {known}"
-        )
     until = None if seconds is None else sandbox.clock.now() + seconds
     control = sandbox.halt(action, by=by, reason=reason, until=until)
-    _done(session, "halted", control, f"{action or 'everything'} is refused until {_end(control)}")
+    effect = f"{action or 'everything'} is refused until {_end(control)}"
+    if action is not None and action not in sandbox.actions:
+        effect += f", BUT {_not_here(action, sorted(sandbox.actions))}"
+    _done(session, "halted", control, effect)
+
+
+def _not_here(action: str, known: list[str]) -> str:
+    """That a halt reaches nothing of this application, and which action may have been meant."""
+    import difflib  # noqa: PLC0415 - only slips pay for it
+
+    told = f"this application has no action {action!r}"
+    if near := difflib.get_close_matches(action, known, 1):
+        return f"{told}: did you mean {near[0]}? This does not halt {near[0]}"
+    return f"{told}; it has {', '.join(known) or 'none'}"
 
 
 @click.command(cls=Command, example="gonogo resume payment --by ops@example.com --reason 'mended'")
@@ -119,7 +127,8 @@ def hold(session: Session, seconds: float | None, by: str, reason: str) -> None:
 @pass_session
 def release(session: Session, by: str, reason: str) -> None:
     """End a hold: the checks give the verdict again."""
-    session.sandbox.release(by=by, reason=reason)
+    if not session.sandbox.release(by=by, reason=reason):
+        raise NotFound("nothing is held, nothing was changed")
     _done(session, "released", None, "the checks give the verdict again")
 
 

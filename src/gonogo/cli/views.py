@@ -111,9 +111,7 @@ def doing(beat: Beat, calls: Sequence[Call] = (), now: float = 0.0) -> str:
     """
     told = beat.detail
     if calls:
-        shown = [f"{call.name} for {spell_duration(_age(call, now))}" for call in calls[:_NAMED]]
-        more = [f"{len(calls) - _NAMED:,} more"] if len(calls) > _NAMED else []
-        return f"performs {', '.join([*shown, *more])}"
+        return f"performs {_named(calls, now, 'for {}')}"
     if beat.kind == "worker":
         running, queues = told.get("running", 0), str(told.get("queues", "")).replace(",", ", ")
         if running:
@@ -124,6 +122,23 @@ def doing(beat: Beat, calls: Sequence[Call] = (), now: float = 0.0) -> str:
         bad = sorted(name for name, ok in told["checks"].items() if not ok)
         return f"finds fault with {', '.join(bad)}" if bad else "finds all well"
     return ", ".join(f"{name} {value}" for name, value in told.items())
+
+
+def did(beat: Beat, calls: Sequence[Call], now: float) -> str:
+    """What a process that went silent did last: the ``calls`` that are still its own.
+
+    Nothing of a worker whose calls others have found since.
+    """
+    if calls:
+        return f"was last seen performing {_named(calls, now, 'begun {} ago')}"
+    return "" if beat.kind == "worker" else f"when last heard of: {doing(beat)}"
+
+
+def _named(calls: Sequence[Call], now: float, since: str) -> str:
+    ages = ((call.name, spell_duration(_age(call, now))) for call in calls[:_NAMED])
+    shown = [f"{name} {since.format(age)}" for name, age in ages]
+    more = [f"{len(calls) - _NAMED:,} more"] if len(calls) > _NAMED else []
+    return ", ".join([*shown, *more])
 
 
 def performing_view(call: Call, now: float) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import click
 
 from gonogo.cli.base import Command, Session, duration, pass_session
 from gonogo.cli.exits import Exit, exit_of_states
+from gonogo.cli.output import clean
+from gonogo.cli.stopped import Kept, kept_back
 from gonogo.durations import spell_time
 from gonogo.records import Call, State
 from gonogo.targets import users_code
@@ -54,7 +56,8 @@ def worker(
 
     Then it takes no more, ends what is under way, and leaves. With --until-idle or --once it exits
     with 9 when a call that it performed or looked into is unknown, with 12 when one of its queues
-    is left in the hands of another process, with 11 when one that it performed failed.
+    is left in the hands of another process, or is due and stopped by a halt, a hold, a pause or
+    the lock, with 11 when one that it performed failed.
     """
     if once and (until_idle or threads):
         raise click.UsageError("--once goes without --until-idle and --threads")
@@ -81,22 +84,33 @@ def worker(
             drained = sandbox.run(until_idle=patience if until_idle else None)
     counts = tally.counts()
     left = [] if once else _held_by_others(sandbox)
-    _tell(session, counts, left, drained=drained)
+    kept = [] if once and any(counts.values()) else kept_back(sandbox)
+    _tell(session, counts, left, kept, drained=drained)
     if until_idle or once:
-        return _exit(counts, ended=drained and not left)
+        return _exit(counts, ended=drained and not left and not kept)
     return Exit.OK if drained else Exit.UNFINISHED
 
 
-def _tell(session: Session, counts: dict[str, int], left: list[Call], *, drained: bool) -> None:
+def _tell(
+    session: Session,
+    counts: dict[str, int],
+    left: list[Call],
+    kept: list[Kept],
+    *,
+    drained: bool,
+) -> None:
     sandbox = session.sandbox
     told = ", ".join(f"{n:,} {state}" for state, n in counts.items() if n and state != _RESOLVED)
-    told = told or "nothing was due"
+    told = told or ("nothing was performed" if kept else "nothing was due")
     if by_evidence := counts[_RESOLVED]:
         told += f"; {by_evidence:,} settled by evidence or a decision"
     if not drained:
         told += "; calls that had not ended in time are left to their leases"
     document = {"worker": sandbox.owner, "drained": drained, "left": len(left), **counts}
+    document["stopped"] = [{"calls": one.calls, "why": one.why} for one in kept]
     session.out.data(document, [told])
+    for one in kept:
+        session.out.note(clean(f"stopped: {one.calls:,} due, but {one.why}"))
     if left:
         leases = max(call.lease_until or 0.0 for call in left)
         session.out.note(

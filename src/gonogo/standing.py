@@ -1,0 +1,67 @@
+"""A switch that stands: who set it, how it is ended, and that another one never shortens it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gonogo.durations import spell_time
+from gonogo.errors import Refused
+from gonogo.records import Control
+
+ALL = "*"
+"""Stands for every action in the name of a switch."""
+
+
+def standing(controls: Mapping[str, Control], name: str, now: float) -> Control | None:
+    """The switch called ``name``, if it is on at ``now``."""
+    control = controls.get(name)
+    return control if control is not None and control.active(now) else None
+
+
+def outlasts(one: Control, other: Control) -> bool:
+    """Whether ``one`` is on longer than ``other``."""
+    return other.until is not None and (one.until is None or one.until > other.until)
+
+
+def replacing(before: Control | None, control: Control) -> dict[str, Any]:
+    """What the decision for ``control`` keeps of the switch that it replaces, if one stands.
+
+    Raises:
+        Refused: ``before`` lasts longer; nothing is to be written.
+    """
+    if before is None:
+        return {}
+    end = control.until
+    if end is not None and outlasts(before, control):
+        refusal = Refused(
+            f"nothing was changed: {spell_switch(before)}. That lasts longer than until "
+            f"{spell_time(end)}, and is not shortened: end it first, with {remedy(before)}"
+        )
+        refusal.remedy = remedy(before)
+        raise refusal
+    return {"replaced": {"by": before.actor, "reason": before.reason, "until": before.until}}
+
+
+def spell_switch(control: Control) -> str:
+    """What is stopped, by whom, since and until when, and why."""
+    end = "" if control.until is None else f", until {spell_time(control.until)}"
+    since = f"since {spell_time(control.set_at)}{end}"
+    return f"{_told(control)[0]} by {control.actor} {since}: {control.reason}"
+
+
+def remedy(control: Control) -> str:
+    """The command that ends it."""
+    return _told(control)[1]
+
+
+def _told(control: Control) -> tuple[str, str]:
+    kind, _, name = control.name.partition(":")
+    if (kind, name) == ("halt", ALL):
+        return "everything is halted", "gonogo resume"
+    return {
+        "halt": (f"{name} is halted", f"gonogo resume {name}"),
+        "hold": ("what is irreversible is held", "gonogo release"),
+        "pause": (f"queue {name!r} is paused", f"gonogo queues resume {name}"),
+        "pause-schedule": (f"schedule {name!r} is paused", f"gonogo schedules resume {name}"),
+    }[kind]
