@@ -10,9 +10,10 @@ from msgspec import structs
 from gonogo.action import Action
 from gonogo.answers import about, failure_of, result_of
 from gonogo.arguments import Bound
+from gonogo.batches import in_row, shown_bound
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.differences import difference
-from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
+from gonogo.errors import ConfigurationError, InFlight, KeyConflict, NotFound, Refused
 from gonogo.explain import Workers, explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
@@ -54,8 +55,9 @@ class Jobs:
         """Make one job a row, all or none, in one transaction or in the user's own.
 
         A row whose key is known gets a handle to that call instead. Raises `KeyConflict` when the
-        key is known with other arguments, `DryRunBlocked` when the sandbox is locked and the action
-        irreversible, `ConfigurationError` for a secret argument (it cannot wait in a ledger).
+        key is known with other arguments, in the ledger or in the batch, `DryRunBlocked` when the
+        sandbox is locked and the action irreversible, `ConfigurationError` for a secret argument
+        (it cannot wait in a ledger).
         """
         work = self.prepare(action, rows, options)
         if options.session is not None:
@@ -73,10 +75,14 @@ class Jobs:
         """
         bounds = list(rows)
         first, slack = (1 - len(bounds), SLACK) if options.run_at is None else (0, 0.0)
-        drafts = [
-            self._draft(action, bound, options, turn * TURN - slack)
-            for turn, bound in enumerate(bounds, first)
-        ]
+        drafts: list[Call] = []
+        try:
+            for turn, bound in enumerate(bounds, first):
+                drafts.append(self._draft(action, bound, options, turn * TURN - slack))
+        except (ConfigurationError, Refused) as error:
+            at = len(drafts)
+            in_row(error, at + 1, len(bounds), shown_bound(bounds[at]))
+            raise
 
         def work(tx: Transaction) -> list[Handle]:
             if not drafts:
@@ -89,8 +95,12 @@ class Jobs:
             known: dict[str, Call] = {}
             lanes: dict[str | None, Call] = {}
             handles = []
-            for draft in drafts:
-                owner = self._owner(tx, draft, known, now)
+            for row, draft in enumerate(drafts):
+                try:
+                    owner = self._owner(tx, draft, known, now)
+                except KeyConflict as error:
+                    in_row(error, row + 1, len(drafts), shown_bound(bounds[row]))
+                    raise
                 if owner is draft:
                     if draft.state is State.PENDING:
                         owner = queued(tx, draft, ahead=lanes.get(draft.lane))
@@ -145,9 +155,9 @@ class Jobs:
             return earlier
         owner = self._pipeline.keys.claim(tx, draft, now)
         if earlier is not None:
-            raise ConfigurationError(
+            raise KeyConflict(
                 f"{draft.action}: key {draft.key!r} stands in this batch twice with different "
-                f"arguments ({difference(draft, earlier)}); nothing was enqueued",
+                f"arguments ({difference(draft, earlier)})",
                 action=draft.action,
                 key=draft.key,
             )

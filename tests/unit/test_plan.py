@@ -134,6 +134,82 @@ def test_duplicates_and_conflicts_within_a_plan(locked: SandboxOrchestrator) -> 
     assert locked.counts() == {State.SUCCEEDED: 1, State.DISCARDED: 2}
 
 
+def test_a_rehearsed_batch_with_a_conflict_plans_none_of_its_rows(
+    armed: SandboxOrchestrator,
+) -> None:
+    """As live: of a batch that raises nothing is done, and the approver sees the conflict."""
+    provider = Provider()
+    pay = payment(armed, provider)
+    pay("A", 100)
+    with armed.rehearse("r") as plan:
+        for rows in ([("NEW-2", 1), ("A", 101)], [("NEW-3", 1), ("NEW-3", 2)]):
+            with pytest.raises(KeyConflict, match=r"row 2 of the batch.*nothing was"):
+                pay.enqueue_many([*rows, ("NEW-4", 1)])
+        with pytest.raises(ConfigurationError, match=r"^row 2 of the batch that begins at call 3"):
+            pay.enqueue_many([("NEW-5", 1), ("NEW-6", "1.5")])
+        pay.enqueue("NEW-3", 3)
+    assert [(c.key, c.verdict) for c in plan.calls] == [
+        ("pay:A", "conflict"),
+        ("pay:NEW-3", "conflict"),
+        ("pay:NEW-3", "new"),
+    ]
+    first, second, _ = (call.note or "" for call in plan.calls)
+    assert first.startswith("its key was used with other arguments by call ")
+    assert first.endswith("; none of the 3 rows of its batch is enqueued")
+    assert "other arguments in row 1 of the same batch; none of the 3" in second
+    applied(armed, plan)
+    assert provider.book == ["A", "NEW-3"]
+
+
+def test_a_rehearsed_batch_is_numbered_in_its_plan(locked: SandboxOrchestrator) -> None:
+    """Another call of the same plan is named by its number, also one of the same batch."""
+    pay = payment(locked)
+    with locked.rehearse("r") as plan:
+        pay.enqueue("A")
+        pay.enqueue_many([("B",), ("A",), ("B",)])
+        with pytest.raises(KeyConflict, match="by call 2 of this plan"):
+            pay.enqueue("B", 7)
+    notes = [call.note for call in plan.calls]
+    assert notes[2:4] == [
+        "stands earlier, as call 1 of this plan",
+        "stands earlier, as call 2 of this plan",
+    ]
+    assert notes[4] == "its key was used with other arguments by call 2 of this plan"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda handle: handle.result(timeout=1),
+        lambda handle: handle.state(),
+        lambda handle: handle.explain(),
+        lambda handle: handle.cancel(),
+    ],
+)
+def test_a_handle_of_a_planned_call_has_nothing_to_tell(
+    locked: SandboxOrchestrator, use: Any
+) -> None:
+    """The rehearsal ends there, as at a result, and says where; afterwards the handle is usual."""
+    pay = payment(locked)
+    with locked.rehearse("r") as plan:
+        handle = pay.enqueue("A")
+        use(handle)
+    assert plan.record.state is PlanState.INCOMPLETE
+    told = "needs the result of pay (pay:A), which does not exist before it ran: "
+    assert told in plan.problems[0]
+    assert f"{told}{__file__}, line " in plan.problems[0]
+    assert handle.state() is State.PLANNED
+
+
+def test_a_handle_of_what_is_done_has_its_answer(armed: SandboxOrchestrator) -> None:
+    """What the ledger knows already may be asked for in a rehearsal."""
+    pay = payment(armed)
+    live = pay("A")
+    with armed.rehearse("r") as plan:
+        assert pay.enqueue("A").result(timeout=1) == live
+    assert plan.problems == ()
+
+
 def test_a_cost_that_never_passes_makes_a_plan_incomplete(locked: SandboxOrchestrator) -> None:
     """denied: no waiting helps, so the plan cannot be approved, and says which limit and call."""
     pay = payment(locked, limits=[Limit("budget", 1000, per="1h", cost="{cents}")])
