@@ -14,7 +14,7 @@ from gonogo.batches import in_row, shown_bound
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.differences import difference
 from gonogo.errors import ConfigurationError, InFlight, KeyConflict, NotFound, Refused
-from gonogo.explain import Workers, explain
+from gonogo.explain import Workers, cancelled_by, concerns, explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.history import attempts_of
@@ -240,7 +240,7 @@ class Jobs:
             return None
         end = State.DISCARDED if call.state is State.PLANNED else State.CANCELLED
         action = self._pipeline.actions.get(call.action)
-        after = withdrawn(action, call, end, now, f"cancelled by {by}: {reason}")
+        after = withdrawn(action, call, end, now, cancelled_by(by, reason))
         return after if self._pipeline.conclude(tx, call, after, now) else None
 
     def _tell_withdrawn(self, ends: Iterable[Call], reason: str) -> None:
@@ -290,7 +290,8 @@ class Jobs:
                 raise no_call(call_id)
             attempts, decisions = attempts_of(tx, call), list(tx.decisions.of(call_id))
             if call.plan_id is not None:
-                decisions += tx.decisions.of(call.plan_id)
+                about_plan = tx.decisions.of(call.plan_id)
+                decisions += [one for one in about_plan if concerns(call, one)]
             holder = tx.calls.holder(call.action, call.key) if call.key is not None else None
             beats = [beat for beat in tx.beats.all() if beat.kind == "worker"]
             workers, now = Workers(beats, self._lease), self._pipeline.clock.now()
