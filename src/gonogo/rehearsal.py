@@ -18,6 +18,7 @@ from gonogo.errors import ConfigurationError, Drifted, DryRunBlocked, GonogoErro
 from gonogo.facts import PATIENCE, read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.ids import new_id
+from gonogo.lines import clean
 from gonogo.records import Call, State
 from gonogo.remarks import last_place, line, place
 from gonogo.secrets import describe
@@ -65,6 +66,7 @@ class Rehearsal:
 
     def problem(self, text: str) -> None:
         """Note why the plan cannot be complete."""
+        text = clean(text)
         with self._mutex:
             if text not in self.problems and len(self.problems) < _MAX_PROBLEMS:
                 self.problems.append(text)

@@ -626,6 +626,15 @@ def test_an_exception_in_the_job_leaves_an_incomplete_plan(locked: SandboxOrches
     assert locked.plan(plan.id).problems == plan.problems
 
 
+def test_an_exception_of_the_job_forges_no_line_of_the_plan(locked: SandboxOrchestrator) -> None:
+    """Its text stands on one line of the problems."""
+    with pytest.raises(RuntimeError), locked.rehearse("r") as plan:
+        raise RuntimeError("bad row\nPlan 'x'  READY\n  1 new" + "!" * 5_000)
+    assert "it ended with RuntimeError: bad row Plan 'x'  READY   1 new!" in plan.problems[0]
+    assert len(plan.problems[0]) < 1_000
+    assert [line for line in str(plan).splitlines() if line.startswith("Plan")][1:] == []
+
+
 def test_rehearsals_do_not_nest(locked: SandboxOrchestrator) -> None:
     """One inside another is an error, and the outer one is incomplete for it."""
     outer, inner = locked.rehearse("outer"), locked.rehearse("inner")
@@ -899,6 +908,15 @@ def test_the_rest_of_an_applied_plan_is_cancelled(
     assert cancel() == Cancelled(0, {State.SUCCEEDED: 2, State.UNKNOWN: 1, State.CANCELLED: 4})
     assert f"plan cancelled by {WHO['by']}: {WHO['reason']}" in story(handles[4])
     assert f"Cancelled by {WHO['by']}: {WHO['reason']}" in story(handles[4])
+    for left_alone in (plan.calls[0].id, plan.calls[1].id, plan.calls[2].id):
+        assert "plan cancelled" not in "".join(sandbox.explain(left_alone))
+    decided = sandbox.store.read(lambda tx: tx.decisions.of(plan.id))
+    assert [d.what for d in decided].count("plan cancelled") == 1
+    assert sandbox.plan(plan.id).states() == {
+        "succeeded": 2,
+        "unknown": 1,
+        "cancelled": 4,
+    }
     with pytest.raises(PlanError, match="cannot be discarded") as refused:
         sandbox.discard(plan, **WHO)
     assert refused.value.remedy == f"gonogo cancel --plan {plan.id} --by WHO --reason WHY"
@@ -940,6 +958,7 @@ def test_a_plan_as_text(armed: SandboxOrchestrator) -> None:
         pay.enqueue("B")
         str(pay("C"))
     text = str(plan)
+    assert plan.states() == {}
     assert "Plan 'payday'" in text
     assert "INCOMPLETE" in text
     assert f"done         pay:A  performed before, in call {done}" in text
