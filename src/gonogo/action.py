@@ -174,6 +174,9 @@ class Action(Generic[P, R]):
     ) -> list[Handle]:
         """`enqueue` once per row (a tuple of arguments, or a mapping), all or none.
 
+        An error names the row (from 1) that it is about, and then nothing was enqueued. So it is in
+        a rehearsal: the plan has all rows, or of the batch only the call in conflict.
+
         ``options`` are ``priority``, ``after``, ``queue`` and ``session``, as in `enqueue`.
         """
         given = [Given((), r) if isinstance(r, Mapping) else Given(tuple(r), {}) for r in rows]

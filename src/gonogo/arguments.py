@@ -224,6 +224,7 @@ class Parameters:
                 given.update(kwargs)
                 if self._required <= given.keys():
                     return given
+        self._refuse_unknown(kwargs)
         try:
             return self._signature.bind(*args, **kwargs).arguments
         except TypeError as error:
@@ -231,6 +232,21 @@ class Parameters:
                 f"action {self._action!r}: {error}; it takes {self._shown}",
                 action=self._action,
             ) from error
+
+    def _refuse_unknown(self, kwargs: Mapping[str, Any]) -> None:
+        """Name what it has no parameter for, and the one that may be meant."""
+        unknown = [name for name in kwargs if name not in self._known]
+        if not unknown or self._open is not None:
+            return
+        from difflib import get_close_matches  # noqa: PLC0415 - only mistakes pay for it
+
+        meant = get_close_matches(str(unknown[0]), self.names, 1)
+        hint = f"; did you mean {meant[0]}?" if meant else ";"
+        raise ConfigurationError(
+            f"action {self._action!r} has no parameter {', '.join(map(str, unknown))}{hint} "
+            f"it takes {self._shown}",
+            action=self._action,
+        )
 
     def _convert(self, plain: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
         """The canonical form of the converted values, so that equal arguments have one form."""

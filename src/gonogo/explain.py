@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from gonogo.durations import spell_duration, spell_time
 from gonogo.handout import BROKER
+from gonogo.lines import clean
 from gonogo.records import NEVER, Attempt, Beat, Call, Control, Decision, Outcome, State
 from gonogo.settlement import FOUND_SILENT
 from gonogo.standing import remedy, spell_switch
@@ -64,7 +65,22 @@ def explain(
     story.append(_standing(call, now, workers, stop))
     if key := _key(call, holder):
         story.append(key)
-    return story
+    return [clean(sentence) for sentence in story]
+
+
+PLAN_CANCELLED = "plan cancelled"
+
+
+def cancelled_by(who: str, why: str) -> str:
+    """The note of a call that a person cancelled."""
+    return f"cancelled by {who}: {why}"
+
+
+def concerns(call: Call, about_plan: Decision) -> bool:
+    """Whether a decision about its plan changed the call: cancelling leaves some calls alone."""
+    if about_plan.what != PLAN_CANCELLED:
+        return True
+    return (call.note or "").startswith(cancelled_by(about_plan.actor, about_plan.reason))
 
 
 def _requested(call: Call) -> str:
@@ -191,8 +207,15 @@ def _key(call: Call, holder: Call | None) -> str:
         return f"Its key {call.key!r} is taken{until}: the same call again {_again(call)}."
     if holder is not None:
         whose = f"is taken by call {holder.id}, which is {holder.state.value}"
+        if holder.fingerprint != call.fingerprint:
+            return f"The key {call.key!r} {whose}, with other arguments: {_REFUSED}."
         return f"The key {call.key!r} {whose}: the same call again {_again(holder)}."
+    if call.verdict == "conflict" and call.state is State.PLANNED:
+        return f"The key {call.key!r} is still free; once the other call is queued, {_REFUSED}."
     return f"The key {call.key!r} is free: the same call again would be performed."
+
+
+_REFUSED = "the same call again is refused (KeyConflict)"
 
 
 def _again(holder: Call) -> str:

@@ -10,10 +10,11 @@ from msgspec import structs
 from gonogo.action import Action
 from gonogo.answers import about, failure_of, result_of
 from gonogo.arguments import Bound
+from gonogo.batches import in_row, shown_bound
 from gonogo.decisions import decision, require_who_and_why
 from gonogo.differences import difference
-from gonogo.errors import ConfigurationError, InFlight, NotFound, Refused
-from gonogo.explain import Workers, explain
+from gonogo.errors import ConfigurationError, InFlight, KeyConflict, NotFound, Refused
+from gonogo.explain import Workers, cancelled_by, concerns, explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.history import attempts_of
@@ -54,8 +55,9 @@ class Jobs:
         """Make one job a row, all or none, in one transaction or in the user's own.
 
         A row whose key is known gets a handle to that call instead. Raises `KeyConflict` when the
-        key is known with other arguments, `DryRunBlocked` when the sandbox is locked and the action
-        irreversible, `ConfigurationError` for a secret argument (it cannot wait in a ledger).
+        key is known with other arguments, in the ledger or in the batch, `DryRunBlocked` when the
+        sandbox is locked and the action irreversible, `ConfigurationError` for a secret argument
+        (it cannot wait in a ledger).
         """
         work = self.prepare(action, rows, options)
         if options.session is not None:
@@ -73,10 +75,14 @@ class Jobs:
         """
         bounds = list(rows)
         first, slack = (1 - len(bounds), SLACK) if options.run_at is None else (0, 0.0)
-        drafts = [
-            self._draft(action, bound, options, turn * TURN - slack)
-            for turn, bound in enumerate(bounds, first)
-        ]
+        drafts: list[Call] = []
+        try:
+            for turn, bound in enumerate(bounds, first):
+                drafts.append(self._draft(action, bound, options, turn * TURN - slack))
+        except (ConfigurationError, Refused) as error:
+            at = len(drafts)
+            in_row(error, at + 1, len(bounds), shown_bound(bounds[at]))
+            raise
 
         def work(tx: Transaction) -> list[Handle]:
             if not drafts:
@@ -89,8 +95,12 @@ class Jobs:
             known: dict[str, Call] = {}
             lanes: dict[str | None, Call] = {}
             handles = []
-            for draft in drafts:
-                owner = self._owner(tx, draft, known, now)
+            for row, draft in enumerate(drafts):
+                try:
+                    owner = self._owner(tx, draft, known, now)
+                except KeyConflict as error:
+                    in_row(error, row + 1, len(drafts), shown_bound(bounds[row]))
+                    raise
                 if owner is draft:
                     if draft.state is State.PENDING:
                         owner = queued(tx, draft, ahead=lanes.get(draft.lane))
@@ -145,9 +155,9 @@ class Jobs:
             return earlier
         owner = self._pipeline.keys.claim(tx, draft, now)
         if earlier is not None:
-            raise ConfigurationError(
+            raise KeyConflict(
                 f"{draft.action}: key {draft.key!r} stands in this batch twice with different "
-                f"arguments ({difference(draft, earlier)}); nothing was enqueued",
+                f"arguments ({difference(draft, earlier)})",
                 action=draft.action,
                 key=draft.key,
             )
@@ -230,7 +240,7 @@ class Jobs:
             return None
         end = State.DISCARDED if call.state is State.PLANNED else State.CANCELLED
         action = self._pipeline.actions.get(call.action)
-        after = withdrawn(action, call, end, now, f"cancelled by {by}: {reason}")
+        after = withdrawn(action, call, end, now, cancelled_by(by, reason))
         return after if self._pipeline.conclude(tx, call, after, now) else None
 
     def _tell_withdrawn(self, ends: Iterable[Call], reason: str) -> None:
@@ -280,7 +290,8 @@ class Jobs:
                 raise no_call(call_id)
             attempts, decisions = attempts_of(tx, call), list(tx.decisions.of(call_id))
             if call.plan_id is not None:
-                decisions += tx.decisions.of(call.plan_id)
+                about_plan = tx.decisions.of(call.plan_id)
+                decisions += [one for one in about_plan if concerns(call, one)]
             holder = tx.calls.holder(call.action, call.key) if call.key is not None else None
             beats = [beat for beat in tx.beats.all() if beat.kind == "worker"]
             workers, now = Workers(beats, self._lease), self._pipeline.clock.now()

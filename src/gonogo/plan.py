@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from gonogo.plan_text import Total, render
+from gonogo.plan_text import Total, render, states
 from gonogo.records import Call, PlanRecord, State
 
 TO_DO = frozenset({"new", "waits"})
@@ -88,6 +88,10 @@ class Plan:
     def verdicts(self) -> dict[str, int]:
         """How many calls there are of each verdict."""
         return dict(Counter(call.verdict or "new" for call in self.calls))
+
+    def states(self) -> dict[str, int]:
+        """How many of the calls that applying it queued are in each state; empty before."""
+        return states(self.calls)
 
     def uses(self) -> Uses:
         """What each call takes of its limits, in their order: limit row → units.

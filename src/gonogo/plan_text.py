@@ -8,7 +8,8 @@ from itertools import count
 from typing import TypedDict
 
 from gonogo.durations import spell_time
-from gonogo.records import Call, PlanRecord
+from gonogo.lines import clean
+from gonogo.records import Call, PlanRecord, PlanState, State
 
 MOST_LINES = 50
 """Calls of a long plan that are shown; more only where more need a look."""
@@ -16,8 +17,11 @@ MOST_LINES = 50
 FIRST = 5
 """Calls of each verdict that are shown before any verdict gets more."""
 
-_QUIET = ("new", "waits", "in_flight", "duplicate", "done")
-"""Verdicts that may be left out of a long plan: those first that come last."""
+_QUIET = (
+    *("new", "waits", "dispatched", "claimed", "pending", "in_flight"),
+    *("cancelled", "succeeded", "duplicate", "done"),
+)
+"""Verdicts and states that may be left out of a long plan: those first that come last."""
 
 
 class Total(TypedDict):
@@ -48,14 +52,18 @@ def render(
         ledger: where the plan is kept.
         overtaken: how many of its calls have lost their keys to others since.
     """
+    applied = plan.state is PlanState.APPLIED
     lines = [
         f"Plan {plan.name!r}  {plan.id}  {plan.state.value.upper()}",
         f"  expires {spell_time(plan.expires_at)}   digest {plan.digest[:19]}…",
-        "  " + (spell_counts(verdicts) or "no calls"),
+        f"  {'rehearsed: ' if applied else ''}{spell_counts(verdicts) or 'no calls'}",
     ]
     if ledger is not None:
         lines.insert(2, f"  ledger {ledger}")
-    lines += [f"  would perform {line}" for line in spell_totals(totals)]
+    if applied:
+        lines.append(f"  now: {spell_counts(states(calls)) or 'nothing of it was queued'}")
+    else:
+        lines += [f"  would perform {line}" for line in spell_totals(totals)]
     lines += [f"  {line}" for line in spell_waiting(calls)]
     lines += [f"  ! {problem}" for problem in plan.problems]
     lines += [f"  ! {line}" for line in spell_overtaken(overtaken)]
@@ -65,7 +73,12 @@ def render(
     lines += _table(calls, shown, uses, whole)
     if left_out := _counts(call for at, call in enumerate(calls) if at not in shown):
         lines += ["", f"  left out: {left_out}; all: gonogo plan show {plan.id} --all"]
-    return "\n".join(lines)
+    return "\n".join(map(clean, lines))
+
+
+def states(calls: Sequence[Call]) -> dict[str, int]:
+    """Of the calls that were queued: how many are in each state."""
+    return dict(Counter(call.state.value for call in calls if _was_queued(call)))
 
 
 def spell_counts(verdicts: Mapping[str, int]) -> str:
@@ -82,7 +95,8 @@ def spell_totals(totals: Mapping[str, Total]) -> Iterator[str]:
 
 def spell_waiting(calls: Sequence[Call]) -> Iterator[str]:
     """That some calls will go out later, where there are such, and what the first waits for."""
-    waiting = [call for call in calls if call.verdict == "waits"]
+    open_ones = (State.PLANNED, State.PENDING)
+    waiting = [call for call in calls if call.verdict == "waits" and call.state in open_ones]
     if waiting:
         goes = "goes out by itself" if len(waiting) == 1 else "go out by themselves"
         first = f"{waiting[0].key or waiting[0].action}: {waiting[0].note or 'no room now'}"
@@ -102,12 +116,12 @@ def _shown(calls: Sequence[Call]) -> set[int]:
     """Where the calls stand that are shown: all that need a look, and the first of the others."""
     if len(calls) <= MOST_LINES:
         return set(range(len(calls)))
-    urgent = {at for at, call in enumerate(calls) if call.verdict not in _QUIET}
+    urgent = {at for at, call in enumerate(calls) if _standing(call) not in _QUIET}
     counters = {verdict: count() for verdict in _QUIET}
     ranked = sorted(
         (next(counters[verdict]) >= FIRST, _QUIET.index(verdict), at)
         for at, call in enumerate(calls)
-        if (verdict := call.verdict) in counters
+        if (verdict := _standing(call)) in counters
     )
     room = max(MOST_LINES - len(urgent), FIRST)
     return urgent | {at for _, _, at in ranked[:room]}
@@ -129,7 +143,7 @@ def _table(
             lines.append(f"        … {_counts(calls[next_one:at])}")
         if at < len(calls):
             call = calls[at]
-            row = f"  {at + 1:>5} {call.verdict or '':<12} {call.key or call.action:<{name}}"
+            row = f"  {at + 1:>5} {_standing(call):<12} {call.key or call.action:<{name}}"
             more = [units.get(at, "").rjust(unit)] if unit else []
             more += [whole(call)] if whole else []
             lines.append("  ".join([row, *more, call.note or ""]).rstrip())
@@ -144,4 +158,13 @@ def _units(call: Call, used: Mapping[str, int]) -> str:
 
 
 def _counts(calls: Iterator[Call] | Sequence[Call]) -> str:
-    return spell_counts(Counter(call.verdict or "new" for call in calls))
+    return spell_counts(Counter(map(_standing, calls)))
+
+
+def _standing(call: Call) -> str:
+    """What became of a call that was queued; the verdict of any other."""
+    return call.state.value if _was_queued(call) else call.verdict or "new"
+
+
+def _was_queued(call: Call) -> bool:
+    return call.state not in {State.PLANNED, State.DISCARDED}

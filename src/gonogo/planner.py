@@ -247,7 +247,8 @@ class Planner:
         """Cancel the calls of an applied plan of which nothing was sent yet; the others go on.
 
         A call that may have happened in an earlier attempt becomes unknown, as when it is cancelled
-        alone. Where it was interrupted, cancel again: what is cancelled stays so.
+        alone. Where none is left to cancel, no decision is recorded. Where it was interrupted,
+        cancel again: what is cancelled stays so.
 
         Raises:
             PlanError: when the plan was not applied.
@@ -266,8 +267,10 @@ class Planner:
                 )
                 error.remedy = f"gonogo plan discard {plan_id} --by WHO --reason WHY"
                 raise error
-            self._decide(tx, "cancelled", plan, by, reason, now)
-            return tx.calls.of_plan(plan_id)
+            calls = tx.calls.of_plan(plan_id)
+            if any(call.state in {State.PENDING, State.CLAIMED} for call in calls):
+                self._decide(tx, "cancelled", plan, by, reason, now)
+            return calls
 
         before = [call.id for call in self._store.write(work) if call.state in OPEN]
         self.jobs.cancel_all(before, by=by, reason=reason)

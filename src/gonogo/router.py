@@ -7,8 +7,9 @@ from typing import Any
 
 from gonogo.action import Action, Given
 from gonogo.arguments import Bound, TaintedArgument
+from gonogo.batches import in_row, shown
 from gonogo.context import running
-from gonogo.errors import DryRunBlocked, Refused
+from gonogo.errors import ConfigurationError, DryRunBlocked, Refused
 from gonogo.handle import Handle, JobOptions
 from gonogo.jobs import Jobs
 from gonogo.pipeline import Pipeline, Receipt
@@ -58,9 +59,8 @@ class Router:
         """Make jobs, or record them."""
         rehearsal = self._rehearsal(action, queues=True)
         if rehearsal is None:
-            bound = [self._bind(action, given) for given in rows]
-            return self._jobs.enqueue(action, bound, options)
-        return [self._recorded_job(rehearsal, action, given, options) for given in rows]
+            return self._jobs.enqueue(action, self._bind_all(action, rows), options)
+        return rehearsal.queued(action, rows, options)
 
     def _bind_or_record(
         self, rehearsal: Rehearsal, action: Action[..., Any], given: Given
@@ -80,20 +80,6 @@ class Router:
             value, call, replayed = rehearsal.direct(action, bound)
         return Receipt(value=value, call_id=call.id, replayed=replayed, attempts=call.attempt)
 
-    def _recorded_job(
-        self,
-        rehearsal: Rehearsal,
-        action: Action[..., Any],
-        given: Given,
-        options: JobOptions,
-    ) -> Handle:
-        with rehearsal.locating(action, given):
-            try:
-                bound = action.parameters.bind(given.args, given.kwargs)
-            except TaintedArgument as error:
-                return Handle(self._jobs, rehearsal.tainted(action, error).id, is_new=True)
-            return rehearsal.queued(action, bound, options)
-
     def _rehearsal(self, action: Action[..., Any], *, queues: bool = False) -> Rehearsal | None:
         """The rehearsal this code runs in.
 
@@ -112,6 +98,17 @@ class Router:
                 action=action.name,
             )
         return rehearsal
+
+    def _bind_all(self, action: Action[..., Any], rows: Sequence[Given]) -> list[Bound]:
+        bound: list[Bound] = []
+        try:
+            for given in rows:
+                bound.append(self._bind(action, given))
+        except (ConfigurationError, Refused) as error:
+            at = len(bound)
+            in_row(error, at + 1, len(rows), shown(action, rows[at]))
+            raise
+        return bound
 
     def _bind(self, action: Action[..., Any], given: Given) -> Bound:
         try:

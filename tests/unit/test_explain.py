@@ -37,6 +37,17 @@ def test_a_key_another_call_holds_is_not_called_free() -> None:
         assert "free" not in said
 
 
+def test_a_call_in_conflict_is_refused_again() -> None:
+    """Its key is free until the other is queued; a paid call answers only the same arguments."""
+    conflict = structs.replace(FAILED, state=State.PLANNED, verdict="conflict", fingerprint="v1:a")
+    assert "is still free; once the other call is queued" in last(conflict, None)
+    paid = structs.replace(FAILED, id="c2", state=State.SUCCEEDED, held=True, fingerprint="v1:b")
+    said = last(conflict, paid)
+    assert "taken by call c2, which is succeeded, with other arguments" in said
+    for sentence in (said, last(conflict, None)):
+        assert sentence.endswith("the same call again is refused (KeyConflict).")
+
+
 def test_its_own_key_gets_its_answer() -> None:
     """The call that holds the key says until when."""
     paid = structs.replace(FAILED, state=State.SUCCEEDED, held=True, expires_at=60.0)

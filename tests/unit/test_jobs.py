@@ -102,10 +102,10 @@ def test_a_conflict_in_the_ledger_enqueues_nothing(armed: SandboxOrchestrator) -
     """enqueue_many is all or none: a row that conflicts with a known call stops every row."""
     pay = payment(armed)
     pay.enqueue("B", 100)
-    with pytest.raises(KeyConflict, match="cents 101 here, 100 there"):
+    with pytest.raises(KeyConflict, match="cents 101 here, 100 there") as conflict:
         pay.enqueue_many([("A", 1), ("B", 101), ("C", 1)])
-    with pytest.raises(ConfigurationError, match=r"\(cents 2 here, 1 there\); nothing was"):
-        pay.enqueue_many([("A", 1), ("A", 2)])
+    assert str(conflict.value).startswith("row 2 (cents=101, invoice='B'): pay: key 'pay:B'")
+    assert str(conflict.value).endswith("; nothing was enqueued")
     assert armed.counts() == {State.PENDING: 1}
 
 
@@ -119,9 +119,40 @@ def test_duplicates_in_a_batch_are_one_job(armed: SandboxOrchestrator) -> None:
 
 def test_contradicting_duplicates_enqueue_nothing(armed: SandboxOrchestrator) -> None:
     """One key with two meanings in a batch is an error, and nothing is queued."""
-    with pytest.raises(ConfigurationError, match=r"pay:A.*twice"):
+    told = r"^row 2 \(.*pay:A.*twice.*\(cents 2 here, 1 there\); nothing was enqueued$"
+    with pytest.raises(KeyConflict, match=told):
         payment(armed).enqueue_many([("A", 1), ("A", 2)])
     assert armed.counts() == {}
+
+
+def test_an_error_of_a_batch_names_the_row(armed: SandboxOrchestrator) -> None:
+    """By number, with its arguments, be they ill-typed or no key can be made of them."""
+
+    @armed.action("pay", key=lambda a: a["invoice"].split("-")[1], irreversible=True)
+    def pay(invoice: str, cents: int) -> None: ...
+
+    told = r"^row 2 \(invoice='INV-2', cents='1.5'\): .*Expected `int`.*; nothing was enqueued$"
+    with pytest.raises(ConfigurationError, match=told):
+        pay.enqueue_many([("INV-1", 100), ("INV-2", "1.5")])
+    told = r"^row 2 \(cents=1, invoice='INV2'\): .*its key function failed"
+    with pytest.raises(ConfigurationError, match=told):
+        pay.enqueue_many([("INV-1", 100), ("INV2", 1)])
+    told = r"^row 1 \(invoce='INV-1', .*has no parameter invoce; did you mean invoice\?"
+    with pytest.raises(ConfigurationError, match=told):
+        pay.enqueue_many([{"invoce": "INV-1", "cents": 1}, ("INV-2", 1)])
+    assert armed.counts() == {}
+
+
+def test_the_row_of_an_error_shows_no_secret(armed: SandboxOrchestrator) -> None:
+    """Neither one by position nor one whose name is misspelled."""
+
+    @armed.action("login", irreversible=False, secrets=["pin"])
+    def login(user: str, pin: str = "") -> None: ...
+
+    for bad in (("ann", "hunter2"), ("ann", "hunter2", "x"), {"user": "ann", "pni": "hunter2"}):
+        with pytest.raises(ConfigurationError, match=r"^row 2") as wrong:
+            login.enqueue_many([("bob",), bad])
+        assert "hunter2" not in str(wrong.value)
 
 
 def test_an_empty_batch_is_nothing(locked: SandboxOrchestrator) -> None:

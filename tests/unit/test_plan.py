@@ -134,6 +134,82 @@ def test_duplicates_and_conflicts_within_a_plan(locked: SandboxOrchestrator) -> 
     assert locked.counts() == {State.SUCCEEDED: 1, State.DISCARDED: 2}
 
 
+def test_a_rehearsed_batch_with_a_conflict_plans_none_of_its_rows(
+    armed: SandboxOrchestrator,
+) -> None:
+    """As live: of a batch that raises nothing is done, and the approver sees the conflict."""
+    provider = Provider()
+    pay = payment(armed, provider)
+    pay("A", 100)
+    with armed.rehearse("r") as plan:
+        for rows in ([("NEW-2", 1), ("A", 101)], [("NEW-3", 1), ("NEW-3", 2)]):
+            with pytest.raises(KeyConflict, match=r"row 2 of the batch.*nothing was"):
+                pay.enqueue_many([*rows, ("NEW-4", 1)])
+        with pytest.raises(ConfigurationError, match=r"^row 2 of the batch that begins at call 3"):
+            pay.enqueue_many([("NEW-5", 1), ("NEW-6", "1.5")])
+        pay.enqueue("NEW-3", 3)
+    assert [(c.key, c.verdict) for c in plan.calls] == [
+        ("pay:A", "conflict"),
+        ("pay:NEW-3", "conflict"),
+        ("pay:NEW-3", "new"),
+    ]
+    first, second, _ = (call.note or "" for call in plan.calls)
+    assert first.startswith("its key was used with other arguments by call ")
+    assert first.endswith("; none of the 3 rows of its batch is enqueued")
+    assert "other arguments in row 1 of the same batch; none of the 3" in second
+    applied(armed, plan)
+    assert provider.book == ["A", "NEW-3"]
+
+
+def test_a_rehearsed_batch_is_numbered_in_its_plan(locked: SandboxOrchestrator) -> None:
+    """Another call of the same plan is named by its number, also one of the same batch."""
+    pay = payment(locked)
+    with locked.rehearse("r") as plan:
+        pay.enqueue("A")
+        pay.enqueue_many([("B",), ("A",), ("B",)])
+        with pytest.raises(KeyConflict, match="by call 2 of this plan"):
+            pay.enqueue("B", 7)
+    notes = [call.note for call in plan.calls]
+    assert notes[2:4] == [
+        "stands earlier, as call 1 of this plan",
+        "stands earlier, as call 2 of this plan",
+    ]
+    assert notes[4] == "its key was used with other arguments by call 2 of this plan"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda handle: handle.result(timeout=1),
+        lambda handle: handle.state(),
+        lambda handle: handle.explain(),
+        lambda handle: handle.cancel(),
+    ],
+)
+def test_a_handle_of_a_planned_call_has_nothing_to_tell(
+    locked: SandboxOrchestrator, use: Any
+) -> None:
+    """The rehearsal ends there, as at a result, and says where; afterwards the handle is usual."""
+    pay = payment(locked)
+    with locked.rehearse("r") as plan:
+        handle = pay.enqueue("A")
+        use(handle)
+    assert plan.record.state is PlanState.INCOMPLETE
+    told = "needs the result of pay (pay:A), which does not exist before it ran: "
+    assert told in plan.problems[0]
+    assert f"{told}{__file__}, line " in plan.problems[0]
+    assert handle.state() is State.PLANNED
+
+
+def test_a_handle_of_what_is_done_has_its_answer(armed: SandboxOrchestrator) -> None:
+    """What the ledger knows already may be asked for in a rehearsal."""
+    pay = payment(armed)
+    live = pay("A")
+    with armed.rehearse("r") as plan:
+        assert pay.enqueue("A").result(timeout=1) == live
+    assert plan.problems == ()
+
+
 def test_a_cost_that_never_passes_makes_a_plan_incomplete(locked: SandboxOrchestrator) -> None:
     """denied: no waiting helps, so the plan cannot be approved, and says which limit and call."""
     pay = payment(locked, limits=[Limit("budget", 1000, per="1h", cost="{cents}")])
@@ -550,6 +626,15 @@ def test_an_exception_in_the_job_leaves_an_incomplete_plan(locked: SandboxOrches
     assert locked.plan(plan.id).problems == plan.problems
 
 
+def test_an_exception_of_the_job_forges_no_line_of_the_plan(locked: SandboxOrchestrator) -> None:
+    """Its text stands on one line of the problems."""
+    with pytest.raises(RuntimeError), locked.rehearse("r") as plan:
+        raise RuntimeError("bad row\nPlan 'x'  READY\n  1 new" + "!" * 5_000)
+    assert "it ended with RuntimeError: bad row Plan 'x'  READY   1 new!" in plan.problems[0]
+    assert len(plan.problems[0]) < 1_000
+    assert [line for line in str(plan).splitlines() if line.startswith("Plan")][1:] == []
+
+
 def test_rehearsals_do_not_nest(locked: SandboxOrchestrator) -> None:
     """One inside another is an error, and the outer one is incomplete for it."""
     outer, inner = locked.rehearse("outer"), locked.rehearse("inner")
@@ -823,6 +908,15 @@ def test_the_rest_of_an_applied_plan_is_cancelled(
     assert cancel() == Cancelled(0, {State.SUCCEEDED: 2, State.UNKNOWN: 1, State.CANCELLED: 4})
     assert f"plan cancelled by {WHO['by']}: {WHO['reason']}" in story(handles[4])
     assert f"Cancelled by {WHO['by']}: {WHO['reason']}" in story(handles[4])
+    for left_alone in (plan.calls[0].id, plan.calls[1].id, plan.calls[2].id):
+        assert "plan cancelled" not in "".join(sandbox.explain(left_alone))
+    decided = sandbox.store.read(lambda tx: tx.decisions.of(plan.id))
+    assert [d.what for d in decided].count("plan cancelled") == 1
+    assert sandbox.plan(plan.id).states() == {
+        "succeeded": 2,
+        "unknown": 1,
+        "cancelled": 4,
+    }
     with pytest.raises(PlanError, match="cannot be discarded") as refused:
         sandbox.discard(plan, **WHO)
     assert refused.value.remedy == f"gonogo cancel --plan {plan.id} --by WHO --reason WHY"
@@ -864,6 +958,7 @@ def test_a_plan_as_text(armed: SandboxOrchestrator) -> None:
         pay.enqueue("B")
         str(pay("C"))
     text = str(plan)
+    assert plan.states() == {}
     assert "Plan 'payday'" in text
     assert "INCOMPLETE" in text
     assert f"done         pay:A  performed before, in call {done}" in text

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec import structs
 
-from gonogo.plan_text import MOST_LINES, render
+from gonogo.plan_text import MOST_LINES, Total, render
 from gonogo.records import Call, PlanRecord, PlanState, State
 
 PLAN = PlanRecord(
@@ -132,6 +132,39 @@ def test_what_goes_out_later_is_said_in_the_head() -> None:
     assert text.count("room from noon") == 2
     assert "1 of its calls goes out by itself" in render(PLAN, calls[:2], {}, {})
     assert "of its calls" not in render(PLAN, calls[:1], {}, {})
+
+
+def test_an_applied_plan_says_what_became_of_its_calls() -> None:
+    """Each queued row has its state, the head counts them; only what is pending goes out later."""
+    ends = [State.SUCCEEDED, State.FAILED, State.UNKNOWN, State.CANCELLED, State.PENDING]
+    calls = [
+        structs.replace(call, state=state)
+        for call, state in zip(planned(["new", *["waits"] * 4]), ends, strict=True)
+    ]
+    calls += [structs.replace(planned(["done"])[0], state=State.DISCARDED)]
+    plan = structs.replace(PLAN, state=PlanState.APPLIED)
+    totals: dict[str, Total] = {"payment": {"calls": 5, "uses": {}}}
+    text = render(plan, calls, {"new": 1, "waits": 4, "done": 1}, totals)
+    assert "  rehearsed: 1 done, 1 new, 4 waits\n" in text
+    assert "  now: 1 cancelled, 1 failed, 1 pending, 1 succeeded, 1 unknown\n" in text
+    assert "would perform" not in text
+    for at, state in enumerate(ends, 1):
+        assert f"    {at} {state.value:<12} payment:INV-" in text
+    assert "    6 done         payment:INV-0" in text
+    assert (
+        "1 of its calls goes out by itself later, when there is room; first payment:INV-4" in text
+    )
+
+
+def test_failures_of_a_long_applied_plan_are_shown() -> None:
+    """What failed or is unknown is never left out; what succeeded may be."""
+    calls = [structs.replace(call, state=State.SUCCEEDED) for call in planned(["new"] * 200)]
+    calls[150] = structs.replace(calls[150], state=State.FAILED)
+    calls[160] = structs.replace(calls[160], state=State.UNKNOWN)
+    text = render(structs.replace(PLAN, state=PlanState.APPLIED), calls, {"new": 200}, {})
+    assert "  151 failed " in text
+    assert "  161 unknown " in text
+    assert "left out: 150 succeeded" in text
 
 
 def test_one_call_is_not_many() -> None:

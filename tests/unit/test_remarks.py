@@ -10,9 +10,9 @@ import pytest
 from tests.support.scene import WHO, Sandboxes, payment
 
 from gonogo.action import Given
+from gonogo.batches import shown
 from gonogo.errors import ConfigurationError, KeyConflict
 from gonogo.orchestrator import SandboxOrchestrator
-from gonogo.remarks import shown
 
 HERE = Path(__file__)
 

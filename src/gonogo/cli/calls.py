@@ -9,11 +9,11 @@ import click
 
 from gonogo.cli.base import Command, Group, Session, by, pass_session, reason
 from gonogo.cli.finding import call_id, known_action, plan_id
-from gonogo.cli.output import clean
 from gonogo.cli.views import EFFECT, attempt_view, call_view, decision_view, when
 from gonogo.decisions import Resolution
 from gonogo.errors import Refused
 from gonogo.history import attempts_of
+from gonogo.lines import clean
 from gonogo.records import Call, PlanState, State
 
 

@@ -9,11 +9,11 @@ import click
 from gonogo.cli.base import Command, Group, Session, by, pass_session, reason
 from gonogo.cli.exits import OF_VERDICT, Exit
 from gonogo.cli.finding import alert_id
-from gonogo.cli.output import clean
 from gonogo.cli.views import control_view, decision_view, liveness, plan_view, standing, when
 from gonogo.clock import iso
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
+from gonogo.lines import clean
 from gonogo.records import Call, PlanState, Severity, State, Verdict
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import msgspec
 
 from gonogo.cli.base import Session
 from gonogo.cli.exits import Exit, exit_of
-from gonogo.cli.output import clean
 from gonogo.errors import (
     DryRunBlocked,
     GonogoError,
@@ -20,6 +19,7 @@ from gonogo.errors import (
     PlanError,
     SchemaError,
 )
+from gonogo.lines import clean
 from gonogo.secrets import describe, redact_text, show_error
 
 _HAPPENED = {"yes": "It happened.", "maybe": "It may have happened."}

@@ -11,15 +11,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gonogo.lines import clean
+
 LAST_WIDTH = 30
 """The last column of a table has at least this width, also where the terminal is narrower."""
-
-_UNSAFE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-
-
-def clean(text: object) -> str:
-    """One line that cannot steer a terminal: control characters are spelled out."""
-    return str(text).replace("\n", " ").replace("\t", " ").translate(_UNSAFE)
 
 
 class Output:
@@ -40,7 +35,7 @@ class Output:
             self._write(msgspec.json.encode(document).decode())
             return
         for line in lines:
-            self._write(line)
+            self._write(clean(line))
 
     def table(
         self,

@@ -25,11 +25,11 @@ from gonogo.cli.calls import tell
 from gonogo.cli.exits import Exit
 from gonogo.cli.finding import plan_id, target_id
 from gonogo.cli.job_arguments import bind
-from gonogo.cli.output import clean
 from gonogo.cli.stopped import note_stops, stop_views, stops_of
 from gonogo.cli.views import opened, plan_view, standing, when, whole_plan_view
 from gonogo.cli.waiting import wait_for
 from gonogo.errors import ConfigurationError, Refused
+from gonogo.lines import clean
 from gonogo.plan_text import spell_counts, spell_overtaken, spell_totals, spell_waiting
 from gonogo.records import Call, PlanRecord, PlanState
 from gonogo.secrets import describe, show_error
@@ -256,7 +256,7 @@ def _show(session: Session, plan: Plan, every: bool = False) -> None:
         return
     note_stops(session, plan.calls)
     text = plan.text(_arguments) if every else str(plan)
-    session.out.data(None, (clean(line) for line in text.splitlines()))
+    session.out.data(None, text.split("\n"))
 
 
 def _arguments(call: Call) -> str:

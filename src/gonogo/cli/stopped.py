@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gonogo.cli.base import Session
-from gonogo.cli.output import clean
 from gonogo.cli.views import control_view
+from gonogo.lines import clean
 from gonogo.records import Call, Control, State
 
 if TYPE_CHECKING:

@@ -91,6 +91,7 @@ def whole_plan_view(plan: Plan) -> dict[str, Any]:
         "ledger": plan.ledger,
         "overtaken": plan.overtaken,
         "verdicts": plan.verdicts(),
+        "states": plan.states(),
         "totals": plan.totals(),
         "calls": [
             {**call_view(call), "uses": used}

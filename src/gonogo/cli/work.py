@@ -13,9 +13,9 @@ import click
 
 from gonogo.cli.base import Command, Session, duration, pass_session
 from gonogo.cli.exits import Exit, exit_of_states
-from gonogo.cli.output import clean
 from gonogo.cli.stopped import Kept, kept_back
 from gonogo.durations import spell_time
+from gonogo.lines import clean
 from gonogo.records import Call, State
 from gonogo.targets import users_code
 
