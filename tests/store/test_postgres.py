@@ -20,7 +20,7 @@ from gonogo import SandboxOrchestrator
 from gonogo.alerts import AlertSystem
 from gonogo.clock import FakeClock
 from gonogo.errors import ConfigurationError, StoreError, StoreUnavailable
-from gonogo.records import Control, Outcome, State
+from gonogo.records import Alert, Control, Outcome, State
 from gonogo.store import open_store
 from gonogo.store.port import Transaction
 from gonogo.store.postgres import PostgresStore
@@ -527,14 +527,14 @@ def test_an_alert_that_is_raised_again_while_it_closes_stays_open(
     first.alert("pay", "failed")
     looks: list[bool] = []
 
-    def fails_meanwhile(tx: Transaction) -> bool:
+    def fails_meanwhile(tx: Transaction, alert: Alert) -> bool:
         looks.append(False)
         if len(looks) == 2:  # in the transaction that would resolve it
             second.alert("pay", "failed", patience=0)
         return False
 
-    first.close("pay", "failed", by="gonogo", why="it is over", unless=fails_meanwhile)
+    first.close("pay", "failed", by="gonogo", why="it is over", lasts=fails_meanwhile)
     assert [(a["state"], a["count"]) for a in first.alerts] == [("open", 2)]
-    first.close("pay", "failed", by="gonogo", why="it is over", unless=lambda tx: False)
+    first.close("pay", "failed", by="gonogo", why="it is over", lasts=lambda *_: False)
     assert [(a["state"], a["count"]) for a in first.alerts] == [("resolved", 2)]
     other.close()
