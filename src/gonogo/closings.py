@@ -11,6 +11,7 @@ from gonogo.errors import Halted
 from gonogo.halts import switches
 from gonogo.records import Alert, AlertState, Call, CallFilter, State
 from gonogo.settlement import FOR_GOOD, IN_DOUBT, NEVER_BEGUN, NOT_DONE, REJECTED, TOO_LATE
+from gonogo.standing import standing
 from gonogo.store.port import Store, Transaction
 
 EVERY = 60.0
@@ -93,8 +94,8 @@ def _in_doubt(tx: Transaction, alert: Alert, now: float, kept: float) -> bool:
 
 
 def _halted(tx: Transaction, alert: Alert, now: float, kept: float) -> bool:
-    found = map(tx.controls.all().get, switches(alert.task))
-    return any(control is not None and control.active(now) for control in found)
+    controls = tx.controls.all()
+    return any(standing(controls, name, now) for name in switches(alert.task))
 
 
 def _failed(tx: Transaction, alert: Alert, now: float, kept: float) -> bool:

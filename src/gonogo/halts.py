@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gonogo.decisions import decision, require_who_and_why
+from gonogo.decisions import require_who_and_why
 from gonogo.durations import spell_time
 from gonogo.errors import ConfigurationError, Halted
 from gonogo.records import Control
-from gonogo.standing import ALL, replacing, standing
+from gonogo.standing import ALL, standing, switch_off, switch_on
 
 if TYPE_CHECKING:
     from gonogo.store.port import Transaction
@@ -31,8 +31,7 @@ def check_halt(controls: Mapping[str, Control], action: str, now: float) -> None
     if not controls:
         return
     for name in switches(action):
-        control = controls.get(name)
-        if control is not None and control.active(now):
+        if (control := standing(controls, name, now)) is not None:
             _raise_halted(control, action, now)
 
 
@@ -61,23 +60,14 @@ def set_halt(
     if until is not None and until <= now:
         raise ConfigurationError("halt: 'until' has passed; give a later time or none")
     control = Control(name=_name(action), actor=by, reason=reason, set_at=now, until=until)
-    replaced = replacing(standing(tx.controls.all(), control.name, now), control)
-    tx.controls.put(control)
-    tx.decisions.append(
-        decision("halt", control.name, by=by, reason=reason, now=now, until=until, **replaced)
-    )
+    switch_on(tx, control, "halt")
     return control
 
 
 def clear_halt(tx: Transaction, action: str | None, by: str, reason: str, now: float) -> bool:
     """End a halt and record who decided it and why; false when there was none."""
     require_who_and_why("resuming", by, reason)
-    name = _name(action)
-    if standing(tx.controls.all(), name, now) is None:
-        return False
-    tx.controls.clear(name)
-    tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
-    return True
+    return switch_off(tx, _name(action), by, reason, now)
 
 
 def _name(action: object) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gonogo.decisions import decision, require_who_and_why
+from gonogo.decisions import require_who_and_why
 from gonogo.errors import ConfigurationError, Refused
 from gonogo.records import Control
-from gonogo.standing import replacing, standing
+from gonogo.standing import standing, switch_off, switch_on
 
 if TYPE_CHECKING:
     from gonogo.store.port import Transaction
@@ -51,7 +51,7 @@ def running(
     """Those of ``names`` (of queues, unless ``prefix`` says otherwise) that go on at ``now``."""
     if not controls:
         return tuple(names)
-    return tuple(name for name in names if not _active(controls.get(prefix + name), now))
+    return tuple(name for name in names if standing(controls, prefix + name, now) is None)
 
 
 def check_pause(controls: Mapping[str, Control], queue: str, now: float) -> None:
@@ -60,16 +60,11 @@ def check_pause(controls: Mapping[str, Control], queue: str, now: float) -> None
     Raises:
         QueuePaused: it is.
     """
-    control = controls.get(PREFIX + queue)
-    if control is not None and control.active(now):
+    if (control := standing(controls, PREFIX + queue, now)) is not None:
         raise QueuePaused(
             f"queue {queue!r} is paused by {control.actor}: {control.reason}. "
             "Resume it to let its jobs run"
         )
-
-
-def _active(control: Control | None, now: float) -> bool:
-    return control is not None and control.active(now)
 
 
 def set_pause(
@@ -85,23 +80,14 @@ def set_pause(
     if until is not None and until <= now:
         raise ConfigurationError("pause: 'until' has passed; give a later time or none")
     control = Control(name=_name(queue), actor=by, reason=reason, set_at=now, until=until)
-    replaced = replacing(standing(tx.controls.all(), control.name, now), control)
-    tx.controls.put(control)
-    tx.decisions.append(
-        decision("pause", control.name, by=by, reason=reason, now=now, until=until, **replaced)
-    )
+    switch_on(tx, control, "pause")
     return control
 
 
 def clear_pause(tx: Transaction, queue: str, by: str, reason: str, now: float) -> bool:
     """End a pause and record who decided it and why; false when there was none."""
     require_who_and_why("resuming a queue", by, reason)
-    name = _name(queue)
-    if standing(tx.controls.all(), name, now) is None:
-        return False
-    tx.controls.clear(name)
-    tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
-    return True
+    return switch_off(tx, _name(queue), by, reason, now)
 
 
 def _name(queue: object) -> str:

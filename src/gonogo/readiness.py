@@ -202,8 +202,8 @@ class SandboxReadinessChecker:
         Raises:
             NotReady: a person said hold.
         """
-        control = controls.get(HOLD)
-        if control is not None and control.active(now := self._clock.now()):
+        now = self._clock.now()
+        if (control := standing(controls, HOLD, now)) is not None:
             raise _refusal(Verdict.HOLD, (held(control, now),), action, key)
 
     def hold(self, *, by: str, reason: str, until: float | None = None) -> None:

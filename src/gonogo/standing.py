@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from gonogo.decisions import decision
 from gonogo.durations import spell_time
 from gonogo.errors import Refused
 from gonogo.records import Control
+
+if TYPE_CHECKING:
+    from gonogo.store.port import Transaction
 
 ALL = "*"
 """Stands for every action in the name of a switch."""
@@ -41,6 +45,30 @@ def replacing(before: Control | None, control: Control) -> dict[str, Any]:
         refusal.remedy = remedy(before)
         raise refusal
     return {"replaced": {"by": before.actor, "reason": before.reason, "until": before.until}}
+
+
+def switch_on(tx: Transaction, control: Control, what: str) -> None:
+    """Put a switch on, and record who decided ``what``, why, and in whose place.
+
+    Raises:
+        Refused: one of its name that lasts longer stands.
+    """
+    now = control.set_at
+    detail = replacing(standing(tx.controls.all(), control.name, now), control)
+    by, reason, until = control.actor, control.reason, control.until
+    tx.controls.put(control)
+    tx.decisions.append(
+        decision(what, control.name, by=by, reason=reason, now=now, until=until, **detail)
+    )
+
+
+def switch_off(tx: Transaction, name: str, by: str, reason: str, now: float) -> bool:
+    """End a switch, and record who decided it and why; false when none stands."""
+    if standing(tx.controls.all(), name, now) is None:
+        return False
+    tx.controls.clear(name)
+    tx.decisions.append(decision("resume", name, by=by, reason=reason, now=now))
+    return True
 
 
 def spell_switch(control: Control) -> str:

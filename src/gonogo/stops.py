@@ -52,8 +52,7 @@ def stopped(actions: Actions, controls: Mapping[str, Control], now: float) -> se
 
 def all_stopped(controls: Mapping[str, Control], now: float) -> bool:
     """Whether everything is halted at ``now``, be it known or not."""
-    halt = controls.get(HALT_ALL)
-    return halt is not None and halt.active(now)
+    return standing(controls, HALT_ALL, now) is not None
 
 
 def stop_of(

@@ -15,7 +15,7 @@ from gonogo.handle import Handle
 from gonogo.pauses import SCHEDULE
 from gonogo.records import Control, Schedule, State
 from gonogo.schedule import Rhythm
-from gonogo.standing import replacing, standing
+from gonogo.standing import standing, switch_off, switch_on
 from gonogo.store.port import Store, Transaction
 
 
@@ -93,13 +93,8 @@ class Timetable:
         control = Control(name=SCHEDULE + name, actor=by, reason=reason, set_at=now, until=until)
 
         def work(tx: Transaction) -> None:
-            before = standing(tx.controls.all(), control.name, now)
-            detail = {"until": until, **replacing(before, control)}
             _move_on(tx, name, now if until is None else until)
-            tx.controls.put(control)
-            tx.decisions.append(
-                decision("pause", control.name, by=by, reason=reason, now=now, **detail)
-            )
+            switch_on(tx, control, "pause")
 
         self._store.write(work)
         control_changed(self._events, now, control.name, by, on=True)
@@ -114,13 +109,10 @@ class Timetable:
         now = self._clock.now()
 
         def work(tx: Transaction) -> bool:
-            control = tx.controls.all().get(SCHEDULE + name)
-            if control is None or not control.active(now):
+            if not switch_off(tx, SCHEDULE + name, by, reason, now):
                 _known(tx, name)
                 return False
             _move_on(tx, name, now)
-            tx.controls.clear(control.name)
-            tx.decisions.append(decision("resume", control.name, by=by, reason=reason, now=now))
             return True
 
         resumed = self._store.write(work)
@@ -176,8 +168,7 @@ def _look(tx: Transaction, now: float) -> dict[str, ScheduleStatus]:
     controls = tx.controls.all()
     found: dict[str, ScheduleStatus] = {}
     for schedule in tx.schedules.all():
-        control = controls.get(SCHEDULE + schedule.name)
-        paused = control if control is not None and control.active(now) else None
+        paused = standing(controls, SCHEDULE + schedule.name, now)
         last = None if schedule.last_call is None else tx.calls.get(schedule.last_call)
         found[schedule.name] = ScheduleStatus(
             schedule=schedule,
