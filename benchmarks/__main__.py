@@ -37,7 +37,7 @@ def main() -> int:
     """Play the scenes; 1 when one could not be set or, if that is asked, a target was missed."""
     options = _options()
     effort = Effort(options.rounds or (15 if options.full else 7), options.full, options.seed)
-    chosen = scenes.chosen(options.only)
+    chosen = scenes.chosen(options.only, full=options.full)
     if options.list or not chosen:
         print("\n".join(scenes.NAMES))
         return 0 if options.list else 2
@@ -74,7 +74,8 @@ def _sum_up(found: Mapping[str, Result | None], seconds: float) -> list[str]:
     """Print the one table over all scenes; the targets that were missed."""
     results = _measured(found)
     missed = tables.missed(results.values())
-    print(f"\n{len(results)} scenes in {seconds / 60:.1f} minutes: ours beside the others")
+    played = "1 scene" if len(results) == 1 else f"{len(results)} scenes"
+    print(f"\n{played} in {seconds / 60:.1f} minutes: ours beside the others")
     print("\n".join(summary.terminal(summary.lines(results))))
     print(f"\n{len(missed)} of {sum(len(r.targets) for r in results.values())} targets missed")
     print("\n".join(f"  {line}" for line in missed), flush=True)

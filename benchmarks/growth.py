@@ -126,7 +126,7 @@ def _growth(kind: str, effort: Effort) -> Iterator[Scene]:
                 for step in hot[size].asked
             ],
             EACH,
-            rounds=31,
+            rounds=effort.of(21, 31),
         )
 
 

@@ -108,6 +108,7 @@ class Scene:
     Attributes:
         settings: what makes the contenders equal: durability, sizes, processes.
         contenders: by name, each with its measure of one round.
+        unit: of every row; but those that end like one of `units` have its unit.
         rounds: how many, where the effort's number does not fit.
         fresh: every round begins anew and warms itself, so that the first counts like the others.
     """
@@ -117,6 +118,7 @@ class Scene:
     contenders: dict[str, Measure]
     targets: list[Target] = field(default_factory=list)
     unit: Unit = EACH
+    units: Mapping[str, Unit] = field(default_factory=dict)
     rounds: int | None = None
     fresh: bool = False
 
@@ -175,7 +177,7 @@ class Result:
     def __init__(self, scene: Scene) -> None:
         self.title = scene.title
         self.settings = scene.settings
-        self.unit = scene.unit
+        self._unit, self._units = scene.unit, scene.units
         self.targets = scene.targets
         self.samples: dict[str, list[float]] = {}
         self.rounds = 0
@@ -185,6 +187,10 @@ class Result:
         figures = measured if isinstance(measured, Mapping) else {"": measured}
         for figure, value in figures.items():
             self.samples.setdefault(f"{name} {figure}".strip(), []).append(value)
+
+    def unit(self, row: str) -> Unit:
+        """What the figures of this row are told in."""
+        return next((u for end, u in self._units.items() if row.endswith(end)), self._unit)
 
     def rows(self) -> list[tuple[str, float, float, float]]:
         """Name, median, smallest and largest, in the order of measuring."""

@@ -153,21 +153,25 @@ def _process(processes: int) -> Stage:
         few = effort.of(300, 2000)
         workers = "1 worker process" if processes == 1 else f"{processes} worker processes"
 
-        def measure(name: str, contender: Contender) -> Measure:
+        def measure(name: str, queue: Queue, crew: Crew) -> Measure:
             jobs = many if name in FAST else few
 
             def drained() -> float:
-                with contender.crew(processes) as crew:
-                    crew.drain(contender.queue, 100)
-                    return crew.drain(contender.queue, jobs) / jobs
+                crew.go_on()
+                try:
+                    crew.drain(queue, 100)
+                    return crew.drain(queue, jobs) / jobs
+                finally:
+                    crew.pause()
 
             return drained
 
-        with _contenders() as contenders:
+        with _contenders() as contenders, ExitStack() as stack:
             ours = contenders[OURS]
             contenders[BATCHES] = Contender(ours.queue, "bookkeeping", ours.url, 100)
             if processes > 1:
                 del contenders[CELERY_DEFAULT]  # one process shows what the disk takes of it
+            crews = _parked_crews(contenders, stack, processes)
             yield Scene(
                 f"work off queued jobs, PostgreSQL, {workers}",
                 f"{few:,} trivial jobs to the last one settled, {many:,} of the fastest three; "
@@ -175,7 +179,7 @@ def _process(processes: int) -> Stage:
                 "PgQueuer asyncpg, uvloop and batches of 100, Procrastinate async with concurrency "
                 f"{TASKS}, DBOS polling each 100 ms, Celery prefork with acks_late; "
                 f"{servers.SETTINGS}; {COMMITS}",
-                {name: measure(name, contender) for name, contender in contenders.items()},
+                {name: measure(name, contenders[name].queue, crew) for name, crew in crews.items()},
                 [
                     *(Target(OURS, peer, 1 / 2) for peer in (PGQUEUER, PROCRASTINATE, DBOS)),
                     Target(OURS, CELERY, 1 / 3),
@@ -190,7 +194,7 @@ def _process(processes: int) -> Stage:
 
 @contextmanager
 def _pickup(effort: Effort) -> Iterator[Scene]:
-    times, of_dbos = effort.of(40, 200), effort.of(2, 5)
+    times, of_dbos = effort.of(25, 200), effort.of(2, 5)
 
     def measure(contender: Contender, crew: Crew, times: int) -> Callable[[], Mapping[str, float]]:
         def picked() -> Mapping[str, float]:
@@ -229,7 +233,7 @@ def _pickup(effort: Effort) -> Iterator[Scene]:
 
 @contextmanager
 def _idle(effort: Effort) -> Iterator[Scene]:
-    seconds = effort.of(8, 30)
+    seconds = effort.of(6, 30)
     with _contenders() as contenders, ExitStack() as stack:
         contenders.pop(FLOOR)
         crews = _idle_crews(contenders, stack)
@@ -249,16 +253,35 @@ def _idle(effort: Effort) -> Iterator[Scene]:
 
 
 def _idle_crews(contenders: Mapping[str, Contender], stack: ExitStack) -> dict[str, Crew]:
-    """A process of each, started side by side and warm; ended with ``stack``."""
-    crews = {name: c.crew(1, IDLE_HANDS.get(c.module)) for name, c in contenders.items()}
-    for crew in crews.values():
-        stack.push(crew)
+    """A process of each at its defaults, warm."""
+    crews = _started(contenders, stack, lambda c: c.crew(1, IDLE_HANDS.get(c.module)))
     for name, crew in crews.items():
         queue = contenders[name].queue
-        crew.__enter__()
         crew.drain(queue, 20)
         queue.put(0)
         crew.hear(1)
+    return crews
+
+
+def _parked_crews(
+    contenders: Mapping[str, Contender], stack: ExitStack, processes: int
+) -> dict[str, Crew]:
+    """So many processes of each, stopped: who is measured goes on."""
+    crews = _started(contenders, stack, lambda contender: contender.crew(processes))
+    for crew in crews.values():
+        crew.pause()
+    return crews
+
+
+def _started(
+    contenders: Mapping[str, Contender], stack: ExitStack, crew: Callable[[Contender], Crew]
+) -> dict[str, Crew]:
+    """A crew of each, started side by side; ended with ``stack``."""
+    crews = {name: crew(contender) for name, contender in contenders.items()}
+    for each in crews.values():
+        stack.push(each)
+    for each in crews.values():
+        each.__enter__()
     return crews
 
 

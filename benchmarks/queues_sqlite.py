@@ -48,16 +48,19 @@ def folder() -> Iterator[Path]:
 def enqueue_one(effort: Effort) -> Iterator[Scene]:
     times = effort.of(100, 400)
     with folder() as where, ExitStack() as stack:
-        floor = stack.enter_context(sqlite_floors.table(where))
+        bare = stack.enter_context(sqlite_floors.table(where, "bare"))
+        like = stack.enter_context(sqlite_floors.table(where, "indexed", indexed=True))
         contenders: dict[str, Measure] = {}
         for kind, each in (("gonogo", times), ("Huey", times), ("DBOS", times // 4)):
             queue = stack.enter_context(opened(kind, where, lambda _: None))
             contenders[f"{kind} enqueue"] = repeated(queue.put, each)
-        contenders["insert and commit, our columns"] = lambda: floor.alone(times)
+        contenders["insert and commit, our columns and indexes"] = lambda: like.alone(times)
+        contenders["insert and commit, our columns"] = lambda: bare.alone(times)
         yield Scene(
             "queue a job, SQLite",
-            f"{EQUAL}; {DBOS_WAL}; one caller, {times} jobs a round (DBOS {times // 4}); the floor "
-            "is one bare INSERT and COMMIT on the driver into a copy of our table without indexes",
+            f"{EQUAL}; {DBOS_WAL}; one caller, {times} jobs a round (DBOS {times // 4}); floors: "
+            "one bare INSERT and COMMIT on the driver, into a copy of our table with all its "
+            "indexes and into one with its primary key alone",
             contenders,
             [Target("gonogo enqueue", "Huey enqueue", 1.0)],
             RATE,
@@ -148,7 +151,7 @@ def drained(kind: str, where: Path, jobs: int, threads: int, poll: float = 0.0) 
 
 @contextmanager
 def pickup_inside(effort: Effort) -> Iterator[Scene]:
-    jobs, of_dbos = effort.of(20, 100), effort.of(2, 5)
+    jobs, of_dbos = effort.of(20, 100), effort.of(1, 5)
     with folder() as where, ExitStack() as stack:
         floor = stack.enter_context(sqlite_floors.table(where))
         contenders: dict[str, Measure] = {"insert and commit": _commits(floor, jobs)}
@@ -176,7 +179,7 @@ def pickup_inside(effort: Effort) -> Iterator[Scene]:
 
 @contextmanager
 def pickup_across(effort: Effort) -> Iterator[Scene]:
-    jobs, of_dbos = effort.of(20, 100), effort.of(2, 5)
+    jobs, of_dbos = effort.of(20, 100), effort.of(1, 5)
     with folder() as where, ExitStack() as stack:
         contenders = {}
         for name, poll in (("gonogo", 0.0), ("Huey", 0.0), ("DBOS", 0.0), ("Huey, 10 ms", 0.01)):

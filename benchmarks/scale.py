@@ -10,43 +10,28 @@ from benchmarks.children import Children, children
 from benchmarks.measure import EACH, MEGABYTES, Effort, Measure, Scene, Stage, Target
 
 _SIZES = (10_000, 30_000, 100_000)
-_SETTINGS = (
-    "an irreversible action with a key and two limits, SQLite file, synchronous FULL; a fresh "
-    "ledger in a fresh process each"
-)
 
 
 @contextmanager
 def rehearsals(effort: Effort) -> Iterator[Scene]:
-    """From the first recorded call to the last queued job."""
+    """From the first recorded call to the last queued job, and what the process weighs."""
     with children() as run:
         yield Scene(
             "Rehearse, plan, approve and apply",
-            _SETTINGS,
-            {_name(size): _rehearsed(run, size, "seconds") for size in _SIZES},
+            "an irreversible action with a key and two limits, SQLite file, synchronous FULL; a "
+            "fresh ledger in a fresh process each; memory: the resident peak by then",
+            {_name(size): _rehearsed(run, size) for size in _SIZES},
             [
                 Target(f"{_name(100_000)} rehearse and plan", None, 20.0),
                 *(
                     Target(f"{_name(100_000)} {step}", f"{_name(10_000)} {step}", 12.5)
                     for step in ("rehearse and plan", "approve", "apply")
                 ),
+                Target(f"{_name(100_000)} planned, memory", None, 300e6),
             ],
             EACH,
+            {"memory": MEGABYTES},
             rounds=effort.of(1, 3),
-        )
-
-
-@contextmanager
-def rehearsals_memory(effort: Effort) -> Iterator[Scene]:
-    """What a plan weighs."""
-    with children() as run:
-        yield Scene(
-            "Peak resident memory of a rehearsal, and with approving and applying",
-            _SETTINGS,
-            {_name(size): _rehearsed(run, size, "bytes") for size in (_SIZES[0], _SIZES[-1])},
-            [Target(f"{_name(100_000)} planned", None, 300e6)],
-            MEGABYTES,
-            rounds=1,
         )
 
 
@@ -54,17 +39,14 @@ def _name(size: int) -> str:
     return f"gonogo, {size:,} calls:"
 
 
-def _rehearsed(run: Children, size: int, figures: str) -> Measure:
+def _rehearsed(run: Children, size: int) -> Measure:
     def measure() -> Mapping[str, float]:
         for old in Path(run.folder).glob("rehearsal.db*"):
             old.unlink()
-        found: Mapping[str, float] = run.answer("-m", "benchmarks.rehearsing", str(size))[figures]
+        found: Mapping[str, float] = run.answer("-m", "benchmarks.rehearsing", str(size))
         return found
 
     return measure
 
 
-SCENES: dict[str, Stage] = {
-    "rehearse.sqlite": rehearsals,
-    "rehearse_memory.sqlite": rehearsals_memory,
-}
+SCENES: dict[str, Stage] = {"rehearse.sqlite": rehearsals}

@@ -26,11 +26,14 @@ MODULES: dict[str, tuple[str, ...]] = {
         *("pickup.postgres", "idle.postgres"),
     ),
     "queues_long": ("steady.sqlite", "steady.postgres"),
-    "scale": ("rehearse.sqlite", "rehearse_memory.sqlite"),
+    "scale": ("rehearse.sqlite",),
     "growth": ("growth.sqlite", "growth.postgres", "prune.sqlite", "prune.postgres"),
     "start": ("import.process", "command.process", "memory.process", "threads.process"),
 }
 """The scenes of each module, by name: ``what.where``, so that ``--only idle`` plays all of it."""
+
+LONG = frozenset({"calls.scaling", "calls.latency", "steady.sqlite", "steady.postgres"})
+"""They tell little in a few seconds: a run that is not full leaves them out, unless named."""
 
 NAMES = tuple(name for names in MODULES.values() for name in names)
 
@@ -42,7 +45,8 @@ def stage(name: str) -> Stage:
     return found
 
 
-def chosen(starts: Iterable[str] | None) -> list[str]:
-    """The scenes whose name begins with one of these; all of them where none are given."""
-    begins = tuple(starts or ("",))
-    return [name for name in NAMES if name.startswith(begins)]
+def chosen(starts: Iterable[str] | None, *, full: bool) -> list[str]:
+    """The scenes whose name begins with one of these; where none are given all, if ``full``."""
+    if starts:
+        return [name for name in NAMES if name.startswith(tuple(starts))]
+    return [name for name in NAMES if full or name not in LONG]

@@ -84,7 +84,7 @@ def imports(effort: Effort) -> Iterator[Scene]:
                 Target("gonogo's sandbox alone", "floor alone", 2.0),
             ],
             EACH,
-            rounds=effort.of(5, 9),
+            rounds=effort.of(3, 9),
         )
 
 
@@ -123,7 +123,7 @@ def commands(effort: Effort) -> Iterator[Scene]:
             "a fresh process each, modules compiled; the lists are of an empty SQLite ledger",
             contenders,
             unit=EACH,
-            rounds=effort.of(5, 9),
+            rounds=effort.of(3, 9),
         )
 
 

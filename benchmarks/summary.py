@@ -82,14 +82,14 @@ def _badness(ratio: float | None) -> float:
 
 def _asked(name: str, result: Result, target: Target, ratio: float | None, alike: int = 1) -> Line:
     """``alike``: so many have the same asked of them, of which this is the worst."""
-    alone = target.theirs is None
-    got = "not measured" if ratio is None else "" if alone else target.got(ratio, result.unit)
+    alone, unit = target.theirs is None, result.unit(target.ours)
+    got = "not measured" if ratio is None else "" if alone else target.got(ratio, unit)
     return Line(
         name,
         _shown(target.ours, result) + (f" (worst of {alike})" if alike > 1 else ""),
         "" if target.theirs is None else _shown(target.theirs, result),
         got,
-        target.asked(result.unit) if alone else target.limit,
+        target.asked(unit) if alone else target.limit,
         verdict(target, ratio),
     )
 
@@ -97,7 +97,7 @@ def _asked(name: str, result: Result, target: Target, ratio: float | None, alike
 def _unasked(name: str, result: Result, ours: str, row: str) -> Line:
     pairs = zip(result.samples[ours], result.samples[row], strict=False)
     ratios = [mine / theirs for mine, theirs in pairs if theirs]
-    ratio = _words(statistics.median(ratios), result.unit) if ratios else "not to be divided"
+    ratio = _words(statistics.median(ratios), result.unit(ours)) if ratios else "not to be divided"
     return Line(name, _shown(ours, result), _shown(row, result), ratio)
 
 
@@ -116,4 +116,4 @@ def _beside(row: str, result: Result) -> str | None:
 
 def _shown(row: str, result: Result) -> str:
     samples = result.samples.get(row)
-    return f"{row}: {result.unit.show(statistics.median(samples))}" if samples else row
+    return f"{row}: {result.unit(row).show(statistics.median(samples))}" if samples else row

@@ -13,7 +13,7 @@ def terminal(result: Result) -> Iterator[str]:
     yield f"{result.title}  [{result.settings}; {result.rounds} rounds]"
     ours = _ours(result)
     for name, median, least, most in result.rows():
-        show = result.unit.show
+        show = result.unit(name).show
         figures = f"{show(median):>14}  ({show(least)} – {show(most)})"
         ratio = "" if ours is None else f"{median / ours:10.3g} × ours"
         yield f"  {name:<34}{figures:<48}{ratio}"
@@ -34,7 +34,7 @@ def page(result: Result) -> Iterator[str]:
     yield f"| | median | least – most |{head}"
     yield f"|---|--:|--:|{'--:|' if head else ''}"
     for name, median, least, most in result.rows():
-        show = result.unit.show
+        show = result.unit(name).show
         ratio = "" if ours is None else f" {median / ours:.3g} |"
         yield f"| {name} | {show(median)} | {show(least)} – {show(most)} |{ratio}"
     for name, why in result.failed.items():
@@ -56,8 +56,9 @@ def missed(results: Iterable[Result]) -> list[str]:
 
 
 def _sentence(result: Result, target: Target, ratio: float | None) -> str:
-    got = "not measured" if ratio is None else target.got(ratio, result.unit)
-    return f"{target.ours}: {got} (asked: {target.asked(result.unit)})"
+    unit = result.unit(target.ours)
+    got = "not measured" if ratio is None else target.got(ratio, unit)
+    return f"{target.ours}: {got} (asked: {target.asked(unit)})"
 
 
 def _ours(result: Result) -> float | None:

@@ -53,15 +53,28 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
             process.terminate()
+        self.go_on()  # one that was stopped hears of it only then
         until = time.monotonic() + _GRACE
         for process in self.processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, until - time.monotonic()))
+        self._signal(signal.SIGKILL)
         for process in self.processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # and its own processes
             process.wait()
         os.close(self._heard)
+
+    def pause(self) -> None:
+        """Stop where it is, so that the others have the machine for themselves."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After a `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)  # and its own processes
 
     def hear(self, count: int) -> list[float]:
         """The moments at which the next ``count`` jobs began."""

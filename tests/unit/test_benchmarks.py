@@ -15,8 +15,20 @@ from pathlib import Path
 
 import pytest
 from benchmarks import __main__ as bench
-from benchmarks import scenes, summary
-from benchmarks.measure import NUMBER, Effort, Measure, Result, Scene, Stage, Target, Together, play
+from benchmarks import scenes, summary, tables
+from benchmarks.measure import (
+    EACH,
+    MEGABYTES,
+    NUMBER,
+    Effort,
+    Measure,
+    Result,
+    Scene,
+    Stage,
+    Target,
+    Together,
+    play,
+)
 
 ROOT = Path(bench.__file__).parent.parent
 
@@ -86,7 +98,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **stages: Stage | BaseE
 
     files = ["--page", str(tmp_path / "page.md"), "--json", str(tmp_path / "all.json")]
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--rounds", "1", *files])
-    monkeypatch.setattr(scenes, "chosen", lambda _: list(stages))
+    monkeypatch.setattr(scenes, "chosen", lambda _, full: list(stages))
     monkeypatch.setattr(scenes, "stage", found)
     monkeypatch.setattr(bench.signal, "signal", lambda *_: None)  # these are the tests' own
     return bench.main()
@@ -105,6 +117,14 @@ def test_a_scene_that_cannot_be_set_does_not_keep_the_others(
     assert json.loads((tmp_path / "all.json").read_text())["samples"]["Of gonogo"]
 
 
+def test_what_takes_minutes_to_tell_anything_is_left_to_a_full_run() -> None:
+    """A quick run is quick, a full one has all there is, and who names a scene plays it."""
+    quick, full = scenes.chosen(None, full=False), scenes.chosen(None, full=True)
+    assert tuple(full) == scenes.NAMES
+    assert set(full) - set(quick) == scenes.LONG
+    assert scenes.chosen(["steady"], full=False) == ["steady.sqlite", "steady.postgres"]
+
+
 def test_what_was_measured_before_an_interrupt_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,7 +136,7 @@ def test_what_was_measured_before_an_interrupt_is_kept(
     assert page.startswith(f"Before.\n\n{bench.HEADING}\n")
     assert "| one | gonogo: 2 | peer: 2 | 1 × as much |" in page
     assert "Old." not in page
-    assert "1 scenes in" in capsys.readouterr().out
+    assert "1 scene in" in capsys.readouterr().out
     assert json.loads((tmp_path / "all.json").read_text())["samples"] == {
         "Of gonogo": {"gonogo": [2.0], "peer": [2.0]}
     }
@@ -155,6 +175,23 @@ def test_one_table_shows_all_scenes() -> None:
     assert "**MISSED**" in "\n".join(summary.page(found))
 
 
+def test_a_row_may_be_told_in_a_unit_of_its_own() -> None:
+    """Seconds and bytes of one process stand in one table, and in one target each."""
+
+    @contextmanager
+    def made(_: Effort) -> Iterator[Scene]:
+        asked = [Target("gonogo, memory", None, 3e6), Target("gonogo, time", None, 3.0)]
+        contenders: dict[str, Measure] = {"gonogo,": lambda: {"memory": 2e6, "time": 2.0}}
+        yield Scene("Of both", "s", contenders, asked, EACH, {"memory": MEGABYTES})
+
+    result = play(made, Effort(2, full=False, seed=1))
+    (memory, time) = summary.lines({"scene": result})
+    assert memory.cells[1:5] == ("gonogo, memory: 2.0 MB", "", "", "at most 3.0 MB")
+    assert time.cells[1:5] == ("gonogo, time: 2 s", "", "", "at most 3 s")
+    assert "2.0 MB  (2.0 MB – 2.0 MB)" in "\n".join(tables.terminal(result))
+    assert "| gonogo, memory | 2.0 MB |" in "\n".join(tables.page(result))
+
+
 def test_the_words_of_the_makefile_and_the_pages_name_what_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -167,4 +204,4 @@ def test_the_words_of_the_makefile_and_the_pages_name_what_there_is(
     for words in said:
         monkeypatch.setattr(sys, "argv", ["benchmarks", *words.split()])
         options = bench._options()
-        assert all(scenes.chosen([start]) for start in options.only or []), words
+        assert all(scenes.chosen([start], full=options.full) for start in options.only or []), words
