@@ -21,6 +21,7 @@ from gonogo.history import attempts_of
 from gonogo.precedence import queued
 from gonogo.records import TERMINAL, Call, State, advance
 from gonogo.settlement import withdrawn
+from gonogo.shortage import shortage_of
 from gonogo.stops import stop_of
 from gonogo.store.port import Transaction
 
@@ -283,6 +284,8 @@ class Jobs:
 
     def explain(self, call_id: str) -> list[str]:
         """See `Handle.explain`."""
+        found = self._pipeline.get(call_id)
+        short = None if found is None else shortage_of(self._pipeline, found)
 
         def work(tx: Transaction) -> list[str]:
             call = tx.calls.get(call_id)
@@ -296,7 +299,7 @@ class Jobs:
             beats = [beat for beat in tx.beats.all() if beat.kind == "worker"]
             workers, now = Workers(beats, self._lease), self._pipeline.clock.now()
             stop = stop_of(call, self._pipeline.actions, tx.controls.all(), now)
-            return explain(call, attempts, decisions, now, holder, workers, stop)
+            return explain(call, attempts, decisions, now, holder, workers, stop, short)
 
         return self._pipeline.store.read(work)
 

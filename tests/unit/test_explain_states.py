@@ -6,6 +6,8 @@ import pytest
 from msgspec import structs
 
 from gonogo.explain import Workers, explain
+from gonogo.limits import Limit
+from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import NEVER, Attempt, Beat, Call, Decision, Fault, Outcome, State
 from gonogo.settlement import FOUND_SILENT
 
@@ -132,6 +134,35 @@ def test_what_nobody_takes_is_told_with_the_remedy() -> None:
     alive = standing([worker("host:1", 29)], queue="mail")
     assert "it is due and waits for a free worker." in alive
     assert "free worker" in standing([], queue=None)
+
+
+def test_what_has_no_room_for_it_is_named(locked: SandboxOrchestrator) -> None:
+    """No free worker would help a call that a budget keeps, and the story says which."""
+
+    @locked.action(
+        "pay", irreversible=False, limits=[Limit("cents", 100, per="1h", cost="{cents}")]
+    )
+    def pay(cents: int) -> None: ...
+
+    locked.delivery.keep()  # a worker that is alive
+    pay(70)
+    dear, cheap = pay.enqueue(40), pay.enqueue(30)
+    short = "Now: it is due, and there is no room for it in limit 'cents': 70 of 100 taken, "
+    short += "40 wanted; units are free again 1h after they were taken."
+    assert short in dear.explain()
+    assert not any("room" in sentence for sentence in cheap.explain())
+
+
+def test_a_cost_that_cannot_be_told_keeps_no_story_back(locked: SandboxOrchestrator) -> None:
+    """A cost may be a function of the user's, which may fail; to ask why breaks nothing."""
+    costs = iter([1])
+    limit = Limit("units", 100, per="1h", cost=lambda arguments: next(costs))
+
+    @locked.action("act", irreversible=False, limits=[limit])
+    def act() -> None: ...
+
+    act()
+    assert any("it is due" in sentence for sentence in act.enqueue().explain())
 
 
 def test_how_long_ago_its_worker_was_heard_of_is_told() -> None:
