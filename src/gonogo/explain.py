@@ -11,7 +11,7 @@ from gonogo.handout import BROKER
 from gonogo.lines import clean
 from gonogo.records import NEVER, Attempt, Beat, Call, Control, Decision, Outcome, State
 from gonogo.settlement import FOUND_SILENT
-from gonogo.standing import remedy, spell_switch
+from gonogo.standing import THROWN, remedy, spell_switch, spell_throw
 
 _HAPPENED = {
     Outcome.SUCCEEDED: "it succeeded",
@@ -62,7 +62,7 @@ def explain(
     """
     told = [(call.created_at, _requested(call))]
     told += [(a.ended_at, _tried(a)) for a in attempts]
-    told += [(d.at, f"{spell_time(d.at)}: {d.what} by {d.actor}: {d.reason}.") for d in decisions]
+    told += [(d.at, f"{spell_time(d.at)}: {_decided(d)}.") for d in decisions]
     story = [sentence for _, sentence in sorted(told, key=lambda pair: pair[0])]
     story.append(_standing(call, now, workers, stop, short))
     if key := _key(call, holder):
@@ -108,6 +108,12 @@ def _tried(attempt: Attempt) -> str:
     if attempt.fault is not None:
         sentence += f" ({attempt.fault.type}: {attempt.fault.message})"
     return sentence + (f", {attempt.note}." if attempt.note else ".")
+
+
+def _decided(by_whom: Decision) -> str:
+    if by_whom.what in THROWN:
+        return spell_throw(by_whom)
+    return f"{by_whom.what} by {by_whom.actor}: {by_whom.reason}"
 
 
 def _standing(

@@ -22,7 +22,7 @@ from gonogo.precedence import queued
 from gonogo.records import TERMINAL, Call, State, advance
 from gonogo.settlement import withdrawn
 from gonogo.shortage import shortage_of
-from gonogo.stops import stop_of
+from gonogo.stops import stop_of, thrown
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -291,14 +291,16 @@ class Jobs:
             call = tx.calls.get(call_id)
             if call is None:
                 raise no_call(call_id)
-            attempts, decisions = attempts_of(tx, call), list(tx.decisions.of(call_id))
+            attempts, now = attempts_of(tx, call), self._pipeline.clock.now()
+            actions = self._pipeline.actions
+            decisions = [*tx.decisions.of(call_id), *thrown(tx, call, actions, now)]
             if call.plan_id is not None:
                 about_plan = tx.decisions.of(call.plan_id)
                 decisions += [one for one in about_plan if concerns(call, one)]
             holder = tx.calls.holder(call.action, call.key) if call.key is not None else None
             beats = [beat for beat in tx.beats.all() if beat.kind == "worker"]
-            workers, now = Workers(beats, self._lease), self._pipeline.clock.now()
-            stop = stop_of(call, self._pipeline.actions, tx.controls.all(), now)
+            workers = Workers(beats, self._lease)
+            stop = stop_of(call, actions, tx.controls.all(), now)
             return explain(call, attempts, decisions, now, holder, workers, stop, short)
 
         return self._pipeline.store.read(work)
