@@ -18,6 +18,7 @@ from gonogo.explain import Workers, cancelled_by, concerns, explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.history import attempts_of
+from gonogo.ledger_keys import holder_of
 from gonogo.precedence import queued
 from gonogo.records import TERMINAL, Call, State, advance
 from gonogo.settlement import withdrawn
@@ -90,8 +91,9 @@ class Jobs:
                 return []
             now = self._pipeline.clock.now()
             if action.policy.irreversible and not action.policy.needs_approval:
-                controls = tx.controls.all()
-                self._pipeline.lock.check(controls, now, action=action.name, key=drafts[0].key)
+                lock, first_of = self._pipeline.lock, drafts[0]
+                if lock.locked(tx.controls.all(), now):
+                    raise lock.blocked(action.name, first_of.key, holder=holder_of(tx, first_of))
             fresh: list[Call] = []
             known: dict[str, Call] = {}
             lanes: dict[str | None, Call] = {}
@@ -297,7 +299,7 @@ class Jobs:
             if call.plan_id is not None:
                 about_plan = tx.decisions.of(call.plan_id)
                 decisions += [one for one in about_plan if concerns(call, one)]
-            holder = tx.calls.holder(call.action, call.key) if call.key is not None else None
+            holder = holder_of(tx, call)
             beats = [beat for beat in tx.beats.all() if beat.kind == "worker"]
             workers = Workers(beats, self._lease)
             stop = stop_of(call, actions, tx.controls.all(), now)
