@@ -26,6 +26,7 @@ from gonogo.facts import read_facts, require_same
 from gonogo.governor import GovernorEnforcer
 from gonogo.halts import check_halt
 from gonogo.idempotency import IdempotencyManager
+from gonogo.ledger_keys import holder_of
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause
 from gonogo.readiness import SandboxReadinessChecker
@@ -166,7 +167,8 @@ class Admission:
                 self._readiness.require_not_held(controls, action.name, call.key)
             if call.approved_by is None and self._lock.locked(controls, now):
                 alone = action.policy.needs_approval
-                raise self._lock.blocked(action.name, call.key, needs_approval=alone)
+                holder = holder_of(tx, call)
+                raise self._lock.blocked(action.name, call.key, needs_approval=alone, holder=holder)
         if action.policy.needs_approval and call.approved_by is None:
             raise NotApproved(
                 f"{call.name} needs a person's approval: enqueue it and "

@@ -10,10 +10,8 @@ import msgspec
 from gonogo.action import Action, Given
 from gonogo.arguments import Bound
 from gonogo.errors import GonogoError
-from gonogo.redactor import Redactor
+from gonogo.redactor import SHORT
 from gonogo.secrets import MASK
-
-_redactor = Redactor(max_depth=3, max_items=30, max_text=60)
 
 
 def in_row(error: GonogoError, row: int, rows: int, arguments: str) -> None:
@@ -43,4 +41,4 @@ def shown_bound(bound: Bound) -> str:
 
 
 def _listed(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in _redactor.fields(arguments).items())
+    return ", ".join(f"{name}={value!r}" for name, value in SHORT.fields(arguments).items())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
+from gonogo.action import Action
 from gonogo.clock import Clock
 from gonogo.errors import InFlight, RateLimited
 from gonogo.handout import is_free, pending_again
@@ -93,12 +95,12 @@ class Claims:
 
         return self._store.write(work, durable=False)
 
-    def heed(self, action: str, denial: RateLimited) -> None:
-        """Leave ``action`` alone for a while if it has no room for any of its calls."""
-        wait, row = denial.retry_after, denial.row
-        if wait is not None and row is not None and "[" not in row:  # else only some count there
+    def heed(self, action: Action[Any, Any], denial: RateLimited) -> None:
+        """Leave ``action`` alone for a while if there is no room for any of its calls."""
+        wait = denial.retry_after
+        if wait is not None and _is_for_all(denial, action):
             with self._mutex:
-                self._passing[action] = self._clock.now() + min(wait, LONGEST_PASS)
+                self._passing[action.name] = self._clock.now() + min(wait, LONGEST_PASS)
 
     def next_due(self, queues: Sequence[str]) -> float | None:
         """Seconds until there may be something to claim; ``None`` when there is nothing."""
@@ -158,6 +160,16 @@ class Claims:
         with self._mutex:
             self._passing = {a: until for a, until in self._passing.items() if until > now}
             return dict(self._passing)
+
+
+def _is_for_all(denial: RateLimited, action: Action[Any, Any]) -> bool:
+    """Whether what has no room for one call has none for any other of the action."""
+    if denial.row is None or "[" in denial.row:
+        return False  # only some count there
+    if denial.used is None or denial.max is None or denial.used >= denial.max:
+        return True
+    limits = [limit for limit in action.policy.limits if limit.name == denial.limit]
+    return all(isinstance(limit.cost, int) for limit in limits)  # else a cheaper one may have room
 
 
 def _is_due(tx: Transaction, queues: Sequence[str], now: float) -> bool:

@@ -379,7 +379,7 @@ class Delivery:
         except (Refused, ConfigurationError) as refusal:
             self._refused_at = self._clock.monotonic()
             if isinstance(refusal, RateLimited):
-                self._claims.heed(call.action, refusal)
+                self._claims.heed(action, refusal)
             return self._returns.refused(call, refusal)
 
     # chores, run by a thread that no action can starve

@@ -5,10 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from gonogo.records import Call
-from gonogo.redactor import Redactor
+from gonogo.redactor import SHORT
 from gonogo.secrets import MASK
-
-_redactor = Redactor(max_depth=3, max_items=30, max_text=60)
 
 
 def difference(here: Call, there: Call) -> str:
@@ -16,7 +14,7 @@ def difference(here: Call, there: Call) -> str:
 
     What is secret for one of them, because it was declared so since, is not shown of the other.
     """
-    ours, theirs = (_redactor.fields(msgspec.json.decode(call.args)) for call in (here, there))
+    ours, theirs = (SHORT.fields(msgspec.json.decode(call.args)) for call in (here, there))
     differing = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     told = (_told(name, ours.get(name), theirs.get(name)) for name in differing)
     return "; ".join(told) or "in what is not shown"

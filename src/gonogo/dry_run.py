@@ -10,9 +10,10 @@ from typing import Any
 
 from gonogo.clock import Clock, SystemClock
 from gonogo.decisions import decision, require_who_and_why
+from gonogo.durations import spell_time
 from gonogo.errors import ConfigurationError, DryRunBlocked
 from gonogo.events import EventBus, control_changed
-from gonogo.records import Control
+from gonogo.records import Call, Control, State
 from gonogo.secrets import describe
 from gonogo.store.memory import MemoryStore
 from gonogo.store.port import Store, Transaction
@@ -128,19 +129,17 @@ class DryRunLock:
         armed = controls.get(ARMED)
         return armed is None or not armed.active(now)
 
-    def check(
-        self, controls: Mapping[str, Control], now: float, *, action: str, key: str | None
-    ) -> None:
-        """Raise `DryRunBlocked` when locked; for irreversible calls nobody approved one by one."""
-        if self.locked(controls, now):
-            raise self.blocked(action, key)
-
     def blocked(
-        self, action: str, key: str | None = None, *, needs_approval: bool = False
+        self,
+        action: str,
+        key: str | None = None,
+        *,
+        needs_approval: bool = False,
+        holder: Call | None = None,
     ) -> DryRunBlocked:
         """Note the blocked call in the execution log and give the error that says so.
 
-        With ``needs_approval``, to unlock would not help.
+        With ``needs_approval``, to unlock would not help; ``holder`` has its key.
         """
         self._note(action, "dry_run_blocked")
         remedy = (
@@ -152,7 +151,7 @@ class DryRunLock:
         )
         return DryRunBlocked(
             f"{action}{f' ({key})' if key else ''} was not performed: the sandbox is locked "
-            f"(dry-run) and this action is irreversible. {remedy}",
+            f"(dry-run) and this action is irreversible. {_done_before(holder)}{remedy}",
             action=action,
             key=key,
         )
@@ -191,3 +190,11 @@ class DryRunLock:
         entry = {"timestamp": self._clock.now(), "action": action, "status": status, **more}
         with self._mutex:
             self._log.append(entry)
+
+
+def _done_before(holder: Call | None) -> str:
+    """That nothing was done now must not be read as that it never was."""
+    if holder is None or holder.state is not State.SUCCEEDED:
+        return ""
+    at = "" if holder.settled_at is None else f" at {spell_time(holder.settled_at)}"
+    return f"An earlier call with this key, {holder.id}, succeeded{at}. "

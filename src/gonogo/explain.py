@@ -11,7 +11,7 @@ from gonogo.handout import BROKER
 from gonogo.lines import clean
 from gonogo.records import NEVER, Attempt, Beat, Call, Control, Decision, Outcome, State
 from gonogo.settlement import FOUND_SILENT
-from gonogo.standing import remedy, spell_switch
+from gonogo.standing import THROWN, remedy, spell_switch, spell_throw
 
 _HAPPENED = {
     Outcome.SUCCEEDED: "it succeeded",
@@ -50,6 +50,7 @@ def explain(
     holder: Call | None = None,
     workers: Workers | None = None,
     stop: Control | None = None,
+    short: str | None = None,
 ) -> list[str]:
     """The story of a call, oldest first: request, decisions and attempts in order, where it is.
 
@@ -57,12 +58,13 @@ def explain(
         holder: the call that holds its key now, be it this one, another one or none.
         workers: their signs of life; nothing is said of them where they are not known.
         stop: the switch that keeps it from being claimed now, if any.
+        short: what has no room for it now, if any; see `gonogo.shortage`.
     """
     told = [(call.created_at, _requested(call))]
     told += [(a.ended_at, _tried(a)) for a in attempts]
-    told += [(d.at, f"{spell_time(d.at)}: {d.what} by {d.actor}: {d.reason}.") for d in decisions]
+    told += [(d.at, f"{spell_time(d.at)}: {_decided(d)}.") for d in decisions]
     story = [sentence for _, sentence in sorted(told, key=lambda pair: pair[0])]
-    story.append(_standing(call, now, workers, stop))
+    story.append(_standing(call, now, workers, stop, short))
     if key := _key(call, holder):
         story.append(key)
     return [clean(sentence) for sentence in story]
@@ -108,16 +110,26 @@ def _tried(attempt: Attempt) -> str:
     return sentence + (f", {attempt.note}." if attempt.note else ".")
 
 
-def _standing(call: Call, now: float, workers: Workers | None, stop: Control | None) -> str:
+def _decided(by_whom: Decision) -> str:
+    if by_whom.what in THROWN:
+        return spell_throw(by_whom)
+    return f"{by_whom.what} by {by_whom.actor}: {by_whom.reason}"
+
+
+def _standing(
+    call: Call, now: float, workers: Workers | None, stop: Control | None, short: str | None
+) -> str:
     why = f" {call.note[0].upper()}{call.note[1:].rstrip('.')}." if call.note else ""
-    return f"Now: {_where(call, now, workers, stop)}{why}"
+    return f"Now: {_where(call, now, workers, stop, short)}{why}"
 
 
-def _where(call: Call, now: float, workers: Workers | None, stop: Control | None) -> str:
+def _where(
+    call: Call, now: float, workers: Workers | None, stop: Control | None, short: str | None
+) -> str:
     if call.state is State.PENDING and stop is not None and not call.waits:
         return _kept(call, now, stop)
     if call.state is State.PENDING:
-        return _pending(call, now, workers)
+        return _pending(call, now, workers, short)
     if call.state is State.CLAIMED and call.owner != BROKER:
         return f"claimed by {call.owner}{_sign(call, now, workers)}; nothing was sent yet."
     if call.state is State.DISPATCHED:
@@ -131,7 +143,7 @@ def _kept(call: Call, now: float, stop: Control) -> str:
     return f"{place}, but {spell_switch(stop)}. {remedy(stop)} lets it go."
 
 
-def _pending(call: Call, now: float, workers: Workers | None) -> str:
+def _pending(call: Call, now: float, workers: Workers | None, short: str | None) -> str:
     if call.waits:
         return "it waits; no time brings it on."
     if call.run_at > now:
@@ -142,6 +154,8 @@ def _pending(call: Call, now: float, workers: Workers | None) -> str:
             f"it is due, and no worker that takes queue {call.queue!r} is alive: start one, with "
             f"gonogo worker --queues {call.queue} or sandbox.initialize()."
         )
+    if short is not None:
+        return f"it is due, and there is no room for it in {short}."
     return "it is due and waits for a free worker."
 
 

@@ -18,10 +18,12 @@ from gonogo.explain import Workers, cancelled_by, concerns, explain
 from gonogo.facts import read_facts
 from gonogo.handle import Handle, JobOptions
 from gonogo.history import attempts_of
+from gonogo.ledger_keys import holder_of
 from gonogo.precedence import queued
 from gonogo.records import TERMINAL, Call, State, advance
 from gonogo.settlement import withdrawn
-from gonogo.stops import stop_of
+from gonogo.shortage import shortage_of
+from gonogo.stops import stop_of, thrown
 from gonogo.store.port import Transaction
 
 if TYPE_CHECKING:
@@ -89,8 +91,9 @@ class Jobs:
                 return []
             now = self._pipeline.clock.now()
             if action.policy.irreversible and not action.policy.needs_approval:
-                controls = tx.controls.all()
-                self._pipeline.lock.check(controls, now, action=action.name, key=drafts[0].key)
+                lock, first_of = self._pipeline.lock, drafts[0]
+                if lock.locked(tx.controls.all(), now):
+                    raise lock.blocked(action.name, first_of.key, holder=holder_of(tx, first_of))
             fresh: list[Call] = []
             known: dict[str, Call] = {}
             lanes: dict[str | None, Call] = {}
@@ -283,20 +286,24 @@ class Jobs:
 
     def explain(self, call_id: str) -> list[str]:
         """See `Handle.explain`."""
+        found = self._pipeline.get(call_id)
+        short = None if found is None else shortage_of(self._pipeline, found)
 
         def work(tx: Transaction) -> list[str]:
             call = tx.calls.get(call_id)
             if call is None:
                 raise no_call(call_id)
-            attempts, decisions = attempts_of(tx, call), list(tx.decisions.of(call_id))
+            attempts, now = attempts_of(tx, call), self._pipeline.clock.now()
+            actions = self._pipeline.actions
+            decisions = [*tx.decisions.of(call_id), *thrown(tx, call, actions, now)]
             if call.plan_id is not None:
                 about_plan = tx.decisions.of(call.plan_id)
                 decisions += [one for one in about_plan if concerns(call, one)]
-            holder = tx.calls.holder(call.action, call.key) if call.key is not None else None
+            holder = holder_of(tx, call)
             beats = [beat for beat in tx.beats.all() if beat.kind == "worker"]
-            workers, now = Workers(beats, self._lease), self._pipeline.clock.now()
-            stop = stop_of(call, self._pipeline.actions, tx.controls.all(), now)
-            return explain(call, attempts, decisions, now, holder, workers, stop)
+            workers = Workers(beats, self._lease)
+            stop = stop_of(call, actions, tx.controls.all(), now)
+            return explain(call, attempts, decisions, now, holder, workers, stop, short)
 
         return self._pipeline.store.read(work)
 

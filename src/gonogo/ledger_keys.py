@@ -20,6 +20,11 @@ from gonogo.secrets import describe
 from gonogo.store.port import Store, Transaction
 
 
+def holder_of(tx: Transaction, call: Call) -> Call | None:
+    """The call that holds the key of ``call`` now, if it has one and anybody does."""
+    return None if call.key is None else tx.calls.holder(call.action, call.key)
+
+
 def claim(tx: Transaction, draft: Call, now: float) -> Call:
     """The call that owns the draft's key: ``draft`` itself when the key is free.
 

@@ -14,7 +14,7 @@ from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, NotReady, Refused
 from gonogo.events import Event, EventBus, control_changed
 from gonogo.records import Control, Verdict
-from gonogo.said import HALT, HOLD, Line, halted, held, is_switch, unreadable
+from gonogo.said import HALT, HOLD, HOLD_SUBJECT, Line, halted, held, is_switch, unreadable
 from gonogo.secrets import describe
 from gonogo.standing import outlasts, replacing, standing
 from gonogo.store.port import Store, Transaction
@@ -244,7 +244,7 @@ class SandboxReadinessChecker:
             replaced = replacing(standing(tx.controls.all(), HOLD, control.set_at), control)
             end = {} if control.until is None else {"until": control.until}
             by, reason, now = control.actor, control.reason, control.set_at
-            made = decision("hold", "readiness", by=by, reason=reason, now=now, **end, **replaced)
+            made = decision("hold", HOLD_SUBJECT, by=by, reason=reason, now=now, **end, **replaced)
             tx.controls.put(control)
             tx.decisions.append(made)
 
@@ -263,7 +263,7 @@ class SandboxReadinessChecker:
         with self._lock:
             mine = (self._unsaved, self._held if self._store is None else None)
             here = any(_if_on(control, now) for control in mine)
-        made = decision("release", "readiness", by=by, reason=reason, now=now)
+        made = decision("release", HOLD_SUBJECT, by=by, reason=reason, now=now)
 
         def work(tx: Transaction) -> bool:
             if not here and standing(tx.controls.all(), HOLD, now) is None:

@@ -229,3 +229,7 @@ def _compile_paths(paths: Iterable[str]) -> re.Pattern[str] | None:
                 shape += (r"[^.]+" if segment == "*" else re.escape(segment)) + r"\."
         shapes.append(shape.removesuffix(r"\."))
     return re.compile("|".join(shapes), re.IGNORECASE) if shapes else None
+
+
+SHORT = Redactor(max_depth=3, max_items=30, max_text=60)
+"""For sentences: a few values, small ones."""

@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any
 from gonogo.decisions import decision
 from gonogo.durations import spell_time
 from gonogo.errors import Refused
-from gonogo.records import Control
+from gonogo.records import Control, Decision
 
 if TYPE_CHECKING:
     from gonogo.store.port import Transaction
 
 ALL = "*"
 """Stands for every action in the name of a switch."""
+
+THROWN = {
+    "halt": "halted",
+    "hold": "held",
+    "pause": "paused",
+    "resume": "resumed",
+    "release": "released",
+}
+"""What is decided about switches, and what is done by that."""
 
 
 def standing(controls: Mapping[str, Control], name: str, now: float) -> Control | None:
@@ -78,6 +87,14 @@ def spell_switch(control: Control) -> str:
     return f"{_told(control)[0]} by {control.actor} {since}: {control.reason}"
 
 
+def spell_throw(thrown: Decision) -> str:
+    """What was stopped or let go, by whom, until when, and why."""
+    until = thrown.detail.get("until")
+    end = f", until {spell_time(until)}" if isinstance(until, float) else ""
+    what = f"{_subject(thrown.subject)} was {THROWN[thrown.what]}"
+    return f"{what} by {thrown.actor}{end}: {thrown.reason}"
+
+
 def remedy(control: Control) -> str:
     """The command that ends it."""
     return _told(control)[1]
@@ -93,3 +110,12 @@ def _told(control: Control) -> tuple[str, str]:
         "pause": (f"queue {name!r} is paused", f"gonogo queues resume {name}"),
         "pause-schedule": (f"schedule {name!r} is paused", f"gonogo schedules resume {name}"),
     }[kind]
+
+
+def _subject(of_decision: str) -> str:
+    kind, _, name = of_decision.partition(":")
+    if kind == "pause":
+        return f"queue {name!r}"
+    if kind == "halt":
+        return "everything" if name == ALL else name
+    return "what is irreversible"

@@ -15,9 +15,10 @@ from msgspec import Struct
 from gonogo.action import Action
 from gonogo.halts import HALT_ALL, HALTS, switches
 from gonogo.pauses import PREFIX
-from gonogo.records import Call, Control
-from gonogo.said import HOLD
+from gonogo.records import Call, Control, Decision, State
+from gonogo.said import HOLD, HOLD_SUBJECT
 from gonogo.standing import standing
+from gonogo.store.port import Transaction
 
 Actions = Mapping[str, Action[Any, Any]]
 
@@ -62,6 +63,38 @@ def stop_of(
     if not controls or call.queue is None:
         return None
     return _stop_at(call.queue, call.action, actions, controls, now)
+
+
+def thrown(tx: Transaction, call: Call, actions: Actions, now: float) -> list[Decision]:
+    """Who stopped what while ``call`` waited in its queue, and who let it go; not in order.
+
+    With them is what stood already when it was queued.
+    """
+    if call.queue is None:
+        return []
+    began, ended = call.created_at, _waited_until(call, now)
+    action = actions.get(call.action)
+    held = action is not None and action.policy.irreversible
+    subjects = (PREFIX + call.queue, *switches(call.action), *((HOLD_SUBJECT,) if held else ()))
+    told: list[Decision] = []
+    for subject in subjects:
+        found = tx.decisions.of(subject)
+        told += [one for one in found if began < one.at <= ended]
+        earlier = max((one for one in found if one.at <= began), key=lambda d: d.at, default=None)
+        if earlier is not None and _stood(earlier, began):
+            told.append(earlier)
+    return told
+
+
+def _waited_until(call: Call, now: float) -> float:
+    if call.state in {State.PENDING, State.CLAIMED}:
+        return now
+    return next((at for at in (call.dispatched_at, call.settled_at) if at is not None), now)
+
+
+def _stood(earlier: Decision, at: float) -> bool:
+    until = earlier.detail.get("until")
+    return earlier.what in {"halt", "hold", "pause"} and (until is None or until > at)
 
 
 def _stop_at(

@@ -698,6 +698,7 @@ def test_an_application_that_cannot_be_loaded_is_explained(
     [
         ("pyproject.toml", '[tool.gonogo]\napp = "app:make"\n'),
         ("gonogo.toml", 'app = "app:make"\n'),
+        ("gonogo.toml", '[gonogo]\napp = "app:make"\nmax_workers = 2\n'),
     ],
 )
 def test_a_file_names_the_application(gonogo: Program, file: str, text: str) -> None:

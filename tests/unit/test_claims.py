@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ def action(sandbox: SandboxOrchestrator, name: str, done: list[str], **declared:
         done.append(f"{name} {text}")
 
     return act
+
+
+def spent(arguments: Mapping[str, Any]) -> int:
+    """The cost of a call of such an action: the number that its text is."""
+    return int(arguments["text"])
 
 
 def states(sandbox: SandboxOrchestrator) -> dict[str, int]:
@@ -141,6 +147,27 @@ def test_a_key_without_room_holds_up_only_its_own_calls(sandboxes: Sandboxes) ->
     act.enqueue_many([("a",), ("b",), ("c",)])
     drain(sandbox)
     assert sorted(done) == ["act a", "act b", "act c"]
+
+
+def test_a_dear_call_without_room_holds_up_no_cheaper_one(sandboxes: Sandboxes) -> None:
+    """What is left of a budget is spent on what fits, however many wait that do not."""
+    sandbox = sandboxes()
+    done: list[str] = []
+    act = action(sandbox, "act", done, limits=[Limit("cents", 1000, per="1d", cost=spent)])
+    act("900")
+    act.enqueue_many([*(("500",) for _ in range(70)), ("60",), ("40",)])
+    drain(sandbox)
+    assert done == ["act 900", "act 60", "act 40"]
+
+
+def test_a_spent_budget_is_asked_once_a_second(sandboxes: Sandboxes) -> None:
+    """Nothing fits, whatever it costs, so the action is passed over as one of fixed costs is."""
+    sandbox = sandboxes()
+    act = action(sandbox, "act", [], limits=[Limit("cents", 1000, per="1d", cost=spent)])
+    act("1000")
+    act.enqueue_many([("5",), ("6",), ("7",)])
+    drain(sandbox)
+    assert len([call for call in sandbox.calls(action="act") if call.note]) == 1
 
 
 # paused queues

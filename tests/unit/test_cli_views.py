@@ -8,6 +8,7 @@ import pytest
 
 from gonogo.cli.views import did, doing, liveness
 from gonogo.records import Beat, Call, State
+from gonogo.settings import Settings
 
 IDLE = {"running": 0, "queues": "default,mail", "asked_at": 95.0}
 
@@ -69,8 +70,12 @@ def test_what_a_silent_process_did_is_told_in_the_past() -> None:
     assert did(heartbeat, [], 200.0) == "when last heard of: finds all well"
 
 
-def test_a_process_is_silent_after_a_lease() -> None:
-    """Until then it counts as alive."""
-    beat = Beat(name="host:1", kind="worker", at=100.0)
-    assert liveness(beat, 129.0, 30.0) == "alive"
-    assert liveness(beat, 130.0, 30.0) == "silent"
+def test_each_process_is_silent_by_its_own_measure() -> None:
+    """A heartbeat beats every ten seconds, whatever the lease of a call is."""
+    settings = Settings(lease=3.0, heartbeat_timeout=30.0)
+
+    def told(kind: str, ago: float) -> str:
+        return liveness(Beat(name="host:1", kind=kind, at=100.0 - ago), 100.0, settings)
+
+    assert [told("worker", 2.9), told("worker", 3.0)] == ["alive", "silent"]
+    assert [told("heartbeat", 29.9), told("heartbeat", 30.0)] == ["alive", "silent"]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 from msgspec import structs
+from tests.support.scene import WHO, Sandboxes
 
+from gonogo.action import Action
 from gonogo.explain import Workers, explain
+from gonogo.limits import Limit
+from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import NEVER, Attempt, Beat, Call, Decision, Fault, Outcome, State
 from gonogo.settlement import FOUND_SILENT
 
@@ -132,6 +136,80 @@ def test_what_nobody_takes_is_told_with_the_remedy() -> None:
     alive = standing([worker("host:1", 29)], queue="mail")
     assert "it is due and waits for a free worker." in alive
     assert "free worker" in standing([], queue=None)
+
+
+def test_what_has_no_room_for_it_is_named(locked: SandboxOrchestrator) -> None:
+    """No free worker would help a call that a budget keeps, and the story says which."""
+
+    @locked.action(
+        "pay", irreversible=False, limits=[Limit("cents", 100, per="1h", cost="{cents}")]
+    )
+    def pay(cents: int) -> None: ...
+
+    locked.delivery.keep()  # a worker that is alive
+    pay(70)
+    dear, cheap = pay.enqueue(40), pay.enqueue(30)
+    short = "Now: it is due, and there is no room for it in limit 'cents': 70 of 100 taken, "
+    short += "40 wanted; units are free again 1h after they were taken."
+    assert short in dear.explain()
+    assert not any("room" in sentence for sentence in cheap.explain())
+
+
+def test_what_was_stopped_while_it_waited_is_told(sandboxes: Sandboxes) -> None:
+    """Why a call came late is known when the switches are over; what did not concern it is not."""
+    sandbox, clock = sandboxes(), sandboxes.clock
+    sandbox.arm(**WHO)
+    pay, mail = (declared(sandbox, name) for name in ("pay", "mail"))
+    sandbox.halt("pay", **WHO)
+    clock.advance(5)
+    sandbox.resume("pay", **WHO)
+    sandbox.pause("default", **WHO, until=clock.now() + 20)
+    clock.advance(1)
+    paid, mailed = pay.enqueue(), mail.enqueue()
+    sandbox.halt(by="bo", reason="the bank is down")
+    clock.advance(60)
+    sandbox.resume(by="bo", reason="it is back")
+    sandbox.hold(by="bo", reason="a look")
+    sandbox.release(by="bo", reason="fine")
+    while sandbox.worker.run_once():
+        clock.advance(1)
+    sandbox.halt("pay", **WHO)
+    paused = "2027-01-15 08:00:05Z: queue 'default' was paused by"
+    told = [
+        *(paused, "2027-01-15 08:00:06Z: pay (pay) was requested"),
+        "2027-01-15 08:00:06Z: everything was halted by bo: the bank is down.",
+        "2027-01-15 08:01:06Z: everything was resumed by bo: it is back.",
+        "2027-01-15 08:01:06Z: what is irreversible was held by bo: a look.",
+        "2027-01-15 08:01:06Z: what is irreversible was released by bo: fine.",
+    ]
+    story = paid.explain()
+    assert [line for line, start in zip(story, told, strict=False) if line.startswith(start)] == (
+        story[: len(told)]
+    )
+    assert "until 2027-01-15 08:00:25Z" in story[0]
+    assert story[-2].startswith("Now: succeeded")
+    assert not any("irreversible" in line for line in mailed.explain())
+
+
+def declared(sandbox: SandboxOrchestrator, name: str) -> Action[[], None]:
+    """An action of that name; ``pay`` is irreversible."""
+
+    @sandbox.action(name, key=name, irreversible=name == "pay")
+    def act() -> None: ...
+
+    return act
+
+
+def test_a_cost_that_cannot_be_told_keeps_no_story_back(locked: SandboxOrchestrator) -> None:
+    """A cost may be a function of the user's, which may fail; to ask why breaks nothing."""
+    costs = iter([1])
+    limit = Limit("units", 100, per="1h", cost=lambda arguments: next(costs))
+
+    @locked.action("act", irreversible=False, limits=[limit])
+    def act() -> None: ...
+
+    act()
+    assert any("it is due" in sentence for sentence in act.enqueue().explain())
 
 
 def test_how_long_ago_its_worker_was_heard_of_is_told() -> None:

@@ -79,6 +79,25 @@ def test_what_needs_approval_is_not_advised_to_be_unlocked(sandboxes: Sandboxes)
         payment(sandbox, name="other")("A")
 
 
+def test_what_was_done_before_is_not_told_as_never_done(sandboxes: Sandboxes) -> None:
+    """The lock refuses the call at hand; that its effect is there already is said with it."""
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox)
+    pay("A")
+    (paid,) = sandbox.calls()
+    sandbox.lock(**WHO)
+    done = (
+        rf"An earlier call with this key, {paid.id}, succeeded at 2027-01-15 08:00:00Z\. Rehearse"
+    )
+    for asked in (pay, pay.enqueue):
+        with pytest.raises(DryRunBlocked, match=done):
+            asked("A")
+        with pytest.raises(DryRunBlocked, match=r"^pay \(pay:B\)") as refused:
+            asked("B")
+        assert "earlier call" not in str(refused.value)
+
+
 def test_resolving_what_is_not_in_doubt_says_what_to_do(sandboxes: Sandboxes) -> None:
     """One under way may become unknown, and when that is known is told."""
     sandbox = sandboxes()

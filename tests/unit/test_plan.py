@@ -284,7 +284,7 @@ def test_what_waits_says_until_when(locked: SandboxOrchestrator) -> None:
         also.enqueue_many([("A",), ("B",)])
     (_, by_day, _, by_hour) = (call.note or "" for call in plan.calls)
     assert by_day.startswith("waits for limit 'budget': 500 of 500 taken, 1 wanted; ")
-    assert by_day.endswith("; applied now, it has room from 2027-01-16 00:00:00Z at the earliest")
+    assert by_day.endswith("; it has room from 2027-01-16 00:00:00Z at the earliest")
     assert by_hour.endswith("; units are free again 1h after they were taken")
     assert "2 of its calls go out by themselves later, when there is room; first pay:B" in str(plan)
 

@@ -17,7 +17,9 @@ URL = "postgresql+psycopg://ann:hunter2@db.internal/ops"
 def file(tmp_path: Path) -> Path:
     """A settings file."""
     path = tmp_path / "gonogo.toml"
-    path.write_text('[gonogo]\nmax_workers = 2\nlease = 20.0\nqueues = "a, b"\n')
+    path.write_text(
+        '[gonogo]\napp = "payouts:sandbox"\nmax_workers = 2\nlease = 20.0\nqueues = "a, b"\n'
+    )
     return path
 
 

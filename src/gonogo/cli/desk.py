@@ -114,7 +114,7 @@ def _status(sandbox: SandboxOrchestrator) -> dict[str, Any]:
             {
                 "name": b.name,
                 "kind": b.kind,
-                "state": liveness(b, now, sandbox.settings.lease),
+                "state": liveness(b, now, sandbox.settings),
                 "last_beat": iso(b.at),
                 "seconds_ago": now - b.at,
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec import structs
@@ -12,6 +12,9 @@ from gonogo.cli.views import control_view, did, doing, liveness, performing_view
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
 from gonogo.records import Beat, Call, State
+
+if TYPE_CHECKING:
+    from gonogo.settings import Settings
 
 _LOOKED_AT = 10_000
 """Calls under way that are looked at."""
@@ -93,7 +96,7 @@ def resume(session: Session, queue: str, by: str, reason: str) -> None:
 def workers(session: Session) -> None:
     """List the processes on this ledger: their last signs of life, and what they perform."""
     sandbox = session.sandbox
-    now, lease = sandbox.clock.now(), sandbox.settings.lease
+    now, settings = sandbox.clock.now(), sandbox.settings
     beats = sandbox.store.read(lambda tx: tx.beats.all())
     performed: dict[str | None, list[Call]] = {}
     for call in sandbox.calls(states=(State.DISPATCHED,), limit=_LOOKED_AT):
@@ -106,15 +109,15 @@ def workers(session: Session) -> None:
         (
             beat.kind,
             beat.name,
-            liveness(beat, now, lease),
+            (state := liveness(beat, now, settings)),
             f"{spell_duration(max(0.0, now - beat.at))} ago",
-            (doing if beat.is_fresh(now, lease) else did)(beat, performed.get(beat.name, ()), now),
+            (doing if state == "alive" else did)(beat, performed.get(beat.name, ()), now),
         )
         for beat in beats
     ]
     data = [
         {
-            **_view(beat, now, lease),
+            **_view(beat, now, settings),
             "performing": [performing_view(c, now) for c in performed.get(beat.name, ())],
         }
         for beat in beats
@@ -122,5 +125,5 @@ def workers(session: Session) -> None:
     session.out.table(data, columns, rows, empty="no process is alive on this ledger")
 
 
-def _view(beat: Beat, now: float, lease: float) -> dict[str, Any]:
-    return {**structs.asdict(beat), "at": when(beat.at), "state": liveness(beat, now, lease)}
+def _view(beat: Beat, now: float, settings: Settings) -> dict[str, Any]:
+    return {**structs.asdict(beat), "at": when(beat.at), "state": liveness(beat, now, settings)}

@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from gonogo.orchestrator import SandboxOrchestrator
 
 VARIABLE = "GONOGO_APP"
+FILES = (
+    ("gonogo.toml", ("app",)),
+    ("gonogo.toml", ("gonogo", "app")),
+    ("pyproject.toml", ("tool", "gonogo", "app")),
+)
+"""Where the application may be named, the first that counts first: files and the keys in them."""
 
 
 def find_target(given: str | None) -> str | None:
     """The application's ``module:attribute``: option, environment, gonogo.toml, pyproject.toml."""
     if found := given or os.environ.get(VARIABLE):
         return found
-    for name, keys in (("gonogo.toml", ("app",)), ("pyproject.toml", ("tool", "gonogo", "app"))):
+    for name, keys in FILES:
         if (value := _read(Path(name), keys)) is not None:
             return value
     return None

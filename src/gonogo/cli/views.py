@@ -26,6 +26,7 @@ from gonogo.redactor import Redactor
 if TYPE_CHECKING:
     from gonogo.orchestrator import SandboxOrchestrator
     from gonogo.plan import Plan
+    from gonogo.settings import Settings
 
 _TIMES = {
     *("created_at", "run_at", "lease_until", "dispatched_at", "settled_at", "deadline_at"),
@@ -100,9 +101,10 @@ def whole_plan_view(plan: Plan) -> dict[str, Any]:
     }
 
 
-def liveness(beat: Beat, now: float, lease: float) -> str:
-    """``alive``, or ``silent`` when it has not been heard of for a lease."""
-    return "alive" if beat.is_fresh(now, lease) else "silent"
+def liveness(beat: Beat, now: float, settings: Settings) -> str:
+    """``alive``, or ``silent`` when it has not been heard of for so long that it counts as dead."""
+    within = settings.heartbeat_timeout if beat.kind == "heartbeat" else settings.lease
+    return "alive" if beat.is_fresh(now, within) else "silent"
 
 
 def doing(beat: Beat, calls: Sequence[Call] = (), now: float = 0.0) -> str:
