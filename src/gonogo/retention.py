@@ -6,7 +6,8 @@ from gonogo.clock import Clock
 from gonogo.store.port import Store, Transaction
 
 EVERY = 60.0
-"""Seconds between two rounds of one process."""
+SOON = 5.0
+"""Seconds between two rounds of one process, and where there was much to forget."""
 
 AT_ONCE = 500
 """Calls forgotten in one transaction, so that nobody waits long for it."""
@@ -55,8 +56,8 @@ class Retention:
             forgotten += now_gone
             if now_gone < AT_ONCE or self._clock.monotonic() >= over:
                 break
-        pause = 0.0 if now_gone == AT_ONCE else EVERY
-        self._next = self._clock.monotonic() + pause
+        pause = EVERY if forgotten < AT_ONCE else SOON
+        self._next = self._clock.monotonic() + (0.0 if now_gone == AT_ONCE else pause)
         return forgotten
 
     def run_once(self, limit: int = AT_ONCE) -> int:
