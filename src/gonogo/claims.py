@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from gonogo.action import Action
@@ -95,12 +95,14 @@ class Claims:
 
         return self._store.write(work, durable=False)
 
-    def heed(self, action: Action[Any, Any], denial: RateLimited) -> None:
-        """Leave ``action`` alone for a while if there is no room for any of its calls."""
+    def heed(self, action: Action[Any, Any], denial: RateLimited) -> bool:
+        """Leave ``action`` alone for a while, and say so, if none of its calls can have room."""
         wait = denial.retry_after
-        if wait is not None and _is_for_all(denial, action):
-            with self._mutex:
-                self._passing[action.name] = self._clock.now() + min(wait, LONGEST_PASS)
+        if wait is None or not _is_for_all(denial, action):
+            return False
+        with self._mutex:
+            self._passing[action.name] = self._clock.now() + min(wait, LONGEST_PASS)
+        return True
 
     def next_due(self, queues: Sequence[str]) -> float | None:
         """Seconds until there may be something to claim; ``None`` when there is nothing."""
@@ -121,14 +123,17 @@ class Claims:
         times = self._store.read(work)
         return max(0.0, min(times) - now) if times else None
 
-    def next_free(self, queues: Sequence[str]) -> float | None:
-        """Seconds until something falls due that is not stopped; ``None`` when nothing does."""
+    def next_free(self, queues: Sequence[str], passing: Collection[str]) -> float | None:
+        """Seconds until something falls due that is not stopped; ``None`` when nothing does.
+
+        Calls of the actions ``passing`` are left out.
+        """
         now = self._clock.now()
 
         def work(tx: Transaction) -> float | None:
             controls = tx.controls.all()
-            stops = stopped(self._actions, controls, now)
-            return tx.calls.next_run_at(running(controls, queues, now), stops)
+            left = stopped(self._actions, controls, now).union(passing)
+            return tx.calls.next_run_at(running(controls, queues, now), left)
 
         run_at = self._store.read(work)
         return None if run_at is None else max(0.0, run_at - now)

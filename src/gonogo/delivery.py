@@ -91,7 +91,8 @@ class Delivery:
         self._first_beats: dict[str, float] = {}
         self._asking = threading.RLock()  # which tells whose it is
         self._renewed_at = self._asked_at = self._begun_at = self._clock.monotonic()
-        self._refused_at = self._kept_back_at = float("-inf")
+        self._kept_back_at = float("-inf")
+        self._refused: dict[str, float] = {}
         pipeline.events.subscribe(self._heed, names=("control.changed",), quick=True)
 
     @property
@@ -233,15 +234,15 @@ class Delivery:
     def _only_refuses(self, seconds: float) -> bool:
         """Whether calls were refused here or kept back, and none was begun for so long.
 
-        What falls due meanwhile and is not kept back will be begun.
+        What falls due meanwhile, and is not kept back nor like what was refused, will be begun.
         """
-        if not self._clock.monotonic() - self._begun_at >= seconds > 0:
+        begun_at = self._begun_at
+        if not self._clock.monotonic() - begun_at >= seconds > 0:
             return False
-        if self._refused_at > self._begun_at:
-            return True
-        if self._kept_back_at <= self._begun_at:
+        refused = {action for action, at in tuple(self._refused.items()) if at > begun_at}
+        if not refused and self._kept_back_at <= begun_at:
             return False
-        free = self._claims.next_free(self.queues)
+        free = self._claims.next_free(self.queues, refused)
         return free is None or free > seconds
 
     def _may_fall_to_us(self, tx: Transaction, due: float) -> bool:
@@ -377,9 +378,8 @@ class Delivery:
             self._hand.admitted(admitted, action)
             return Begun(admitted, action, bound, brief)
         except (Refused, ConfigurationError) as refusal:
-            self._refused_at = self._clock.monotonic()
-            if isinstance(refusal, RateLimited):
-                self._claims.heed(action, refusal)
+            if not isinstance(refusal, RateLimited) or self._claims.heed(action, refusal):
+                self._refused[call.action] = self._clock.monotonic()
             return self._returns.refused(call, refusal)
 
     # chores, run by a thread that no action can starve

@@ -79,10 +79,14 @@ def cancelled_by(who: str, why: str) -> str:
 
 
 def concerns(call: Call, about_plan: Decision) -> bool:
-    """Whether a decision about its plan changed the call: cancelling leaves some calls alone."""
+    """Whether a decision about its plan changed the call: cancelling leaves some calls alone.
+
+    Of one that is in doubt by it, a decision of its own tells.
+    """
     if about_plan.what != PLAN_CANCELLED:
         return True
-    return (call.note or "").startswith(cancelled_by(about_plan.actor, about_plan.reason))
+    told = (call.note or "").startswith(cancelled_by(about_plan.actor, about_plan.reason))
+    return told and call.state is State.CANCELLED
 
 
 def _requested(call: Call) -> str:

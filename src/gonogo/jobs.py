@@ -221,7 +221,8 @@ class Jobs:
     def cancel_all(self, call_ids: Sequence[str], *, by: str, reason: str) -> None:
         """Cancel those of which nothing was sent yet, a few in a transaction.
 
-        Whoever asks for it records who decided it and why.
+        Whoever asks for it records who decided it and why; here it is recorded only of those that
+        are in doubt by it, whose notes will tell of what is found out.
         """
         for begin in range(0, len(call_ids), AT_ONCE):
             some, now = call_ids[begin : begin + AT_ONCE], self._pipeline.clock.now()
@@ -230,7 +231,12 @@ class Jobs:
                 tx: Transaction, some: Sequence[str] = some, now: float = now
             ) -> list[Call | None]:
                 found = (tx.calls.get(call_id) for call_id in some)
-                return [call and self._withdraw(tx, call, by, reason, now) for call in found]
+                ends = [call and self._withdraw(tx, call, by, reason, now) for call in found]
+                for end in ends:
+                    if end is not None and end.state is State.UNKNOWN:
+                        made = decision("cancelled", end.id, by=by, reason=reason, now=now)
+                        tx.decisions.append(made)
+                return ends
 
             ends = self._pipeline.store.write(work)
             self._tell_withdrawn([call for call in ends if call is not None], reason)

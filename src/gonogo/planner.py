@@ -23,7 +23,7 @@ from gonogo.overtaken import ENOUGH, noted, takers
 from gonogo.pipeline import Pipeline
 from gonogo.plan import TO_DO, Cancelled, Plan, digest_of
 from gonogo.precedence import queued, require_hope
-from gonogo.records import OPEN, Call, PlanRecord, PlanState, State, advance
+from gonogo.records import Call, PlanRecord, PlanState, State, advance
 from gonogo.rehearsal import Rehearsal
 from gonogo.simulated import Undetermined
 from gonogo.store.port import Transaction
@@ -267,12 +267,12 @@ class Planner:
                 )
                 error.remedy = f"gonogo plan discard {plan_id} --by WHO --reason WHY"
                 raise error
-            calls = tx.calls.of_plan(plan_id)
-            if any(call.state in {State.PENDING, State.CLAIMED} for call in calls):
+            calls = [call for call in tx.calls.of_plan(plan_id) if call.state in _NOT_SENT]
+            if calls:
                 self._decide(tx, "cancelled", plan, by, reason, now)
             return calls
 
-        before = [call.id for call in self._store.write(work) if call.state in OPEN]
+        before = [call.id for call in self._store.write(work)]
         self.jobs.cancel_all(before, by=by, reason=reason)
         after = self._store.read(lambda tx: tx.calls.of_plan(plan_id))
         ended = {call.id for call in after if call.state is State.CANCELLED}.intersection(before)
@@ -375,6 +375,8 @@ def _blank(plan_id: str, name: str, now: float, expires_in: float) -> PlanRecord
         problems=("the rehearsal is still running",),
     )
 
+
+_NOT_SENT = frozenset({State.PENDING, State.CLAIMED})
 
 _REMEDIES = {
     PlanState.READY: "approve it first",

@@ -6,13 +6,17 @@ from gonogo.clock import Clock
 from gonogo.store.port import Store, Transaction
 
 EVERY = 60.0
-"""Seconds between two rounds of one process."""
+SOON = 5.0
+"""Seconds between two rounds of one process, and where there was much to forget."""
 
 AT_ONCE = 500
 """Calls forgotten in one transaction, so that nobody waits long for it."""
 
-IN_A_ROW = 10
-"""Such transactions that follow each other: a worker must forget faster than it makes history."""
+SPELL = 0.5
+"""Seconds for which such transactions follow each other: the keeper has leases to renew."""
+
+IN_A_ROW = 100
+"""How many do at most: a worker must forget faster than it makes history."""
 
 LEAST = 120.0
 """Seconds for which a finished call is kept at least: whoever queued it may still look for it."""
@@ -46,14 +50,14 @@ class Retention:
         """`run_once`, a few times, when it is time again; returns how many calls were forgotten."""
         if not self.due:
             return 0
-        forgotten = 0
+        forgotten, over = 0, self._clock.monotonic() + SPELL
         for _ in range(IN_A_ROW):
             now_gone = self.run_once()
             forgotten += now_gone
-            if now_gone < AT_ONCE:
+            if now_gone < AT_ONCE or self._clock.monotonic() >= over:
                 break
-        pause = 0.0 if now_gone == AT_ONCE else EVERY
-        self._next = self._clock.monotonic() + pause
+        pause = EVERY if forgotten < AT_ONCE else SOON
+        self._next = self._clock.monotonic() + (0.0 if now_gone == AT_ONCE else pause)
         return forgotten
 
     def run_once(self, limit: int = AT_ONCE) -> int:

@@ -33,14 +33,15 @@ def spell_shortage(pipeline: Pipeline, denial: Forecast) -> str:
 def shortage_of(pipeline: Pipeline, call: Call) -> str | None:
     """What of its limits has no room for a due call now, in words; ``None`` where all have.
 
-    Nor is there an answer where its costs cannot be told. Raises `StoreError` when the ledger
-    cannot be asked.
+    What it holds since an earlier attempt it gets again. There is no answer either where its
+    costs cannot be told. Raises `StoreError` when the ledger cannot be asked.
     """
     now = pipeline.clock.now()
     if call.state is not State.PENDING or call.waits or call.run_at > now:
         return None
     try:
-        charges = charges_of(pipeline, call)
+        held = {reservation.row for reservation in call.reservations}
+        charges = [charge for charge in charges_of(pipeline, call) if charge.row not in held]
     except Exception:  # noqa: BLE001 - costs and keys may be users' functions; asking breaks nothing
         return None
     found = pipeline.store.read(lambda tx: pipeline.governor.forecast(tx, [charges], now))
@@ -49,7 +50,7 @@ def shortage_of(pipeline: Pipeline, call: Call) -> str | None:
 
 def _origin(pipeline: Pipeline, limit: str) -> str:
     """How to change a limit that nobody declared."""
-    if not pipeline.governor.is_default(limit):
+    if limit not in DEFAULT_LIMITS or not pipeline.governor.is_default(limit):
         return ""
     setting = f"{PREFIX}{DEFAULT_LIMITS[limit][0]}".upper()
     return f" (a default, which {setting} changes)"

@@ -108,9 +108,29 @@ def test_what_waits_for_a_limit_is_not_waited_for(sandboxes: Sandboxes) -> None:
         assert not sandbox.delivery.idle(5.0)
     sandboxes.clock.advance(1.1)
     assert sandbox.delivery.idle(5.0)
-    reminder(sandbox, lambda text: None, name="other").enqueue("x")
+    other = reminder(sandbox, lambda text: None, name="other")
+    other.enqueue_in(4.0, "x")
+    assert not sandbox.delivery.idle(5.0), "nothing was refused of the other one"
+    sandboxes.clock.advance(4.0)
     assert sandbox.worker.run_once()
     assert not sandbox.delivery.idle(5.0)
+
+
+def test_what_a_budget_may_have_room_for_is_waited_for(sandboxes: Sandboxes) -> None:
+    """A dear call that was refused says nothing of a cheaper one behind it."""
+    sandbox, done = sandboxes(), list[str]()
+    limit = Limit("cents", 100, per="1h", cost=lambda arguments: int(arguments["text"]))
+    remind = reminder(sandbox, done.append, limits=[limit])
+    remind("90")
+    remind.enqueue_many([*(("50",) for _ in range(3)), ("10",)])
+    sandboxes.clock.advance(6)
+    for _ in range(3):
+        assert sandbox.worker.run_once()
+        assert not sandbox.delivery.idle(5.0)
+    assert sandbox.worker.run_once()
+    assert done == ["90", "10"]
+    sandboxes.clock.advance(6)
+    assert sandbox.delivery.idle(5.0)
 
 
 def test_what_others_hold_is_told_from_what_this_worker_did_not_end(shared: Sandboxes) -> None:

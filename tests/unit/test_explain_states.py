@@ -12,6 +12,7 @@ from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import NEVER, Attempt, Beat, Call, Decision, Fault, Outcome, State
 from gonogo.settlement import FOUND_SILENT
+from gonogo.signals import NotApplied
 
 NOW = 1_800_000_000.0
 CALL = Call(
@@ -198,6 +199,38 @@ def declared(sandbox: SandboxOrchestrator, name: str) -> Action[[], None]:
     def act() -> None: ...
 
     return act
+
+
+def test_what_it_holds_since_an_earlier_attempt_is_its_own(sandboxes: Sandboxes) -> None:
+    """A retry takes the units that it kept; they are no reason why it waits."""
+    locked = sandboxes()
+    errors = [NotApplied("busy")]
+
+    @locked.action(
+        "pay", irreversible=False, limits=[Limit("cents", 100, per="1h", cost="{cents}")]
+    )
+    def pay(cents: int) -> None:
+        if errors:
+            raise errors.pop()
+
+    job = pay.enqueue(100)
+    assert locked.worker.run_once()
+    sandboxes.clock.advance(60)
+    locked.delivery.keep()
+    assert any("waits for a free worker" in line for line in job.explain())
+
+
+def test_a_limit_by_default_may_be_anybodys(locked: SandboxOrchestrator) -> None:
+    """Only our own defaults have a setting of which to speak."""
+    locked.governor.declare(Limit("spam", 1, per="1h"), default=True)
+
+    @locked.action("spam", irreversible=False)
+    def spam() -> None: ...
+
+    locked.delivery.keep()
+    spam()
+    told = "\n".join(spam.enqueue().explain())
+    assert "no room for it in limit 'spam': 1 of 1 taken" in told
 
 
 def test_a_cost_that_cannot_be_told_keeps_no_story_back(locked: SandboxOrchestrator) -> None:

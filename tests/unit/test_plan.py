@@ -19,12 +19,13 @@ from gonogo.errors import (
     PlanError,
     Refused,
 )
+from gonogo.evidence import cannot_tell
 from gonogo.limits import Limit
 from gonogo.logs import carry
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.plan import Cancelled, Plan
 from gonogo.records import PlanState, State
-from gonogo.signals import Rejected
+from gonogo.signals import NotApplied, Rejected
 from gonogo.simulated import Unknown
 
 
@@ -924,6 +925,48 @@ def test_the_rest_of_an_applied_plan_is_cancelled(
         sandbox.cancel_plan("nowhere", **WHO)
     with pytest.raises(ConfigurationError):
         sandbox.cancel_plan(plan, by="", reason="")
+
+
+def test_what_was_sent_when_a_plan_is_cancelled_is_left_alone(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it waits again a moment later: no call ends by a decision that is nowhere."""
+    sandbox, provider = sandboxes(), Provider()
+    payment(sandbox, provider)
+    plan = ready(sandbox, "A")
+    sandbox.approve(plan, **WHO)
+    sandbox.apply(plan)
+    asked: list[str] = []
+    jobs = sandbox.planner.jobs
+    cancel_all = jobs.cancel_all
+    monkeypatch.setattr(jobs, "cancel_all", lambda ids, **_: asked.extend(ids))
+
+    def busy(_: str) -> None:
+        sandbox.cancel_plan(plan, **WHO)
+        raise NotApplied("busy")
+
+    provider.script = [busy]
+    assert sandbox.worker.run_once()
+    cancel_all(asked, **WHO)
+    assert sandbox.plan(plan.id).states() == {"pending": 1}
+
+
+def test_a_doubt_that_a_cancelled_plan_leaves_keeps_its_story(sandboxes: Sandboxes) -> None:
+    """Who looks for evidence writes notes of its own; why it is not tried again is still told."""
+    sandbox, provider = sandboxes(), Provider()
+    pay = payment(sandbox, provider, repeatable=True)
+    pay.verify(lambda call: cannot_tell("closed"))
+    plan = ready(sandbox, "A")
+    sandbox.approve(plan, **WHO)
+    sandbox.apply(plan)
+    provider.script = [TimeoutError("no reply")]
+    drain(sandbox)
+    assert sandbox.cancel_plan(plan, **WHO) == Cancelled(0, {State.UNKNOWN: 1})
+    for _ in range(3):
+        told = [line for line in sandbox.explain(plan.calls[0].id) if "cancelled by" in line]
+        assert len(told) == 1, told
+        sandboxes.clock.advance(100)
+        sandbox.delivery.maintain()
 
 
 def test_a_plan_outlives_its_process(shared: Sandboxes) -> None:

@@ -8,7 +8,7 @@ from tests.support.scene import WHO, Sandboxes
 from gonogo.errors import ConfigurationError
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import Beat
-from gonogo.retention import AT_ONCE, Retention
+from gonogo.retention import AT_ONCE, EVERY, SOON, SPELL, Retention
 
 DAY = 86_400.0
 
@@ -89,6 +89,38 @@ def test_forgetting_keeps_up_with_a_fast_worker(
     sandboxes.clock.advance(2 * DAY)
     retention = Retention(sandbox.store, sandbox.clock, keep=DAY)
     assert [retention.step() for _ in range(3)] == [6, 3, 0]
+
+
+def test_forgetting_leaves_the_keeper_its_time(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy ledger makes its transactions longer, and the fewer follow each other."""
+    sandbox, clock = sandboxes(), sandboxes.clock
+    retention = Retention(sandbox.store, clock, keep=DAY)
+
+    def slow() -> int:
+        clock.advance(SPELL / 2)
+        return AT_ONCE
+
+    monkeypatch.setattr(retention, "run_once", slow)
+    assert retention.step() == 2 * AT_ONCE
+    assert retention.due
+
+
+@pytest.mark.parametrize(("gone", "pause"), [(AT_ONCE, SOON), (AT_ONCE - 1, EVERY), (0, EVERY)])
+def test_where_much_is_forgotten_the_next_round_comes_soon(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch, gone: int, pause: float
+) -> None:
+    """A ledger under load keeps to its size, and a quiet one is left in peace."""
+    sandbox, clock = sandboxes(), sandboxes.clock
+    retention = Retention(sandbox.store, clock, keep=DAY)
+    rounds = iter([AT_ONCE, 0] if gone == AT_ONCE else [gone])
+    monkeypatch.setattr(retention, "run_once", lambda: next(rounds))
+    assert retention.step() == gone
+    clock.advance(pause - 0.1)
+    assert not retention.due
+    clock.advance(0.1)
+    assert retention.due
 
 
 def test_the_dead_are_forgotten(sandboxes: Sandboxes) -> None:
