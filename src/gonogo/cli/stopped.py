@@ -52,6 +52,34 @@ def stop_views(found: Iterable[Stop]) -> list[dict[str, Any]]:
     return [{**control_view(stop.control), "calls": stop.calls} for stop in found]
 
 
+def still_stopped(sandbox: SandboxOrchestrator, names: Iterable[str] | None) -> list[Control]:
+    """The halts and the hold that are on and stop one of ``names``; ``None``: of all actions."""
+    from gonogo.halts import HALT_ALL, HALTS, switches  # noqa: PLC0415 - help needs none of the components
+    from gonogo.said import HOLD  # noqa: PLC0415 - same
+    from gonogo.standing import standing  # noqa: PLC0415 - same
+
+    now, actions = sandbox.clock.now(), sandbox.actions
+    controls = sandbox.store.read(lambda tx: tx.controls.all())
+    if names is None:
+        halted = (name.removeprefix(HALTS) for name in controls if name.startswith(HALTS))
+        names = sorted({*actions, *halted})
+    wanted: dict[str, None] = {HALT_ALL: None}
+    for name in names:
+        action = actions.get(name)
+        held = action is None or action.policy.irreversible
+        wanted |= dict.fromkeys([*switches(name), *([HOLD] if held else [])])
+    found = (standing(controls, one, now) for one in wanted)
+    return [control for control in found if control is not None]
+
+
+def spell_effect(effect: str, over: str, still: Iterable[Control]) -> str:
+    """What letting go did: ``effect``; or what is ``over``, and what ``still`` stands."""
+    from gonogo.standing import remedy, spell_switch  # noqa: PLC0415 - same
+
+    told = "; ".join(f"{spell_switch(one)}; {remedy(one)} lets it go" for one in still)
+    return f"{over}, BUT {told}" if told else effect
+
+
 def kept_back(sandbox: SandboxOrchestrator) -> list[Kept]:
     """What keeps due calls of this worker's queues from being performed: switches, and the lock."""
     from gonogo.standing import remedy, spell_switch  # noqa: PLC0415 - same
