@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TO_COME = {State.PENDING, State.CLAIMED}
 
 MOST = 10_000
-"""Pending calls that are looked at."""
+"""Pending calls that are looked at, the newest; of older ones is known only whether one is due."""
 
 
 class Kept(NamedTuple):
@@ -98,7 +98,39 @@ def kept_back(sandbox: SandboxOrchestrator) -> list[Kept]:
     if locked := sum(_is_locked(sandbox, call, controls, now) for call in free):
         why = "the sandbox is locked (dry-run) and nobody approved them; gonogo arm lets them go"
         kept.append(Kept(locked, why))
+    if not due and len(pending) == MOST and _is_due(sandbox, now):
+        why = f"it is older than the newest {MOST:,} that wait, which alone were looked at"
+        kept.append(Kept(1, why))
     return kept
+
+
+def turned_away(sandbox: SandboxOrchestrator, ids: Iterable[str]) -> list[Kept]:
+    """Of calls that were refused, how many wait for another try, and why the first was.
+
+    What `kept_back` tells of is left out, and what is not of this worker's queues.
+    """
+    from gonogo.stops import stop_of  # noqa: PLC0415 - same
+
+    now, actions, queues = sandbox.clock.now(), sandbox.actions, sandbox.delivery.queues
+    found = sandbox.store.read(lambda tx: [tx.calls.get(one) for one in ids])
+    controls = sandbox.store.read(lambda tx: tx.controls.all())
+    waiting = [
+        call
+        for call in found
+        if call is not None
+        and (call.state is State.PENDING and call.queue in queues)
+        and stop_of(call, actions, controls, now) is None
+        and not _is_locked(sandbox, call, controls, now)
+    ]
+    if not waiting:
+        return []
+    first = waiting[0]
+    return [Kept(len(waiting), f"{first.name}: {first.note or 'no reason is known'}")]
+
+
+def _is_due(sandbox: SandboxOrchestrator, now: float) -> bool:
+    run_at = sandbox.store.read(lambda tx: tx.calls.next_run_at(sandbox.delivery.queues))
+    return run_at is not None and run_at <= now
 
 
 def _is_locked(
