@@ -10,7 +10,7 @@ from gonogo.durations import spell_duration, spell_time
 from gonogo.handout import BROKER
 from gonogo.lines import clean
 from gonogo.records import NEVER, Attempt, Beat, Call, Control, Decision, Outcome, State
-from gonogo.settlement import FOUND_SILENT
+from gonogo.settlement import FOUND_SILENT, runs_again
 from gonogo.standing import THROWN, remedy, spell_switch, spell_throw
 
 _HAPPENED = {
@@ -165,9 +165,10 @@ def _pending(call: Call, now: float, workers: Workers | None, short: str | None)
 
 def _dispatched(call: Call, now: float, workers: Workers | None) -> str:
     if call.lease_until is not None and call.lease_until <= now:
+        end = "and runs it again" if runs_again(call) else f"or gonogo resolve {call.id} settles it"
         return (
             f"{call.owner} was performing it and went silent: a worker (gonogo worker) finds that, "
-            f"or gonogo resolve {call.id} settles it."
+            f"{end}."
         )
     sign = _sign(call, now, workers)
     return f"it is being performed by {call.owner} (attempt {call.attempt}){sign}."

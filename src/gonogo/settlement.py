@@ -132,10 +132,15 @@ def outcome_of(action: Action[Any, Any], error: BaseException) -> Outcome:
     return classify(error)
 
 
+def runs_again(call: Call) -> bool:
+    """Whether a dispatched call goes back to its queue when its process went silent."""
+    return call.repeatable and call.attempt < call.max_attempts and call.queue is not None
+
+
 def unheard(action: Action[Any, Any] | None, call: Call, now: float, why: str) -> Settlement:
     """What becomes of a dispatched call whose process went silent."""
     performed = Performed(ended_at=now, error=ConnectionAbortedError(why))
-    if call.repeatable and call.attempt < call.max_attempts and call.queue is not None:
+    if runs_again(call):
         settlement = _retried(call, performed, Outcome.UNKNOWN, 0.0, None)
     else:
         may = "the effect may have happened"

@@ -90,7 +90,7 @@ def spell_switch(control: Control) -> str:
 def spell_throw(thrown: Decision) -> str:
     """What was stopped or let go, by whom, until when, and why."""
     until = thrown.detail.get("until")
-    end = f", until {spell_time(until)}" if isinstance(until, float) else ""
+    end = "" if until is None else f", until {spell_time(until)}"
     what = f"{_subject(thrown.subject)} was {THROWN[thrown.what]}"
     return f"{what} by {thrown.actor}{end}: {thrown.reason}"
 

@@ -22,6 +22,9 @@ from gonogo.store.port import Transaction
 
 Actions = Mapping[str, Action[Any, Any]]
 
+_WITHDRAWN = {State.CANCELLED, State.FAILED, State.UNKNOWN}
+"""The states of calls that may have ended before they were begun (again)."""
+
 
 class Stop(Struct, frozen=True):
     """A switch that is on, and how many of the calls that were looked at it keeps."""
@@ -72,7 +75,7 @@ def thrown(tx: Transaction, call: Call, actions: Actions, now: float) -> list[De
     """
     if call.queue is None:
         return []
-    began, ended = call.created_at, _waited_until(call, now)
+    began, ended = call.created_at, _waited_until(tx, call, now)
     action = actions.get(call.action)
     held = action is not None and action.policy.irreversible
     subjects = (PREFIX + call.queue, *switches(call.action), *((HOLD_SUBJECT,) if held else ()))
@@ -86,10 +89,14 @@ def thrown(tx: Transaction, call: Call, actions: Actions, now: float) -> list[De
     return told
 
 
-def _waited_until(call: Call, now: float) -> float:
+def _waited_until(tx: Transaction, call: Call, now: float) -> float:
+    """When it was last begun, or ended in its queue; ``now`` while it still waits."""
     if call.state in {State.PENDING, State.CLAIMED}:
         return now
-    return next((at for at in (call.dispatched_at, call.settled_at) if at is not None), now)
+    ended = call.settled_at if call.state in _WITHDRAWN else None
+    if ended is not None and all(one.ended_at != ended for one in tx.attempts.of(call.id)):
+        return ended  # no attempt ended it: it was cancelled or refused, or had no time left
+    return call.dispatched_at or now
 
 
 def _stood(earlier: Decision, at: float) -> bool:

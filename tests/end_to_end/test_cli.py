@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from tests.support.program import COMMAND, Program
 
 from gonogo.cli.exits import Exit
+from gonogo.records import CallFilter, State
+from gonogo.store.port import Transaction
+from gonogo.store.sqlite import SqliteStore
 
 APP = """
 import os, sys
@@ -304,7 +308,10 @@ def test_an_interrupted_wait_leaves_the_calls(gonogo: Program) -> None:
 
 
 def test_a_call_that_a_dead_process_claimed_is_not_passed_over(gonogo: Program) -> None:
-    """A worker that ends before its lease is over says so, by its status too."""
+    """A worker that ends before its lease is over says so, by its status too.
+
+    One that was asked for a single call does not wait for others.
+    """
     plan = gonogo("rehearse", "app:payday", "INV-1", "--json").json["id"]
     gonogo("approve", plan, *WHO, "--yes")
     gonogo("apply", plan)
@@ -313,6 +320,7 @@ def test_a_call_that_a_dead_process_claimed_is_not_passed_over(gonogo: Program) 
     done = gonogo("worker", "--until-idle", "--patience", "0.1s", "--json")
     assert (done.code, done.json["left"]) == (Exit.UNFINISHED, 1)
     assert "left: 1 in the hands of other processes" in done.err
+    assert gonogo("worker", "--once").code == Exit.OK
 
 
 def test_sigterm_lets_a_worker_end_what_it_has_begun(gonogo: Program) -> None:
@@ -379,6 +387,39 @@ def test_a_worker_says_that_the_lock_keeps_what_nobody_approved(gonogo: Program)
         idled = gonogo(*worker)
         assert (idled.code, idled.out) == (Exit.UNFINISHED, "nothing was performed\n")
         assert "stopped: 1 due, but the sandbox is locked (dry-run)" in idled.err
+
+
+def test_a_worker_says_what_was_refused_and_why(gonogo: Program) -> None:
+    """What is due and refused was not done, so that neither the words nor the status say so."""
+    bank = "from app import sandbox\n"
+    bank += (
+        "sandbox.readiness_checker.register_check('bank', lambda: (False, 'the bank is down'))\n"
+    )
+    (gonogo.folder / "bank.py").write_text(bank)
+    applied(gonogo, "INV-1")
+    idle = ("worker", "--until-idle", "--patience", "0.1s")
+    for worker in (idle, ("worker", "--once")):
+        idled = gonogo("--app", "bank:sandbox", *worker)
+        assert (idled.code, idled.out) == (Exit.UNFINISHED, "nothing was performed\n")
+        assert "refused: 1 due; the first is payment (payment:INV-1): " in idled.err
+        assert "the bank is down" in idled.err
+        make_due(gonogo)
+    (refused,) = gonogo("--app", "bank:sandbox", *idle, "--json").json["refused"]
+    assert (refused["calls"], "the bank is down" in refused["why"]) == (1, True)
+    make_due(gonogo)
+    assert gonogo(*idle, "--json").json["refused"] == []
+
+
+def make_due(gonogo: Program) -> None:
+    """The calls that were refused, and put off for a while, are due again."""
+    store = SqliteStore(f"sqlite:///{gonogo.folder}/ops.db")
+
+    def work(tx: Transaction) -> None:
+        for call in tx.calls.find(CallFilter(states=(State.PENDING,))):
+            tx.calls.replace(call, structs.replace(call, run_at=0.0))
+
+    store.write(work)
+    store.close()
 
 
 def test_a_worker_takes_only_from_its_queues(gonogo: Program) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.support.scene import WHO, Provider, Sandboxes, payment, reminder
 
 from gonogo.backoff import Retry
 from gonogo.cli.exits import Exit
+from gonogo.cli.stopped import kept_back
 from gonogo.cli.work import Tally, _exit, _held_by_others, _remaining
 from gonogo.evidence import absent, landed
 from gonogo.limits import Limit
 from gonogo.records import Call, State
+from gonogo.signals import NotApplied
 from gonogo.writing import alone
 
 
@@ -131,6 +134,71 @@ def test_what_a_budget_may_have_room_for_is_waited_for(sandboxes: Sandboxes) -> 
     assert done == ["90", "10"]
     sandboxes.clock.advance(6)
     assert sandbox.delivery.idle(5.0)
+
+
+def test_what_was_refused_and_waits_is_told_with_the_reason(sandboxes: Sandboxes) -> None:
+    """A due call that a guard refused is not done, though nothing is left to do; once each."""
+    sandbox, sent = sandboxes(), list[str]()
+    limits = [Limit("units", 1, per="1h")]
+    remind = reminder(sandbox, sent.append, limits=limits, key="{text}")
+    tally = Tally(sandbox)
+    remind.enqueue_many([("A",), ("B",)])
+    for _ in range(3):
+        sandbox.worker.run_once()
+        sandboxes.clock.advance(1.1)
+    (refused,) = tally.refused()
+    assert (sent, refused.calls) == (["A"], 1)
+    assert refused.why.startswith("remind (B): Rate limit exceeded for 'units'")
+    sandboxes.clock.advance(3700)
+    sandbox.worker.run_once()
+    assert (sent, tally.refused()) == (["A", "B"], [])
+
+
+def test_a_refusal_whose_cause_a_switch_is_now_is_told_once(sandboxes: Sandboxes) -> None:
+    """With the switch; nor is a retry a refusal, or what a job of the application called itself."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.readiness_checker.register_check("bank", lambda: (not down, "the bank is down"))
+    down = [True]
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, provider, retry=Retry(base_delay=600.0))
+    tally = Tally(sandbox)
+    pay.enqueue("A")
+    sandbox.worker.run_once()
+    (refused,) = tally.refused()
+    assert refused.calls == 1
+    assert "the bank is down" in refused.why
+    sandbox.halt("pay", **WHO)
+    sandboxes.clock.advance(60)
+    assert tally.refused() == []
+    assert [kept.calls for kept in kept_back(sandbox)] == [1]
+    sandbox.resume("pay", **WHO)
+    down.clear()
+    provider.script = [NotApplied("busy")]
+    sandboxes.clock.advance(60)
+    sandbox.worker.run_once()
+    assert provider.script == []
+    assert tally.refused() == []
+
+
+def test_a_due_call_behind_the_newest_is_not_taken_for_done(
+    sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where more wait than are looked at, it is said that one is due, and where was looked."""
+    monkeypatch.setattr("gonogo.cli.stopped.MOST", 2)
+    sandbox = sandboxes()
+    sandbox.arm(**WHO)
+    payment(sandbox).enqueue("A")
+    sandboxes.clock.advance(1)
+    sandbox.halt("pay", **WHO)
+    remind = reminder(sandbox, lambda text: None)
+    for text in ("later", "and later"):
+        remind.enqueue_in(600.0, text)
+    (kept,) = kept_back(sandbox)
+    assert kept.calls == 1
+    assert kept.why.startswith("it is older than the newest 2 that wait")
+    sandbox.resume("pay", **WHO)
+    sandbox.worker.run_once()
+    assert kept_back(sandbox) == []
 
 
 def test_what_others_hold_is_told_from_what_this_worker_did_not_end(shared: Sandboxes) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 from msgspec import structs
-from tests.support.scene import WHO, Sandboxes
+from tests.support.scene import WHO, Provider, Sandboxes, drain, payment, story
 
 from gonogo.action import Action
+from gonogo.backoff import Retry
 from gonogo.explain import Workers, explain
 from gonogo.limits import Limit
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import NEVER, Attempt, Beat, Call, Decision, Fault, Outcome, State
 from gonogo.settlement import FOUND_SILENT
-from gonogo.signals import NotApplied
+from gonogo.signals import Cancel, NotApplied, Rejected
 
 NOW = 1_800_000_000.0
 CALL = Call(
@@ -71,6 +72,18 @@ def test_every_state_is_told(changes: dict[str, object], sentence: str) -> None:
     assert standing.startswith("Now: ")
     assert sentence in standing
     assert standing.endswith("Because of this.")
+
+
+def test_what_a_worker_runs_again_is_not_for_a_person_to_settle() -> None:
+    """Found silent, a repeatable job with attempts left goes back to its queue: it is no doubt."""
+    silent = structs.replace(
+        CALL, state=State.DISPATCHED, lease_until=NOW, repeatable=True, max_attempts=2, note=None
+    )
+    told = "host:1 was performing it and went silent: a worker (gonogo worker) finds that"
+    assert explain(silent, [], [], NOW)[-2] == f"Now: {told}, and runs it again."
+    for spent in ({"max_attempts": 1}, {"queue": None}, {"repeatable": False}):
+        sentence = explain(structs.replace(silent, **spent), [], [], NOW)[-2]
+        assert sentence == f"Now: {told}, or gonogo resolve c1 settles it."
 
 
 def test_every_state_has_a_sentence() -> None:
@@ -190,6 +203,53 @@ def test_what_was_stopped_while_it_waited_is_told(sandboxes: Sandboxes) -> None:
     assert "until 2027-01-15 08:00:25Z" in story[0]
     assert story[-2].startswith("Now: succeeded")
     assert not any("irreversible" in line for line in mailed.explain())
+
+
+@pytest.mark.parametrize("end", ["cancelled", "deadline"])
+def test_what_was_stopped_while_its_retry_waited_is_told(sandboxes: Sandboxes, end: str) -> None:
+    """A call whose last attempt is long over waited again, until it ended in its queue."""
+    sandbox, clock, provider = sandboxes(), sandboxes.clock, Provider()
+    provider.script = [NotApplied("busy")]
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, provider, deadline=100.0, retry=Retry(base_delay=60.0))
+    call = pay.enqueue("A")
+    assert drain(sandbox) == 1
+    clock.advance(1)
+    sandbox.halt("pay", by="bo", reason="a look")
+    clock.advance(1)
+    if end == "cancelled":
+        call.cancel(**WHO)
+    else:
+        clock.advance(100)
+        sandbox.recovery.run_once()
+    assert call.state() is (State.CANCELLED if end == "cancelled" else State.FAILED)
+    clock.advance(1)
+    sandbox.halt(by="bo", reason="too late to concern it")
+    told = [line for line in call.explain() if "halted" in line]
+    assert told == ["2027-01-15 08:00:01Z: pay was halted by bo: a look."]
+
+
+def test_what_was_stopped_while_it_was_performed_for_the_last_time_is_not_told(
+    sandboxes: Sandboxes,
+) -> None:
+    """It did not wait any more, whatever it ended as."""
+    sandbox, clock, provider = sandboxes(), sandboxes.clock, Provider()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, provider)
+    for signal in (Cancel("no more"), Rejected("closed account"), TimeoutError("no answer")):
+
+        def halted(invoice: str, signal: Exception = signal) -> None:
+            clock.advance(1)
+            sandbox.halt(by="bo", reason="a look")
+            clock.advance(1)
+            sandbox.resume(by="bo", reason="fine")
+            raise signal
+
+        provider.script = [halted]
+        call = pay.enqueue(type(signal).__name__)
+        assert drain(sandbox) == 1
+        assert call.state() is not State.SUCCEEDED
+        assert "halted" not in story(call)
 
 
 def declared(sandbox: SandboxOrchestrator, name: str) -> Action[[], None]:

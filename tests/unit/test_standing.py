@@ -71,6 +71,17 @@ def test_a_shorter_one_never_ends_one_that_stands(
     assert (provider.book, sandbox.decisions()) == ([], before)
 
 
+def test_an_end_in_whole_seconds_is_told(sandboxes: Sandboxes) -> None:
+    """A time is a number, be it an int or a float."""
+    sandbox, clock = sandboxes(), sandboxes.clock
+    sandbox.arm(**WHO)
+    call = payment(sandbox).enqueue("A")
+    clock.advance(1)
+    sandbox.halt("pay", **BEN, until=int(clock.now()) + 60)
+    thrown = "2027-01-15 08:00:01Z: pay was halted by ben, until 2027-01-15 08:01:01Z: "
+    assert f"{thrown}fraud suspected." in call.explain()
+
+
 @every_switch
 def test_one_that_lasts_as_long_or_longer_replaces_it(sandboxes: Sandboxes, switch: str) -> None:
     """The decision says whose it replaced; one whose time is over is replaced by nobody."""

@@ -47,7 +47,7 @@ class Exit(IntEnum):
     For `crash-test`: not safe.
     """
     UNFINISHED = 12
-    """The time to wait was over before everything had ended, or what is due is stopped.
+    """The time to wait was over before all had ended, or what is due is stopped or refused.
 
     It goes on without us.
     """

@@ -8,6 +8,7 @@ import click
 from msgspec import structs
 
 from gonogo.cli.base import Command, Group, Session, by, duration, pass_session, reason, shown_name
+from gonogo.cli.stopped import spell_effect, still_stopped
 from gonogo.cli.views import control_view, did, doing, liveness, performing_view, when
 from gonogo.durations import spell_duration
 from gonogo.errors import NotFound
@@ -81,14 +82,20 @@ def pause(session: Session, queue: str, seconds: float | None, by: str, reason: 
 @pass_session
 def resume(session: Session, queue: str, by: str, reason: str) -> None:
     """Take from QUEUE again."""
-    if not session.sandbox.unpause(queue, by=by, reason=reason):
-        paused = [name for name, found in session.sandbox.queues().items() if found.paused]
+    sandbox = session.sandbox
+    if not sandbox.unpause(queue, by=by, reason=reason):
+        paused = [name for name, found in sandbox.queues().items() if found.paused]
         raise NotFound(
             f"queue {queue!r} is not paused, nothing was changed; paused: "
             f"{', '.join(paused) or 'none'}"
         )
-    effect = f"calls are taken from {queue} again"
-    session.out.data({"done": "resumed", "effect": effect, "control": None}, [f"resumed: {effect}"])
+    mine = [name for name, action in sandbox.actions.items() if action.policy.queue == queue]
+    still = still_stopped(sandbox, mine or None)  # calls of any action can be put in any queue
+    over = f"the pause of {queue} is over"
+    effect = spell_effect(f"calls are taken from {queue} again", over, still)
+    document: dict[str, Any] = {"done": "resumed", "effect": effect, "control": None}
+    document["stopped"] = [control_view(one) for one in still]
+    session.out.data(document, [f"resumed: {effect}"])
 
 
 @click.command(cls=Command, example="gonogo workers")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TO_COME = {State.PENDING, State.CLAIMED}
 
 MOST = 10_000
-"""Pending calls that are looked at."""
+"""Pending calls that are looked at, the newest; of older ones is known only whether one is due."""
 
 
 class Kept(NamedTuple):
@@ -52,6 +52,34 @@ def stop_views(found: Iterable[Stop]) -> list[dict[str, Any]]:
     return [{**control_view(stop.control), "calls": stop.calls} for stop in found]
 
 
+def still_stopped(sandbox: SandboxOrchestrator, names: Iterable[str] | None) -> list[Control]:
+    """The halts and the hold that are on and stop one of ``names``; ``None``: of all actions."""
+    from gonogo.halts import HALT_ALL, HALTS, switches  # noqa: PLC0415 - help needs none of the components
+    from gonogo.said import HOLD  # noqa: PLC0415 - same
+    from gonogo.standing import standing  # noqa: PLC0415 - same
+
+    now, actions = sandbox.clock.now(), sandbox.actions
+    controls = sandbox.store.read(lambda tx: tx.controls.all())
+    if names is None:
+        halted = (name.removeprefix(HALTS) for name in controls if name.startswith(HALTS))
+        names = sorted({*actions, *halted})
+    wanted: dict[str, None] = {HALT_ALL: None}
+    for name in names:
+        action = actions.get(name)
+        held = action is None or action.policy.irreversible
+        wanted |= dict.fromkeys([*switches(name), *([HOLD] if held else [])])
+    found = (standing(controls, one, now) for one in wanted)
+    return [control for control in found if control is not None]
+
+
+def spell_effect(effect: str, over: str, still: Iterable[Control]) -> str:
+    """What letting go did: ``effect``; or what is ``over``, and what ``still`` stands."""
+    from gonogo.standing import remedy, spell_switch  # noqa: PLC0415 - same
+
+    told = "; ".join(f"{spell_switch(one)}; {remedy(one)} lets it go" for one in still)
+    return f"{over}, BUT {told}" if told else effect
+
+
 def kept_back(sandbox: SandboxOrchestrator) -> list[Kept]:
     """What keeps due calls of this worker's queues from being performed: switches, and the lock."""
     from gonogo.standing import remedy, spell_switch  # noqa: PLC0415 - same
@@ -70,7 +98,39 @@ def kept_back(sandbox: SandboxOrchestrator) -> list[Kept]:
     if locked := sum(_is_locked(sandbox, call, controls, now) for call in free):
         why = "the sandbox is locked (dry-run) and nobody approved them; gonogo arm lets them go"
         kept.append(Kept(locked, why))
+    if not due and len(pending) == MOST and _is_due(sandbox, now):
+        why = f"it is older than the newest {MOST:,} that wait, which alone were looked at"
+        kept.append(Kept(1, why))
     return kept
+
+
+def turned_away(sandbox: SandboxOrchestrator, ids: Iterable[str]) -> list[Kept]:
+    """Of calls that were refused, how many wait for another try, and why the first was.
+
+    What `kept_back` tells of is left out, and what is not of this worker's queues.
+    """
+    from gonogo.stops import stop_of  # noqa: PLC0415 - same
+
+    now, actions, queues = sandbox.clock.now(), sandbox.actions, sandbox.delivery.queues
+    found = sandbox.store.read(lambda tx: [tx.calls.get(one) for one in ids])
+    controls = sandbox.store.read(lambda tx: tx.controls.all())
+    waiting = [
+        call
+        for call in found
+        if call is not None
+        and (call.state is State.PENDING and call.queue in queues)
+        and stop_of(call, actions, controls, now) is None
+        and not _is_locked(sandbox, call, controls, now)
+    ]
+    if not waiting:
+        return []
+    first = waiting[0]
+    return [Kept(len(waiting), f"{first.name}: {first.note or 'no reason is known'}")]
+
+
+def _is_due(sandbox: SandboxOrchestrator, now: float) -> bool:
+    run_at = sandbox.store.read(lambda tx: tx.calls.next_run_at(sandbox.delivery.queues))
+    return run_at is not None and run_at <= now
 
 
 def _is_locked(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
 from gonogo.cli.base import Command, Session, by, duration, pass_session, reason
+from gonogo.cli.stopped import spell_effect, still_stopped
 from gonogo.cli.views import control_view, when
 from gonogo.errors import NotFound
 from gonogo.records import Control
@@ -30,7 +31,14 @@ def arm(session: Session, seconds: float, by: str, reason: str) -> None:
     Irreversible actions are performed without a plan until then.
     """
     control = session.sandbox.arm(by=by, reason=reason, seconds=seconds)
-    _done(session, "armed", control, f"irreversible calls are performed until {_end(control)}")
+    _let_go(
+        session,
+        "armed",
+        f"irreversible calls are performed until {_end(control)}",
+        f"irreversible calls need no plan until {_end(control)}",
+        _irreversible(session),
+        control,
+    )
 
 
 @click.command(cls=Command, example="gonogo lock --by ops@example.com --reason 'done'")
@@ -92,14 +100,17 @@ def resume(session: Session, action: str | None, by: str, reason: str) -> None:
 
     sandbox = session.sandbox
     if not sandbox.resume(action, by=by, reason=reason):
-        halts = [name for name in _controls(session) if name.startswith(HALTS)]
+        now, controls = sandbox.clock.now(), _controls(session)
+        halts = [n for n in controls if n.startswith(HALTS) and controls[n].active(now)]
         names = ["everything" if n == HALT_ALL else n.removeprefix(HALTS) for n in halts]
         raise NotFound(
             f"{action or 'everything'} is not halted, nothing was changed; halted: "
             f"{', '.join(names) or 'nothing'}",
             action=action,
         )
-    _done(session, "resumed", None, f"{action or 'everything'} is no longer refused")
+    what = action or "everything"
+    effect, over = f"{what} is no longer refused", f"the halt of {what} is over"
+    _let_go(session, "resumed", effect, over, None if action is None else [action])
 
 
 @click.command(cls=Command, example="gonogo hold --by ops@example.com --reason 'bank holiday'")
@@ -129,7 +140,8 @@ def release(session: Session, by: str, reason: str) -> None:
     """End a hold: the checks give the verdict again."""
     if not session.sandbox.release(by=by, reason=reason):
         raise NotFound("nothing is held, nothing was changed")
-    _done(session, "released", None, "the checks give the verdict again")
+    effect, over = "the checks give the verdict again", "the hold is over"
+    _let_go(session, "released", effect, over, _irreversible(session))
 
 
 def _controls(session: Session) -> dict[str, Control]:
@@ -140,6 +152,28 @@ def _end(control: Control) -> str:
     return when(control.until) or "somebody ends it"
 
 
-def _done(session: Session, what: str, control: Control | None, effect: str) -> None:
-    document = {"done": what, "effect": effect, "control": control and control_view(control)}
+def _irreversible(session: Session) -> list[str]:
+    actions = session.sandbox.actions.items()
+    return [name for name, action in actions if action.policy.irreversible]
+
+
+def _let_go(
+    session: Session,
+    what: str,
+    effect: str,
+    over: str,
+    names: Iterable[str] | None,
+    control: Control | None = None,
+) -> None:
+    """Tell what was let go, and what still stops any of the actions ``names``; ``None``: of all."""
+    still = still_stopped(session.sandbox, names)
+    stopped = [control_view(one) for one in still]
+    _done(session, what, control, spell_effect(effect, over, still), stopped=stopped)
+
+
+def _done(
+    session: Session, what: str, control: Control | None, effect: str, **more: object
+) -> None:
+    view = control and control_view(control)
+    document = {"done": what, "effect": effect, "control": view, **more}
     session.out.data(document, [f"{what}: {effect}"])

@@ -13,7 +13,7 @@ import click
 
 from gonogo.cli.base import Command, Session, duration, pass_session
 from gonogo.cli.exits import Exit, exit_of_states
-from gonogo.cli.stopped import Kept, kept_back
+from gonogo.cli.stopped import Kept, kept_back, turned_away
 from gonogo.durations import spell_time
 from gonogo.lines import clean
 from gonogo.records import Call, State
@@ -56,8 +56,8 @@ def worker(
 
     Then it takes no more, ends what is under way, and leaves. With --until-idle or --once it exits
     with 9 when a call that it performed or looked into is unknown, with 12 when one of its queues
-    is left in the hands of another process, or is due and stopped by a halt, a hold, a pause or
-    the lock, with 11 when one that it performed failed.
+    is due and stopped by a halt, a hold, a pause or the lock, or was refused, or with --until-idle
+    is left in the hands of another process, with 11 when one that it performed failed.
     """
     if once and (until_idle or threads):
         raise click.UsageError("--once goes without --until-idle and --threads")
@@ -84,10 +84,12 @@ def worker(
             drained = sandbox.run(until_idle=patience if until_idle else None)
     counts = tally.counts()
     left = [] if once else _held_by_others(sandbox)
-    kept = [] if once and any(counts.values()) else kept_back(sandbox)
-    _tell(session, counts, left, kept, drained=drained)
+    performed = once and any(counts.values())
+    kept = [] if performed else kept_back(sandbox)
+    refused = [] if performed else tally.refused()
+    _tell(session, counts, left, kept, refused, drained=drained)
     if until_idle or once:
-        return _exit(counts, ended=drained and not left and not kept)
+        return _exit(counts, ended=drained and not (left or kept or refused))
     return Exit.OK if drained else Exit.UNFINISHED
 
 
@@ -96,21 +98,25 @@ def _tell(
     counts: dict[str, int],
     left: list[Call],
     kept: list[Kept],
+    refused: list[Kept],
     *,
     drained: bool,
 ) -> None:
     sandbox = session.sandbox
     told = ", ".join(f"{n:,} {state}" for state, n in counts.items() if n and state != _RESOLVED)
-    told = told or ("nothing was performed" if kept else "nothing was due")
+    told = told or ("nothing was performed" if kept or refused else "nothing was due")
     if by_evidence := counts[_RESOLVED]:
         told += f"; {by_evidence:,} settled by evidence or a decision"
     if not drained:
         told += "; calls that had not ended in time are left to their leases"
     document = {"worker": sandbox.owner, "drained": drained, "left": len(left), **counts}
-    document["stopped"] = [{"calls": one.calls, "why": one.why} for one in kept]
+    document["stopped"] = [one._asdict() for one in kept]
+    document["refused"] = [one._asdict() for one in refused]
     session.out.data(document, [told])
     for one in kept:
         session.out.note(clean(f"stopped: {one.calls:,} due, but {one.why}"))
+    for one in refused:
+        session.out.note(clean(f"refused: {one.calls:,} due; the first is {one.why}"))
     if left:
         leases = max(call.lease_until or 0.0 for call in left)
         session.out.note(
@@ -181,9 +187,20 @@ class Tally:
         self._mutex = threading.Lock()
         self._ends: Counter[str] = Counter()
         self._doubts: dict[str, None] = {}
+        self._refused: dict[str, None] = {}
         self._resolved = 0
         names = ("call.settled", "call.recovered", "call.withdrawn", "call.resolved")
         sandbox.events.subscribe(self._hear, names, quick=True)
+        turns = ("call.refused", "call.retry_scheduled")
+        sandbox.events.subscribe(self._hear_refusal, turns, quick=True)
+
+    def _hear_refusal(self, event: Event) -> None:
+        call_id = str(event.call_id)
+        with self._mutex:
+            if event.name != "call.refused":  # it was begun since
+                self._refused.pop(call_id, None)
+            elif len(self._refused) < MOST_LISTED:
+                self._refused[call_id] = None
 
     def _hear(self, event: Event) -> None:
         state, call_id = str(event.detail["state"]), str(event.call_id)
@@ -194,6 +211,15 @@ class Tally:
                 self._doubts[call_id] = None
             elif state != State.PENDING:
                 self._ends[state] += 1
+
+    def refused(self) -> list[Kept]:
+        """How many queued calls were refused and wait for another try, and why the first was.
+
+        What a switch or the lock keeps is left out; see `kept_back`.
+        """
+        with self._mutex:
+            refused = list(self._refused)
+        return turned_away(self._sandbox, refused)
 
     def counts(self) -> dict[str, int]:
         """How many calls are in each state now, and how many were ``resolved``.
