@@ -79,6 +79,9 @@ class SandboxReadinessChecker:
         self._hold_cache = hold_cache if store is not None else float("inf")
         self._checks: dict[str, Check] = {}
         self._lock = threading.Lock()
+        self._switching = (
+            threading.RLock()
+        )  # one hold or release at a time; verdicts never wait for it
         self._held: Control | None = None
         self._held_until = float("-inf") if store is not None else float("inf")
         self._go_until: dict[str | None, float] = {}
@@ -218,13 +221,18 @@ class SandboxReadinessChecker:
         now = self._clock.now()
         if until is not None and until <= now:
             raise ConfigurationError("a hold must end in the future; leave until out for no end")
-        control = Control(name=HOLD, actor=by, reason=reason, set_at=now, until=until)
+        with self._switching:
+            self._hold(Control(name=HOLD, actor=by, reason=reason, set_at=now, until=until))
+        control_changed(self._events, now, HOLD, by, on=True)
+
+    def _hold(self, control: Control) -> None:
+        """Hold in this process at once, then on the ledger."""
         with self._lock:
             before, lasting = self._unsaved, None
             if before is not None and outlasts(before, control):
                 lasting = before
             if self._store is None:
-                replacing(_if_on(self._held, now), control)
+                replacing(_if_on(self._held, control.set_at), control)
                 self._held = control
             self._unsaved = lasting or control
             self._forget()
@@ -235,7 +243,6 @@ class SandboxReadinessChecker:
                 self._unsaved = before
             raise
         self._set_hold(control, lasting)
-        control_changed(self._events, now, HOLD, by, on=True)
 
     def _keep(self, control: Control) -> None:
         """Write a hold on the ledger, with who decided it, why, and in whose place."""
@@ -260,6 +267,14 @@ class SandboxReadinessChecker:
         """
         require_who_and_why("releasing a hold", by, reason)
         now = self._clock.now()
+        with self._switching:
+            released = self._release(by, reason, now)
+        if released:
+            control_changed(self._events, now, HOLD, by, on=False)
+        return released
+
+    def _release(self, by: str, reason: str, now: float) -> bool:
+        """End the hold on the ledger, then in this process."""
         with self._lock:
             mine = (self._unsaved, self._held if self._store is None else None)
             here = any(_if_on(control, now) for control in mine)
@@ -274,8 +289,6 @@ class SandboxReadinessChecker:
 
         released = here if self._store is None else self._store.write(work)
         self._set_hold(None)
-        if released:
-            control_changed(self._events, now, HOLD, by, on=False)
         return released
 
     def get_status(self) -> dict[str, Any]:

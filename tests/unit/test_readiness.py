@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gonogo.clock import FakeClock
-from gonogo.errors import ConfigurationError, NotReady, StoreUnavailable
+from gonogo.errors import ConfigurationError, NotReady, Refused, StoreUnavailable
 from gonogo.events import EventBus
 from gonogo.governor import GovernorEnforcer
 from gonogo.halts import set_halt
@@ -538,3 +538,46 @@ def test_a_ledger_that_does_not_say_what_is_halted_is_a_no_go(clock: FakeClock) 
     store.broken = True
     assert checker.evaluate().verdict is Verdict.NO_GO
     assert not checker.is_ready()
+
+
+class Slow(MemoryStore):
+    """A ledger whose first write waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.let_go = threading.Event(), threading.Event()
+        self.turn = threading.RLock()
+
+    def write(self, work: Any, *, durable: bool = True) -> Any:
+        with self.turn:
+            if not self.begun.is_set():
+                self.begun.set()
+                self.let_go.wait(SOON)
+            return super().write(work, durable=durable)
+
+
+def test_a_hold_that_is_refused_leaves_nothing_of_another_made_meanwhile(clock: FakeClock) -> None:
+    """Once another process has released the one that stands, this one says GO again."""
+    store, refused = Slow(), []
+    here = SandboxReadinessChecker(clock=clock, store=store)
+
+    def shorter() -> None:
+        try:
+            here.hold(by="Bo", reason="second", until=clock.now() + 60)
+        except Refused as error:
+            refused.append(error)
+
+    first = threading.Thread(target=lambda: here.hold(by="Ann", reason="first"))
+    first.start()
+    assert store.begun.wait(SOON)
+    second = threading.Thread(target=shorter)
+    second.start()
+    assert here.evaluate().verdict is Verdict.HOLD
+    second.join(0.05)
+    store.let_go.set()
+    first.join(SOON)
+    second.join(SOON)
+    assert len(refused) == 1
+    SandboxReadinessChecker(clock=clock, store=store).release(by="Cy", reason="over")
+    clock.advance(2.0)
+    assert here.evaluate().verdict is Verdict.GO
