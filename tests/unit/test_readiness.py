@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -541,43 +542,59 @@ def test_a_ledger_that_does_not_say_what_is_halted_is_a_no_go(clock: FakeClock) 
 
 
 class Slow(MemoryStore):
-    """A ledger whose first write waits until it is let go."""
+    """A ledger whose first write waits for the second one, which may then be ``cut`` off."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cut: bool) -> None:
         super().__init__()
         self.begun, self.let_go = threading.Event(), threading.Event()
-        self.turn = threading.RLock()
+        self._cut = cut
+        self._writes = 0
 
     def write(self, work: Any, *, durable: bool = True) -> Any:
-        with self.turn:
-            if not self.begun.is_set():
-                self.begun.set()
-                self.let_go.wait(SOON)
-            return super().write(work, durable=durable)
+        self._writes += 1
+        if self._writes == 1:
+            self.begun.set()
+            self.let_go.wait(SOON)
+        elif self._writes == 2:
+            self.let_go.set()
+            self.first.join(SOON)
+            if self._cut:
+                raise StoreUnavailable("cut off")
+        return super().write(work, durable=durable)
+
+    def hold_first(self, checker: SandboxReadinessChecker, until: float | None) -> None:
+        """Begin to write a hold in another thread."""
+        say = partial(checker.hold, by="Ann", reason="first", until=until)
+        self.first = threading.Thread(target=say)
+        self.first.start()
+        assert self.begun.wait(SOON)
 
 
 def test_a_hold_that_is_refused_leaves_nothing_of_another_made_meanwhile(clock: FakeClock) -> None:
     """Once another process has released the one that stands, this one says GO again."""
-    store, refused = Slow(), []
+    store = Slow(cut=False)
     here = SandboxReadinessChecker(clock=clock, store=store)
-
-    def shorter() -> None:
-        try:
-            here.hold(by="Bo", reason="second", until=clock.now() + 60)
-        except Refused as error:
-            refused.append(error)
-
-    first = threading.Thread(target=lambda: here.hold(by="Ann", reason="first"))
-    first.start()
-    assert store.begun.wait(SOON)
-    second = threading.Thread(target=shorter)
-    second.start()
+    store.hold_first(here, None)
+    with pytest.raises(Refused, match="lasts longer"):
+        here.hold(by="Bo", reason="second", until=clock.now() + 60)
     assert here.evaluate().verdict is Verdict.HOLD
-    second.join(0.05)
-    store.let_go.set()
-    first.join(SOON)
-    second.join(SOON)
-    assert len(refused) == 1
     SandboxReadinessChecker(clock=clock, store=store).release(by="Cy", reason="over")
     clock.advance(2.0)
+    assert here.evaluate().verdict is Verdict.GO
+
+
+@pytest.mark.parametrize("seconds", [10.0, None])
+def test_a_hold_that_cannot_be_kept_outlives_another_made_meanwhile(
+    clock: FakeClock, seconds: float | None
+) -> None:
+    """What a person said counts here, whatever the ledger has of others."""
+    store = Slow(cut=True)
+    here = SandboxReadinessChecker(clock=clock, store=store)
+    store.hold_first(here, None if seconds is None else clock.now() + seconds)
+    with pytest.raises(StoreUnavailable):
+        here.hold(by="Bo", reason="second")
+    SandboxReadinessChecker(clock=clock, store=store).release(by="Cy", reason="over")
+    clock.advance(11.0)
+    assert here.evaluate().verdict is Verdict.HOLD
+    here.release(by="Bo", reason="over")
     assert here.evaluate().verdict is Verdict.GO
