@@ -88,7 +88,7 @@ class Claims:
                 return None
             if stop_of(call, self._actions, tx.controls.all(), now) is not None:
                 if call.state is State.CLAIMED:
-                    tx.calls.replace(call, pending_again(call, None))
+                    tx.calls.replace(call, pending_again(call, call.note))
                 return None
             claimed = taken_by(self._owner.name, call, now + self._lease)
             return claimed if tx.calls.replace(call, claimed) else None

@@ -95,12 +95,18 @@ def spell_totals(totals: Mapping[str, Total]) -> Iterator[str]:
 
 def spell_waiting(calls: Sequence[Call]) -> Iterator[str]:
     """That some calls will go out later, where there are such, and what the first waits for."""
-    open_ones = (State.PLANNED, State.PENDING)
-    waiting = [call for call in calls if call.verdict == "waits" and call.state in open_ones]
+    waiting = [call for call in calls if _waits(call)]
     if waiting:
         goes = "goes out by itself" if len(waiting) == 1 else "go out by themselves"
         first = f"{waiting[0].key or waiting[0].action}: {waiting[0].note or 'no room now'}"
         yield f"{len(waiting):,} of its calls {goes} later, when there is room; first {first}"
+
+
+def _waits(call: Call) -> bool:
+    """Whether there was no room for it when that was last looked at."""
+    if call.state is State.PENDING:
+        return call.verdict == "waits" and call.note is not None
+    return call.verdict == "waits" and call.state is State.PLANNED
 
 
 def spell_overtaken(calls: int) -> Iterator[str]:

@@ -83,7 +83,7 @@ class SandboxReadinessChecker:
         self._held_until = float("-inf") if store is not None else float("inf")
         self._go_until: dict[str | None, float] = {}
         self._generation = 0
-        self._unsaved: Control | None = None
+        self._unsaved: tuple[Control, ...] = ()  # they hold here; the ledger has them not (yet)
         self._halts = _NOT_LOOKED  # one attribute: other threads may look as well
         if events is not None:
             events.subscribe(self._heed, names=("control.changed",), quick=True)
@@ -220,21 +220,25 @@ class SandboxReadinessChecker:
             raise ConfigurationError("a hold must end in the future; leave until out for no end")
         control = Control(name=HOLD, actor=by, reason=reason, set_at=now, until=until)
         with self._lock:
-            before, lasting = self._unsaved, None
-            if before is not None and outlasts(before, control):
-                lasting = before
             if self._store is None:
                 replacing(_if_on(self._held, now), control)
                 self._held = control
-            self._unsaved = lasting or control
+            self._unsaved += (control,)
             self._forget()
         try:
             self._keep(control)
         except Refused:
             with self._lock:
-                self._unsaved = before
+                self._unsaved = tuple(one for one in self._unsaved if one is not control)
+                self._forget()
             raise
-        self._set_hold(control, lasting)
+        except BaseException:
+            with self._lock:  # also where one that lasts as long was written meanwhile
+                self._unsaved = (*self._longer_than(control), control)
+                self._forget()
+            raise
+        with self._lock:
+            self._believe(control, self._longer_than(control))
         control_changed(self._events, now, HOLD, by, on=True)
 
     def _keep(self, control: Control) -> None:
@@ -261,7 +265,7 @@ class SandboxReadinessChecker:
         require_who_and_why("releasing a hold", by, reason)
         now = self._clock.now()
         with self._lock:
-            mine = (self._unsaved, self._held if self._store is None else None)
+            mine = (*self._unsaved, self._held if self._store is None else None)
             here = any(_if_on(control, now) for control in mine)
         made = decision("release", HOLD_SUBJECT, by=by, reason=reason, now=now)
 
@@ -273,7 +277,8 @@ class SandboxReadinessChecker:
             return True
 
         released = here if self._store is None else self._store.write(work)
-        self._set_hold(None)
+        with self._lock:
+            self._believe(None)
         if released:
             control_changed(self._events, now, HOLD, by, on=False)
         return released
@@ -327,12 +332,14 @@ class SandboxReadinessChecker:
                 f"readiness group {group!r} is not known; there are {', '.join(sorted(known))}"
             )
 
-    def _set_hold(self, control: Control | None, unsaved: Control | None = None) -> None:
-        """Believe what was just written: verdicts and readings begun before do not count."""
-        with self._lock:
-            self._held, self._unsaved = control, unsaved
-            self._held_until = self._clock.now() + self._hold_cache
-            self._forget()
+    def _longer_than(self, control: Control) -> tuple[Control, ...]:
+        return tuple(one for one in self._unsaved if outlasts(one, control))
+
+    def _believe(self, control: Control | None, unsaved: tuple[Control, ...] = ()) -> None:
+        """What was just written stands: verdicts and readings begun before do not count."""
+        self._held, self._unsaved = control, unsaved
+        self._held_until = self._clock.now() + self._hold_cache
+        self._forget()
 
     def _look_for_hold(self) -> Line | None:
         """The verdict and evidence of a hold; ``None`` when nobody holds."""
@@ -349,7 +356,7 @@ class SandboxReadinessChecker:
             with self._lock:
                 if generation == self._generation:
                     self._held, self._held_until = control, now + self._hold_cache
-        for hold in (self._unsaved, control):
+        for hold in (*self._unsaved, control):
             if hold is not None and hold.active(now):
                 return Verdict.HOLD, held(hold, now)
         return None

@@ -72,11 +72,12 @@ class Rehearsal:
                 self.problems.append(text)
 
     def direct(self, action: Action[Any, Any], bound: Bound) -> tuple[Any, Call, bool]:
-        """Record a direct call: what the job goes on with, the call, whether it is a replay."""
+        """Record a direct call: what the job goes on with, who carries it out, whether a replay."""
         ((call, known),) = self._record(action, [self._draft(action, bound, JobOptions())])
         if known is not None and known.state is State.SUCCEEDED and known.result is not None:
             return action.decode_result(known.result), known, True
-        return self._simulated(action, bound, call), call, False
+        carrier = known if known is not None and known.id in self._drafted else call
+        return self._simulated(action, bound, call), carrier, False
 
     def queued(
         self, action: Action[Any, Any], rows: Sequence[Given], options: JobOptions

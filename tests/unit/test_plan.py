@@ -122,6 +122,19 @@ def plan_calls(sandbox: SandboxOrchestrator, plan: Plan) -> list[Any]:
     return sandbox.plan(plan.id).calls
 
 
+def test_a_receipt_of_a_duplicate_names_the_call_that_is_carried_out(
+    locked: SandboxOrchestrator,
+) -> None:
+    """What is enqueued after it can be applied: the duplicate's own row will never run."""
+
+    @locked.action("charge", irreversible=True, key="charge:{n}")
+    def charge(n: int) -> None: ...
+
+    with locked.rehearse("twice"):
+        first, second = charge.call(1), charge.call(1)
+    assert second.call_id == first.call_id
+
+
 def test_duplicates_and_conflicts_within_a_plan(locked: SandboxOrchestrator) -> None:
     """The same call twice is one; one key with two meanings is the error it would be live."""
     pay = payment(locked)

@@ -141,6 +141,7 @@ def test_an_applied_plan_says_what_became_of_its_calls() -> None:
         structs.replace(call, state=state)
         for call, state in zip(planned(["new", *["waits"] * 4]), ends, strict=True)
     ]
+    calls[4] = structs.replace(calls[4], note="no room in cents for 50 s")
     calls += [structs.replace(planned(["done"])[0], state=State.DISCARDED)]
     plan = structs.replace(PLAN, state=PlanState.APPLIED)
     totals: dict[str, Total] = {"payment": {"calls": 5, "uses": {}}}
@@ -151,9 +152,11 @@ def test_an_applied_plan_says_what_became_of_its_calls() -> None:
     for at, state in enumerate(ends, 1):
         assert f"    {at} {state.value:<12} payment:INV-" in text
     assert "    6 done         payment:INV-0" in text
-    assert (
-        "1 of its calls goes out by itself later, when there is room; first payment:INV-4" in text
-    )
+    later = "1 of its calls goes out by itself later, when there is room; first payment:INV-4"
+    assert f"{later}: no room in cents for 50 s\n" in text
+    calls[4] = structs.replace(calls[4], note=None)
+    assert "no room" not in (text := render(plan, calls, {"waits": 4}, totals))
+    assert "when there is room" not in text
 
 
 def test_failures_of_a_long_applied_plan_are_shown() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from gonogo.clock import FakeClock
-from gonogo.errors import ConfigurationError, NotReady, StoreUnavailable
+from gonogo.errors import ConfigurationError, NotReady, Refused, StoreUnavailable
 from gonogo.events import EventBus
 from gonogo.governor import GovernorEnforcer
 from gonogo.halts import set_halt
@@ -538,3 +539,62 @@ def test_a_ledger_that_does_not_say_what_is_halted_is_a_no_go(clock: FakeClock) 
     store.broken = True
     assert checker.evaluate().verdict is Verdict.NO_GO
     assert not checker.is_ready()
+
+
+class Slow(MemoryStore):
+    """A ledger whose first write waits for the second one, which may then be ``cut`` off."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        self.begun, self.let_go = threading.Event(), threading.Event()
+        self._cut = cut
+        self._writes = 0
+
+    def write(self, work: Any, *, durable: bool = True) -> Any:
+        self._writes += 1
+        if self._writes == 1:
+            self.begun.set()
+            self.let_go.wait(SOON)
+        elif self._writes == 2:
+            self.let_go.set()
+            self.first.join(SOON)
+            if self._cut:
+                raise StoreUnavailable("cut off")
+        return super().write(work, durable=durable)
+
+    def hold_first(self, checker: SandboxReadinessChecker, until: float | None) -> None:
+        """Begin to write a hold in another thread."""
+        say = partial(checker.hold, by="Ann", reason="first", until=until)
+        self.first = threading.Thread(target=say)
+        self.first.start()
+        assert self.begun.wait(SOON)
+
+
+def test_a_hold_that_is_refused_leaves_nothing_of_another_made_meanwhile(clock: FakeClock) -> None:
+    """Once another process has released the one that stands, this one says GO again."""
+    store = Slow(cut=False)
+    here = SandboxReadinessChecker(clock=clock, store=store)
+    store.hold_first(here, None)
+    with pytest.raises(Refused, match="lasts longer"):
+        here.hold(by="Bo", reason="second", until=clock.now() + 60)
+    assert here.evaluate().verdict is Verdict.HOLD
+    SandboxReadinessChecker(clock=clock, store=store).release(by="Cy", reason="over")
+    clock.advance(2.0)
+    assert here.evaluate().verdict is Verdict.GO
+
+
+@pytest.mark.parametrize("seconds", [10.0, None])
+def test_a_hold_that_cannot_be_kept_outlives_another_made_meanwhile(
+    clock: FakeClock, seconds: float | None
+) -> None:
+    """What a person said counts here, whatever the ledger has of others."""
+    store = Slow(cut=True)
+    here = SandboxReadinessChecker(clock=clock, store=store)
+    store.hold_first(here, None if seconds is None else clock.now() + seconds)
+    with pytest.raises(StoreUnavailable):
+        here.hold(by="Bo", reason="second")
+    SandboxReadinessChecker(clock=clock, store=store).release(by="Cy", reason="over")
+    clock.advance(11.0)
+    assert here.evaluate().verdict is Verdict.HOLD
+    here.release(by="Bo", reason="over")
+    assert here.evaluate().verdict is Verdict.GO
