@@ -386,12 +386,16 @@ class SandboxOrchestrator:
             return self.planner.apply(plan, by=by)
         handles = self.planner.apply(plan.id, by=by)
         plan.record = self.planner.record(plan.id)
+        plan.lives()
         return handles
 
     def discard(self, plan: Plan | str, *, by: str, reason: str) -> PlanRecord:
         """Give a plan up: nothing of it will run; see `Planner.discard`."""
-        plan_id = plan if isinstance(plan, str) else plan.id
-        return self.planner.discard(plan_id, by=by, reason=reason)
+        if isinstance(plan, str):
+            return self.planner.discard(plan, by=by, reason=reason)
+        plan.record = self.planner.discard(plan.id, by=by, reason=reason)
+        plan.lives()
+        return plan.record
 
     def cancel_plan(self, plan: Plan | str, *, by: str, reason: str) -> Cancelled:
         """Cancel what has not begun of an applied plan; see `Planner.cancel`."""

@@ -39,7 +39,8 @@ class Plan:
         ledger: where it is kept, for people.
         overtaken: how many of its calls have lost their keys to others since: with any, it cannot
             be applied.
-        calls: the calls in the order in which the job made them, each with a ``verdict``:
+        calls: the calls in the order in which the job made them, as they were when the plan was
+            last read (`refresh`), each with a ``verdict``:
 
     =================  =================================================================
     ``new``            would be performed
@@ -61,6 +62,7 @@ class Plan:
         calls: list[Call],
         uses: Callable[[], Uses],
         ledger: str,
+        read: Callable[[str], Plan],
         *,
         overtaken: int = 0,
     ) -> None:
@@ -69,6 +71,8 @@ class Plan:
         self.ledger = ledger
         self.calls = calls
         self._uses = uses
+        self._read = read
+        self._lives = False
 
     @property
     def id(self) -> str:
@@ -85,12 +89,26 @@ class Plan:
         """Why it is incomplete; empty when it can be approved."""
         return self.record.problems
 
+    def refresh(self) -> None:
+        """Read it anew; `NotFound` when it is not there any more."""
+        now = self._read(self.id)
+        self.record, self.calls, self.overtaken = now.record, now.calls, now.overtaken
+
+    def lives(self) -> None:
+        """It was applied or given up: its calls change from now on, and are read when told of."""
+        self._lives = True
+
     def verdicts(self) -> dict[str, int]:
         """How many calls there are of each verdict."""
         return dict(Counter(call.verdict or "new" for call in self.calls))
 
     def states(self) -> dict[str, int]:
-        """How many of the calls that applying it queued are in each state; empty before."""
+        """How many of the calls that applying it queued are in each state; empty before.
+
+        In a plan that was applied here, as they are now.
+        """
+        if self._lives:
+            self.refresh()
         return states(self.calls)
 
     def uses(self) -> Uses:
@@ -116,7 +134,12 @@ class Plan:
         return totals
 
     def text(self, whole: Callable[[Call], str] | None = None) -> str:
-        """For people. A long plan is shortened, unless ``whole`` says what to add to each call."""
+        """For people. A long plan is shortened, unless ``whole`` says what to add to each call.
+
+        Of a plan that was applied or given up here, it tells as it is now.
+        """
+        if self._lives:
+            self.refresh()
         about = self.record, self.calls, self.verdicts(), self.totals()
         uses, ledger, overtaken = self.uses(), self.ledger, self.overtaken
         return render(*about, uses=uses, whole=whole, ledger=ledger, overtaken=overtaken)

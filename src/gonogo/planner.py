@@ -103,7 +103,8 @@ class Planner:
         if _rehearsing.get() is not None:
             raise ConfigurationError(f"rehearsal {name!r} was begun inside another rehearsal")
         rehearsal = Rehearsal(self, new_id(self.now()))
-        plan = Plan(_blank(rehearsal.plan_id, name, self.now(), expires_in), [], list, self._ledger)
+        blank = _blank(rehearsal.plan_id, name, self.now(), expires_in)
+        plan = Plan(blank, [], list, self._ledger, self.get)
         token = _rehearsing.set(rehearsal)
         with self._mutex:
             self._active.append(rehearsal)
@@ -152,7 +153,7 @@ class Planner:
         record, calls, taken = self._store.read(work)
         calls = [noted(call, taken.get(call.id)) for call in calls]
         uses = cache(lambda: uses_of(self._pipeline, calls))
-        return Plan(record, calls, uses, self._ledger, overtaken=len(taken))
+        return Plan(record, calls, uses, self._ledger, self.get, overtaken=len(taken))
 
     def is_overtaken(self, plan: PlanRecord) -> bool:
         """Whether a plan cannot be applied any more, because other calls took keys of its calls."""

@@ -684,6 +684,29 @@ def ready(sandbox: SandboxOrchestrator, *invoices: str, **options: Any) -> Plan:
     return plan
 
 
+def test_a_plan_that_was_applied_tells_what_became_of_it(sandboxes: Sandboxes) -> None:
+    """The object at hand, too: that nothing was queued must not be read after it was paid."""
+    sandbox, provider = sandboxes(), Provider()
+    payment(sandbox, provider)
+    plan = ready(sandbox, "A", "B")
+    assert plan.states() == {}
+    sandbox.approve(plan, **WHO)
+    sandbox.apply(plan)
+    assert plan.states() == {"pending": 2}
+    drain(sandbox)
+    assert "2 succeeded" in str(plan)
+    assert [call.state for call in plan.calls] == [State.SUCCEEDED] * 2
+    assert plan.states() == {"succeeded": 2}
+
+
+def test_a_plan_that_was_given_up_says_so(locked: SandboxOrchestrator) -> None:
+    """The object at hand tells what was done with it."""
+    plan = ready(locked)
+    locked.discard(plan, **WHO)
+    assert plan.record.state is PlanState.DISCARDED
+    assert "DISCARDED" in str(plan)
+
+
 def test_a_plan_is_applied_once(locked: SandboxOrchestrator) -> None:
     """The approval is consumed; a second apply, or approval, is refused."""
     plan = ready(locked)
