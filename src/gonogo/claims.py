@@ -6,6 +6,8 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from gonogo.action import Action
 from gonogo.clock import Clock
 from gonogo.errors import InFlight, RateLimited
@@ -13,6 +15,8 @@ from gonogo.handout import is_free, pending_again
 from gonogo.owner import Owner
 from gonogo.pauses import check_pause, running
 from gonogo.records import Call, State, counted, taken_by
+from gonogo.returns import HELD
+from gonogo.said import HOLD
 from gonogo.stops import Actions, stop_of, stopped
 from gonogo.store.port import Store, Transaction
 from gonogo.writing import Writing
@@ -86,9 +90,13 @@ class Claims:
             call = tx.calls.get(call_id)
             if call is None or call.queue is None or not is_free(call, now):
                 return None
-            if stop_of(call, self._actions, tx.controls.all(), now) is not None:
+            stop = stop_of(call, self._actions, tx.controls.all(), now)
+            if stop is not None:
                 if call.state is State.CLAIMED:
-                    tx.calls.replace(call, pending_again(call, call.note))
+                    after = pending_again(call, call.note)
+                    if stop.name == HOLD:  # who hands out may not know that it is irreversible
+                        after = structs.replace(after, run_at=max(after.run_at, now + HELD))
+                    tx.calls.replace(call, after)
                 return None
             claimed = taken_by(self._owner.name, call, now + self._lease)
             return claimed if tx.calls.replace(call, claimed) else None

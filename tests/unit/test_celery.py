@@ -23,6 +23,7 @@ from gonogo.contrib.celery import TASK, CeleryDelivery
 from gonogo.handout import BROKER
 from gonogo.orchestrator import SandboxOrchestrator
 from gonogo.records import State
+from gonogo.returns import HELD
 from gonogo.settings import Settings
 
 SOON = 30.0
@@ -277,7 +278,22 @@ def test_what_is_stopped_is_neither_sent_nor_performed(scene: Scene, switch: str
     assert scene.task(first.id) == "not due, or done by another message"
     assert first.state() is State.PENDING
     end(*about, **WHO)
+    scene.clock.advance(HELD if switch == "hold" else 0.0)
     assert sorted(scene.ids()) == sorted([first.id, second.id])
+
+
+def test_what_is_held_is_not_sent_over_and_over(scene: Scene) -> None:
+    """Who hands it out may not know the action, and so not that a hold concerns it."""
+    handle = scene.pay.enqueue(invoice="A-1")
+    scene.sandbox.hold(**WHO)
+    strange = open_sandbox(scene.url, scene.clock)
+    sender = CeleryDelivery(strange, Celery("other", broker="memory://"), ahead=3)
+    assert sender.send_due() == 1
+    assert scene.task(handle.id) == "not due, or done by another message"
+    assert sender.send_due() == 0
+    scene.clock.advance(HELD)
+    assert sender.send_due() == 1
+    strange.cleanup()
 
 
 def test_a_call_on_its_way_can_be_cancelled(scene: Scene) -> None:
