@@ -750,6 +750,25 @@ def test_a_file_names_the_application(gonogo: Program, file: str, text: str) -> 
     assert Program(gonogo.folder, None)("plan", "list").code == Exit.CONFIGURATION
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gonogo = 3\n", "gonogo.toml: [gonogo] must be a table"),
+        ("[gonogo]\napp = 5\n", "gonogo.toml: app must be a text such as"),
+        ("[gonogo]\napp = ''\n", "gonogo.toml: app must be a text such as"),
+    ],
+)
+def test_a_file_that_names_no_application_is_not_passed_over(
+    gonogo: Program, text: str, says: str
+) -> None:
+    """Another file may name another application, and another ledger."""
+    (gonogo.folder / "pyproject.toml").write_text('[tool.gonogo]\napp = "app:make"\n')
+    (gonogo.folder / "gonogo.toml").write_text(text)
+    done = Program(gonogo.folder, None)("plan", "list")
+    assert done.code == Exit.CONFIGURATION
+    assert says in done.err
+
+
 def test_a_ledger_out_of_reach_is_the_stores_error(gonogo: Program) -> None:
     """It is told apart from a wrong command and a wrong application."""
     (gonogo.folder / "ops.db").write_text("not a database, and longer than its header " * 9)

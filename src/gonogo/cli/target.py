@@ -68,8 +68,11 @@ def _read(path: Path, keys: tuple[str, ...]) -> str | None:
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"cannot read {path}: {error}") from error
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    if value is not None and not isinstance(value, str):
+    for number, key in enumerate(keys):
+        if not isinstance(value, dict):
+            raise ConfigurationError(f"{path}: [{'.'.join(keys[:number])}] must be a table")
+        if (value := value.get(key)) is None:
+            return None
+    if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{path}: app must be a text such as 'payouts.app:sandbox'")
     return value
