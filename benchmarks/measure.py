@@ -110,7 +110,7 @@ class Scene:
         contenders: by name, each with its measure of one round.
         unit: of every row; but those that end like one of `units` have its unit.
         rounds: how many, where the effort's number does not fit.
-        fresh: every round begins anew and warms itself, so that the first counts like the others.
+        fresh: every round warms itself, so that the first counts like the others.
     """
 
     title: str

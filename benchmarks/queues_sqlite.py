@@ -151,7 +151,7 @@ def drained(kind: str, where: Path, jobs: int, threads: int, poll: float = 0.0) 
 
 @contextmanager
 def pickup_inside(effort: Effort) -> Iterator[Scene]:
-    jobs, of_dbos = effort.of(20, 100), effort.of(1, 5)
+    jobs, of_dbos = effort.of(20, 100), effort.of(2, 5)
     with folder() as where, ExitStack() as stack:
         floor = stack.enter_context(sqlite_floors.table(where))
         contenders: dict[str, Measure] = {"insert and commit": _commits(floor, jobs)}
@@ -179,7 +179,7 @@ def pickup_inside(effort: Effort) -> Iterator[Scene]:
 
 @contextmanager
 def pickup_across(effort: Effort) -> Iterator[Scene]:
-    jobs, of_dbos = effort.of(20, 100), effort.of(1, 5)
+    jobs, of_dbos = effort.of(20, 100), effort.of(2, 5)
     with folder() as where, ExitStack() as stack:
         contenders = {}
         for name, poll in (("gonogo", 0.0), ("Huey", 0.0), ("DBOS", 0.0), ("Huey, 10 ms", 0.01)):

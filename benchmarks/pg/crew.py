@@ -64,7 +64,7 @@ class Crew:
         os.close(self._heard)
 
     def pause(self) -> None:
-        """Stop where it is, so that the others have the machine for themselves."""
+        """Stop where it is, so that the others have the machine for themselves; clocks go on."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
@@ -89,7 +89,7 @@ class Crew:
         return [moment for (moment,) in _MARK.iter_unpack(found)]
 
     def drain(self, queue: Queue, count: int) -> float:
-        """Seconds in which ``count`` jobs, queued at once, are worked off to the last settled."""
+        """Seconds from the return of the queueing of ``count`` jobs to the last one settled."""
         queue.put_many(range(count))
         began = time.perf_counter()
         self.hear(count)

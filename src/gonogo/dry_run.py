@@ -151,7 +151,7 @@ class DryRunLock:
         )
         return DryRunBlocked(
             f"{action}{f' ({key})' if key else ''} was not performed: the sandbox is locked "
-            f"(dry-run) and this action is irreversible. {_done_before(holder)}{remedy}",
+            f"(dry-run) and this action is irreversible. {_before(holder)}{remedy}",
             action=action,
             key=key,
         )
@@ -192,9 +192,12 @@ class DryRunLock:
             self._log.append(entry)
 
 
-def _done_before(holder: Call | None) -> str:
-    """That nothing was done now must not be read as that it never was."""
-    if holder is None or holder.state is not State.SUCCEEDED:
+def _before(holder: Call | None) -> str:
+    """That nothing was done now must not be read as that it never was, or may not have been."""
+    if holder is None:
         return ""
-    at = "" if holder.settled_at is None else f" at {spell_time(holder.settled_at)}"
-    return f"An earlier call with this key, {holder.id}, succeeded{at}. "
+    earlier = f"An earlier call with this key, {holder.id},"
+    if holder.state is State.SUCCEEDED and holder.settled_at is not None:
+        return f"{earlier} succeeded at {spell_time(holder.settled_at)}. "
+    may = ", and may have happened" if holder.state in {State.UNKNOWN, State.DISPATCHED} else ""
+    return f"{earlier} is {holder.state.value}{may}. "

@@ -18,7 +18,7 @@ PREFIX = "SANDBOX_"
 FILE = "SANDBOX_CONFIG"
 """Names a TOML file to read; its settings stand in the table ``[gonogo]``."""
 
-COMMAND_LINES = "app"
+APP = "app"
 """The name in that table which is no setting: it tells the command line where the sandbox is."""
 
 DEFAULT_LIMITS = {
@@ -184,4 +184,4 @@ def _from_file(path: str | Path) -> Mapping[str, Any]:
     table = document.get("gonogo", {})
     if not isinstance(table, dict):
         raise ConfigurationError(f"{path}: [gonogo] must be a table of settings")
-    return {name: value for name, value in table.items() if name != COMMAND_LINES}
+    return {name: value for name, value in table.items() if name != APP}

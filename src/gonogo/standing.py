@@ -118,4 +118,4 @@ def _subject(of_decision: str) -> str:
         return f"queue {name!r}"
     if kind == "halt":
         return "everything" if name == ALL else name
-    return "what is irreversible"
+    return {"readiness": "what is irreversible"}.get(kind, of_decision)

@@ -69,9 +69,9 @@ def stop_of(
 
 
 def thrown(tx: Transaction, call: Call, actions: Actions, now: float) -> list[Decision]:
-    """Who stopped what while ``call`` waited in its queue, and who let it go; not in order.
+    """Who stopped such calls from the request of ``call`` to its last begin, and who let them go.
 
-    With them is what stood already when it was queued.
+    Not in order, and with what stood already when it was queued.
     """
     if call.queue is None:
         return []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.scene import WHO, Sandboxes, drain, payment
+from tests.support.scene import WHO, Provider, Sandboxes, drain, payment
 
 from gonogo.errors import (
     ConfigurationError,
     DryRunBlocked,
     Halted,
     NotFound,
+    OutcomeUnknown,
     RateLimited,
     Refused,
 )
@@ -96,6 +97,24 @@ def test_what_was_done_before_is_not_told_as_never_done(sandboxes: Sandboxes) ->
         with pytest.raises(DryRunBlocked, match=r"^pay \(pay:B\)") as refused:
             asked("B")
         assert "earlier call" not in str(refused.value)
+
+
+def test_what_may_have_been_done_before_is_told_with_the_refusal(sandboxes: Sandboxes) -> None:
+    """Of an unknown one nobody may read that it was not performed."""
+    sandbox, provider = sandboxes(), Provider()
+    sandbox.arm(**WHO)
+    pay = payment(sandbox, provider)
+    provider.script = [TimeoutError("no reply")]
+    with pytest.raises(OutcomeUnknown):
+        pay("A")
+    pay.enqueue("B")
+    sandbox.lock(**WHO)
+    with pytest.raises(
+        DryRunBlocked, match=r"An earlier call .* is unknown, and may have happened"
+    ):
+        pay("A")
+    with pytest.raises(DryRunBlocked, match=r"An earlier call with this key, \w+, is pending\. "):
+        pay("B")
 
 
 def test_resolving_what_is_not_in_doubt_says_what_to_do(sandboxes: Sandboxes) -> None:
