@@ -39,7 +39,7 @@ demo: $(VENV)/.installed ## Rehearse, approve and apply a real payout run
 chaos: $(VENV)/.installed ## Kill, stop, cut and fill for half an hour; the figures of docs/reliability.md
 	@$(BIN)/python -m tests.faults.chaos $(CHAOS)
 
-bench: $(VENV)-bench/.installed ## Beside peers and floors, in some five minutes
+bench: $(VENV)-bench/.installed ## Beside peers and floors, in some six minutes
 	@$(VENV)-bench/bin/python -m benchmarks $(BENCH)
 
 bench-full: $(VENV)-bench/.installed ## The same for an hour: large ledgers, long loads
