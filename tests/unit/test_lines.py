@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from msgspec import structs
+from tests.support.plans import MARCH
 
 from gonogo.explain import explain
 from gonogo.lines import clean
@@ -13,15 +14,7 @@ from gonogo.records import Attempt, Call, Decision, Fault, Outcome, PlanRecord, 
 FORGED = "bad row\nPlan 'x'  READY\r\x1b[2J\u2028\u202egnol\x85"
 FLAT = "bad row Plan 'x'  READY\\x0d\\x1b[2J\\u2028\\u202egnol\\x85"
 
-PLAN = PlanRecord(
-    id="p1",
-    name="march",
-    state=PlanState.INCOMPLETE,
-    created_at=1_800_000_000.0,
-    expires_at=1_800_086_400.0,
-    digest="v1:" + "0" * 64,
-    size=1,
-)
+PLAN = structs.replace(MARCH, state=PlanState.INCOMPLETE, size=1)
 CALL = Call(
     id="c1", action="payment", state=State.PLANNED, created_at=1_800_000_000.0, verdict="waits"
 )

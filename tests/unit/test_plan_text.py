@@ -7,19 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 from msgspec import structs
+from tests.support.plans import MARCH
 
 from gonogo.plan_text import MOST_LINES, Total, render
-from gonogo.records import Call, PlanRecord, PlanState, State
-
-PLAN = PlanRecord(
-    id="p1",
-    name="march",
-    state=PlanState.READY,
-    created_at=1_800_000_000.0,
-    expires_at=1_800_086_400.0,
-    digest="v1:" + "0" * 64,
-    size=0,
-)
+from gonogo.records import Call, PlanState, State
 
 
 def planned(verdicts: Sequence[str]) -> list[Call]:
@@ -29,7 +20,7 @@ def planned(verdicts: Sequence[str]) -> list[Call]:
             action="payment",
             key=f"payment:INV-{at}",
             state=State.PLANNED,
-            created_at=PLAN.created_at,
+            created_at=MARCH.created_at,
             position=at,
             verdict=verdict,
         )
@@ -39,14 +30,14 @@ def planned(verdicts: Sequence[str]) -> list[Call]:
 
 def test_a_short_plan_is_shown_whole() -> None:
     """Every call has its line, numbered from 1, with verdict and key."""
-    text = render(PLAN, planned(["new", "done"]), {"new": 1, "done": 1}, {})
+    text = render(MARCH, planned(["new", "done"]), {"new": 1, "done": 1}, {})
     assert "    1 new          payment:INV-0" in text
     assert "    2 done         payment:INV-1" in text
     assert "more" not in text
 
 
 def shown(verdicts: Sequence[str]) -> str:
-    return render(PLAN, planned(verdicts), Counter(verdicts), {})
+    return render(MARCH, planned(verdicts), Counter(verdicts), {})
 
 
 @pytest.mark.parametrize("verdict", ["new", "done"])
@@ -105,7 +96,7 @@ def test_what_needs_a_look_is_never_left_out(verdict: str) -> None:
 def test_a_call_shows_what_it_takes_of_its_limits() -> None:
     """Amounts stand under each other; that a limit counts the call itself goes without saying."""
     uses = [{"cents": 12_000, "payment": 1}, {"cents": 9_000, "fees": 2}, {}]
-    text = render(PLAN, planned(["new", "waits", "done"]), {}, {}, uses=uses)
+    text = render(MARCH, planned(["new", "waits", "done"]), {}, {}, uses=uses)
     assert "    1 new          payment:INV-0         cents 12,000\n" in text
     assert "    2 waits        payment:INV-1  cents 9,000, fees 2" in text
     assert text.endswith("    3 done         payment:INV-2")
@@ -114,7 +105,7 @@ def test_a_call_shows_what_it_takes_of_its_limits() -> None:
 def test_a_whole_plan_shows_every_call_with_more_on_it() -> None:
     """Asked for all, nothing is left out and each call has what is to be added."""
     verdicts = ["done"] * 200
-    text = render(PLAN, planned(verdicts), {}, {}, whole=lambda call: f"<{call.position}>")
+    text = render(MARCH, planned(verdicts), {}, {}, whole=lambda call: f"<{call.position}>")
     assert "payment:INV-123  <123>" in text
     assert text.count("<") == 200
     assert "left out" not in text
@@ -124,14 +115,14 @@ def test_what_goes_out_later_is_said_in_the_head() -> None:
     """A plan that a limit stretches says so, and when the first of the rest goes out."""
     calls = planned(["new", "waits", "waits"])
     calls[1] = structs.replace(calls[1], note="waits for limit 'x'; room from noon")
-    text = render(PLAN, calls, {}, {})
+    text = render(MARCH, calls, {}, {})
     assert (
         "2 of its calls go out by themselves later, when there is room; first payment:INV-1: "
         in text
     )
     assert text.count("room from noon") == 2
-    assert "1 of its calls goes out by itself" in render(PLAN, calls[:2], {}, {})
-    assert "of its calls" not in render(PLAN, calls[:1], {}, {})
+    assert "1 of its calls goes out by itself" in render(MARCH, calls[:2], {}, {})
+    assert "of its calls" not in render(MARCH, calls[:1], {}, {})
 
 
 def test_an_applied_plan_says_what_became_of_its_calls() -> None:
@@ -143,7 +134,7 @@ def test_an_applied_plan_says_what_became_of_its_calls() -> None:
     ]
     calls[4] = structs.replace(calls[4], note="no room in cents for 50 s")
     calls += [structs.replace(planned(["done"])[0], state=State.DISCARDED)]
-    plan = structs.replace(PLAN, state=PlanState.APPLIED)
+    plan = structs.replace(MARCH, state=PlanState.APPLIED)
     totals: dict[str, Total] = {"payment": {"calls": 5, "uses": {}}}
     text = render(plan, calls, {"new": 1, "waits": 4, "done": 1}, totals)
     assert "  rehearsed: 1 done, 1 new, 4 waits\n" in text
@@ -164,7 +155,7 @@ def test_failures_of_a_long_applied_plan_are_shown() -> None:
     calls = [structs.replace(call, state=State.SUCCEEDED) for call in planned(["new"] * 200)]
     calls[150] = structs.replace(calls[150], state=State.FAILED)
     calls[160] = structs.replace(calls[160], state=State.UNKNOWN)
-    text = render(structs.replace(PLAN, state=PlanState.APPLIED), calls, {"new": 200}, {})
+    text = render(structs.replace(MARCH, state=PlanState.APPLIED), calls, {"new": 200}, {})
     assert "  151 failed " in text
     assert "  161 unknown " in text
     assert "left out: 150 succeeded" in text
@@ -172,13 +163,13 @@ def test_failures_of_a_long_applied_plan_are_shown() -> None:
 
 def test_one_call_is_not_many() -> None:
     """The totals count calls as a person would say it."""
-    text = render(PLAN, planned(["new"]), {"new": 1}, {"a": {"calls": 1, "uses": {"mail": 3}}})
+    text = render(MARCH, planned(["new"]), {"new": 1}, {"a": {"calls": 1, "uses": {"mail": 3}}})
     assert "would perform a: 1 call, mail 3" in text
-    text = render(PLAN, planned([]), {}, {"a": {"calls": 2, "uses": {}}})
+    text = render(MARCH, planned([]), {}, {"a": {"calls": 2, "uses": {}}})
     assert "would perform a: 2 calls" in text
 
 
 def test_the_ledger_is_named() -> None:
     """Whoever approves sees where the calls would be known from then on."""
-    head = render(PLAN, planned(["new"]), {"new": 1}, {}, ledger="sqlite:////srv/ops.db")
+    head = render(MARCH, planned(["new"]), {"new": 1}, {}, ledger="sqlite:////srv/ops.db")
     assert head.splitlines()[2] == "  ledger sqlite:////srv/ops.db"
