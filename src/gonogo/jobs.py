@@ -20,7 +20,7 @@ from gonogo.handle import Handle, JobOptions
 from gonogo.history import attempts_of
 from gonogo.ledger_keys import holder_of
 from gonogo.precedence import queued
-from gonogo.records import TERMINAL, Call, State, advance
+from gonogo.records import QUEUED, TERMINAL, Call, State, advance
 from gonogo.settlement import withdrawn
 from gonogo.shortage import shortage_of
 from gonogo.stops import stop_of, thrown
@@ -245,7 +245,7 @@ class Jobs:
         self, tx: Transaction, call: Call, by: str, reason: str, now: float
     ) -> Call | None:
         """The call as it ends; ``None`` where something of it was sent, or it has ended."""
-        if call.state not in {State.PENDING, State.CLAIMED, State.PLANNED}:
+        if call.state not in QUEUED and call.state is not State.PLANNED:
             return None
         end = State.DISCARDED if call.state is State.PLANNED else State.CANCELLED
         action = self._pipeline.actions.get(call.action)

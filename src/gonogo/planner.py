@@ -23,7 +23,7 @@ from gonogo.overtaken import ENOUGH, noted, takers
 from gonogo.pipeline import Pipeline
 from gonogo.plan import TO_DO, Cancelled, Plan, digest_of
 from gonogo.precedence import queued, require_hope
-from gonogo.records import Call, PlanRecord, PlanState, State, advance
+from gonogo.records import QUEUED, Call, PlanRecord, PlanState, State, advance
 from gonogo.rehearsal import Rehearsal
 from gonogo.simulated import Undetermined
 from gonogo.store.port import Transaction
@@ -268,7 +268,7 @@ class Planner:
                 )
                 error.remedy = f"gonogo plan discard {plan_id} --by WHO --reason WHY"
                 raise error
-            calls = [call for call in tx.calls.of_plan(plan_id) if call.state in _NOT_SENT]
+            calls = [call for call in tx.calls.of_plan(plan_id) if call.state in QUEUED]
             if calls:
                 self._decide(tx, "cancelled", plan, by, reason, now)
             return calls
@@ -376,8 +376,6 @@ def _blank(plan_id: str, name: str, now: float, expires_in: float) -> PlanRecord
         problems=("the rehearsal is still running",),
     )
 
-
-_NOT_SENT = frozenset({State.PENDING, State.CLAIMED})
 
 _REMEDIES = {
     PlanState.READY: "approve it first",

@@ -14,9 +14,9 @@ from gonogo.decisions import decision, require_who_and_why
 from gonogo.errors import ConfigurationError, NotReady, Refused
 from gonogo.events import Event, EventBus, control_changed
 from gonogo.records import Control, Verdict
-from gonogo.said import HALT, HOLD, HOLD_SUBJECT, Line, halted, held, is_switch, unreadable
+from gonogo.said import HALT, HOLD, Line, halted, held, is_switch, unreadable
 from gonogo.secrets import describe
-from gonogo.standing import outlasts, replacing, standing
+from gonogo.standing import HOLD_SUBJECT, outlasts, replacing, standing
 from gonogo.store.port import Store, Transaction
 
 _NOT_LOOKED: tuple[list[Line], float] = [], float("-inf")

@@ -56,7 +56,10 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.DISCARDED})
-OPEN = frozenset({State.PENDING, State.CLAIMED, State.DISPATCHED, State.UNKNOWN})
+QUEUED = frozenset({State.PENDING, State.CLAIMED})
+"""Asked for, and nothing was sent, or nothing since an earlier attempt."""
+
+OPEN = QUEUED | {State.DISPATCHED, State.UNKNOWN}
 """Asked for and not at its end; the others of its lane wait for a call in one of these."""
 
 

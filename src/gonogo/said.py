@@ -12,9 +12,6 @@ from gonogo.records import Control, Verdict
 HOLD = "hold"
 """Name of the control, and of its line in the evidence."""
 
-HOLD_SUBJECT = "readiness"
-"""What the decisions about holds are about."""
-
 HALT = "halt"
 """Name of the line that tells of a halt of everything; ``halt:<action>`` tells of one action's."""
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ALL = "*"
 """Stands for every action in the name of a switch."""
 
+HOLD_SUBJECT = "readiness"
+"""What the decisions about holds are about; those about other switches, the switch."""
+
 THROWN = {
     "halt": "halted",
     "hold": "held",
@@ -118,4 +121,4 @@ def _subject(of_decision: str) -> str:
         return f"queue {name!r}"
     if kind == "halt":
         return "everything" if name == ALL else name
-    return {"readiness": "what is irreversible"}.get(kind, of_decision)
+    return "what is irreversible" if of_decision == HOLD_SUBJECT else of_decision

@@ -15,9 +15,9 @@ from msgspec import Struct
 from gonogo.action import Action
 from gonogo.halts import HALT_ALL, HALTS, switches
 from gonogo.pauses import PREFIX
-from gonogo.records import Call, Control, Decision, State
-from gonogo.said import HOLD, HOLD_SUBJECT
-from gonogo.standing import standing
+from gonogo.records import QUEUED, Call, Control, Decision, State
+from gonogo.said import HOLD
+from gonogo.standing import HOLD_SUBJECT, standing
 from gonogo.store.port import Transaction
 
 Actions = Mapping[str, Action[Any, Any]]
@@ -91,7 +91,7 @@ def thrown(tx: Transaction, call: Call, actions: Actions, now: float) -> list[De
 
 def _waited_until(tx: Transaction, call: Call, now: float) -> float:
     """When it was last begun, or ended in its queue; ``now`` while it still waits."""
-    if call.state in {State.PENDING, State.CLAIMED}:
+    if call.state in QUEUED:
         return now
     ended = call.settled_at if call.state in _WITHDRAWN else None
     if ended is not None and all(one.ended_at != ended for one in tx.attempts.of(call.id)):

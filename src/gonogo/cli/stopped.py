@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gonogo.cli.base import Session
 from gonogo.cli.views import control_view
 from gonogo.lines import clean
-from gonogo.records import Call, Control, State
+from gonogo.records import QUEUED, Call, Control, State
 
 if TYPE_CHECKING:
     from gonogo.orchestrator import SandboxOrchestrator
     from gonogo.stops import Stop
-
-_TO_COME = {State.PENDING, State.CLAIMED}
 
 MOST = 10_000
 """Pending calls that are looked at, the newest; of older ones is known only whether one is due."""
@@ -112,8 +110,9 @@ def turned_away(sandbox: SandboxOrchestrator, ids: Iterable[str]) -> list[Kept]:
     from gonogo.stops import stop_of  # noqa: PLC0415 - same
 
     now, actions, queues = sandbox.clock.now(), sandbox.actions, sandbox.delivery.queues
-    found = sandbox.store.read(lambda tx: [tx.calls.get(one) for one in ids])
-    controls = sandbox.store.read(lambda tx: tx.controls.all())
+    found, controls = sandbox.store.read(
+        lambda tx: ([tx.calls.get(one) for one in ids], tx.controls.all())
+    )
     waiting = [
         call
         for call in found
@@ -149,4 +148,4 @@ def _is_to_come(call: Call) -> bool:
     from gonogo.plan import TO_DO  # noqa: PLC0415 - same
 
     planned = call.state is State.PLANNED and (call.verdict is None or call.verdict in TO_DO)
-    return planned or call.state in _TO_COME
+    return planned or call.state in QUEUED
